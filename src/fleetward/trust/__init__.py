@@ -1,0 +1,24 @@
+"""What a machine believes, and why. Read this package first.
+
+Everything here is pure: bytes and time come in as arguments, a verified value or an exception
+comes out. There is no I/O, no clock, no log, and no state that outlives a call.
+
+Reading order, each file leaning only on those before it:
+
+1. `errors`      five families of failure, chosen by what the caller must do
+2. `canonical`   one strict JSON encoding, so that equal values are equal bytes
+3. `fields`      taking typed fields out of decoded JSON, with exact field sets
+4. `keys`        public keys, suites, key ids
+5. `envelope`    payload + signatures; a domain string per type; thresholds that count people
+6. `merkle`      RFC 6962 tree hashing, inclusion and consistency proofs
+7. `note`        C2SP signed notes, checkpoints, cosignatures
+8. `root`        the owner root, whose hash is all that a machine starts from
+9. `policy`      the owner policy: every other root and role hangs from it
+10. `roster`     which machines exist
+11. `head`       the version of all owner documents, and the lease on them
+12. `invitation` how a machine joins, with nothing trusted on first use
+13. `statements` what a machine says under its identity key
+14. `journal`    the machine's hash chain and the batches cut from it
+15. `documents`  the machine's view of its owner, advanced by numbered rules
+16. `ledger`     checking an exported record with nothing trusted but the owner root's hash
+"""

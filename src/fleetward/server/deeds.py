@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from fleetward.trust.canonical import JsonValue
+from fleetward.trust.canonical import JsonLike
+
+JsonValue: TypeAlias = JsonLike
+"""What a deed may say about itself: no floats, no null."""
 
 
 @dataclass(frozen=True, slots=True)

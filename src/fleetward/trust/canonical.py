@@ -65,9 +65,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Json:
     try:
         text = data.decode("utf-8", errors="strict")
     except UnicodeDecodeError as e:
-        raise Malformed(
-            f"Expected UTF-8; the byte at {e.start} is not.", reason="not_utf8"
-        ) from e
+        raise Malformed(f"Expected UTF-8; the byte at {e.start} is not.", reason="not_utf8") from e
     try:
         value = json.loads(text, parse_float=_refuse_float, parse_constant=_refuse_float)
     except (json.JSONDecodeError, RecursionError) as e:

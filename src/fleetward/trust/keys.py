@@ -65,7 +65,7 @@ class PublicKey:
 
 
 class Signer(Protocol):
-    """Something that can sign: a file key, a PKCS#11 token, a TPM. It is passed in; trust has none."""
+    """Something that can sign: a file key, a token, a TPM. It is passed in; trust has none."""
 
     @property
     def public(self) -> PublicKey:

@@ -195,16 +195,27 @@ def verify_consistency(
         return
     # 1. An empty proof proves nothing.
     # 2. A complete subtree is its own first hash.
-    hashes = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
-    if not hashes or (hashes[0] is old_root and len(hashes) == 1):
+    complete = old_size & (old_size - 1) == 0
+    hashes = [old_root, *proof] if complete else list(proof)
+    if not proof:
         raise Untrusted("The consistency proof is empty.", reason="bad_consistency_proof")
+    old_node, new_node = _climb_both(old_size - 1, new_size - 1, hashes)
+    # 7. Both climbs end at the roots that were given.
+    if old_node != old_root or new_node != new_root:
+        raise Untrusted(
+            "The newer checkpoint does not extend the older: the record was forked or rewritten.",
+            reason="forked",
+        )
+
+
+def _climb_both(position: int, last: int, hashes: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return the old and the new root that a consistency proof leads to (steps 3 to 6)."""
     # 3., 4. Skip the part that both trees share as it is.
-    position, last = old_size - 1, new_size - 1
     while position & 1:
         position, last = position >> 1, last >> 1
-    # 5.
+    # 5. Both climbs begin at the first hash.
     old_node = new_node = hashes[0]
-    # 6.
+    # 6. One hash of the proof at a time; those on the left belong to both trees.
     for sibling in hashes[1:]:
         if last == 0:
             raise Untrusted("The consistency proof is too long.", reason="bad_consistency_proof")
@@ -216,12 +227,9 @@ def verify_consistency(
         else:
             new_node = hash_children(new_node, sibling)
         position, last = position >> 1, last >> 1
-    # 7.
-    if last != 0 or old_node != old_root or new_node != new_root:
-        raise Untrusted(
-            "The newer checkpoint does not extend the older: the record was forked or rewritten.",
-            reason="forked",
-        )
+    if last != 0:
+        raise Untrusted("The consistency proof is too short.", reason="bad_consistency_proof")
+    return old_node, new_node
 
 
 def _split(size: int) -> int:

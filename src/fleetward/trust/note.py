@@ -77,9 +77,7 @@ def origin_of(owner_root: str, generation: int) -> str:
 def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
     """Return the signed note of a checkpoint. The key's name is the origin."""
     text = checkpoint.text()
-    line = _line(
-        checkpoint.origin, _ED25519_BYTE, signer.public, signer.sign(text.encode("utf-8"))
-    )
+    line = _line(checkpoint.origin, _ED25519_BYTE, signer.public, signer.sign(text.encode("utf-8")))
     return f"{text}\n{line}".encode()
 
 

@@ -164,7 +164,9 @@ def _read_roles(values: JsonObject, keys: Mapping[str, RoleKey]) -> Mapping[str,
         role = Fields(fields.map(name), f"the role {name}", {"keys", "threshold"})
         ids = role.texts("keys", most=MAX_KEYS)
         if missing := [i for i in ids if i not in keys]:
-            raise Malformed(f"The role {name!r} names no known key: {missing[0]!r}.", reason="bad_role")
+            raise Malformed(
+                f"The role {name!r} names no known key: {missing[0]!r}.", reason="bad_role"
+            )
         members = {i: keys[i] for i in ids}
         threshold = role.integer("threshold")
         check_threshold(name, {m.person for m in members.values()}, threshold)

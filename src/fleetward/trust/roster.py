@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from fleetward.trust import canonical
@@ -152,7 +153,7 @@ def verify_entries(roster: Roster, entries: Sequence[bytes]) -> tuple[RosterEntr
         raise Untrusted("The machines are not those that the owner signed.", reason="bad_entries")
     parsed = tuple(read_entry(e) for e in entries)
     # Rule 4.
-    if any(a.device >= b.device for a, b in zip(parsed, parsed[1:], strict=False)):
+    if any(a.device >= b.device for a, b in pairwise(parsed)):
         raise Untrusted("Expected machines sorted by id, each once.", reason="bad_order")
     return parsed
 

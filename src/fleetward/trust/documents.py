@@ -80,7 +80,7 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class OwnerView:
-    """What a machine believes about its owner. Build it by `first_view`, `restore_view` and `advance`."""
+    """What a machine believes. Build it by `first_view`, `restore_view` and `advance`."""
 
     anchor: Anchor
     root: OwnerRoot

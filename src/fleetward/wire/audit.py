@@ -1,0 +1,77 @@
+"""Evidence and its proof: batches, receipts, inclusion proofs, inventories, heartbeats."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fleetward.wire.identity import Struct
+
+BLOB_CHUNK_BYTES: Final = 512 * 1024
+"""Bytes of one chunk of a compressed inventory, below the broker's message limit."""
+MAX_BLOB_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of one inventory before compression."""
+MAX_PROOF_ITEMS: Final = 256
+"""Batches that one proof request may ask for."""
+
+
+class Receipt(Struct, tag="receipt"):
+    """The store has committed the batch up to sequence `last`. `want` names missing inventories."""
+
+    last: int
+    head: str
+    want: tuple[str, ...] = ()
+
+
+class ProofRequest(Struct):
+    """Ask for proofs of batches (by header hash), and consistency with what was journalled."""
+
+    generation: int
+    size: int
+    batches: list[str]
+
+
+class ProofItem(Struct):
+    """A batch's place in the ledger: the audit path in base64url, one string a hash."""
+
+    batch: str
+    index: int
+    path: list[str]
+
+
+class ProofReply(Struct, tag="proof"):
+    """A signed checkpoint, consistency from the asked size, and the inclusion proofs known so far.
+
+    `opening` and `opening_path` are sent when the ledger is of a newer generation than the one
+    asked about (base64url); then `consistency` starts from nothing.
+    """
+
+    generation: int
+    checkpoint: str
+    consistency: list[str]
+    items: list[ProofItem]
+    opening: str = ""
+    opening_path: tuple[str, ...] = ()
+
+
+class BlobChunk(Struct):
+    """A chunk of a zlib-compressed document that the server wanted."""
+
+    digest: str
+    offset: int
+    total: int
+    data: str
+
+
+class BlobReply(Struct, tag="blob"):
+    """The server has `offset` bytes; `complete` when the document is stored and its hash right."""
+
+    digest: str
+    offset: int
+    complete: bool
+
+
+class Beat(Struct):
+    """A heartbeat: alive, and where the journal stands. Unsigned; it moves nothing but "seen"."""
+
+    sequence: int
+    lease_seconds_left: int

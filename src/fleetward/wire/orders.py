@@ -1,0 +1,36 @@
+"""What the server may push to a machine: carriers of signed bytes, and orders that only reduce."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from fleetward.wire.identity import Struct
+
+REDUCTIONS: Final = ("report_now", "reconnect")
+"""All that a machine does because the server says so: report sooner, connect again."""
+
+
+class DocumentsRequest(Struct):
+    """Ask for owner documents newer than these versions."""
+
+    policy_version: int
+    head_version: int
+    roster_version: int
+
+
+class Documents(Struct, tag="documents"):
+    """A bundle of owner documents, base64url of canonical JSON. Each is signed by the owner."""
+
+    bundle: str
+
+
+class Order(Struct, tag="order"):
+    """A signed envelope of a type that only signatures make valid, base64url."""
+
+    envelope: str
+
+
+class Reduce(Struct, tag="reduce"):
+    """An unsigned order that can only reduce."""
+
+    what: Literal["report_now", "reconnect"]

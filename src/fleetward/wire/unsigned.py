@@ -1,0 +1,52 @@
+"""The closed enumeration of all that a machine accepts unsigned.
+
+Everything else that reaches a machine is refused and journalled. No string of these becomes a
+path, URL, host, query, pattern or argument. `decode_pushed` and `decode_reply` are the only ways
+in; a test walks this union and fails when it grows without a change to that test.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from fleetward.trust.errors import Malformed
+from fleetward.wire.audit import BlobReply, ProofReply, Receipt
+from fleetward.wire.identity import HelloReply, NonceReply, Refusal
+from fleetward.wire.orders import Documents, Order, Reduce
+
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+"""The broker's own limit for a message."""
+
+Pushed: TypeAlias = Documents | Order | Reduce
+"""Pushed by the server: two carriers of signed bytes, and reductions."""
+
+Reply: TypeAlias = NonceReply | HelloReply | Receipt | ProofReply | BlobReply | Documents | Refusal
+"""Answers to what the machine asked."""
+
+_pushed: Final[msgspec.json.Decoder[Pushed]] = msgspec.json.Decoder(Pushed)
+_reply: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
+
+
+def decode_pushed(data: bytes) -> Pushed:
+    """Return a pushed message. Raises `Malformed`."""
+    _check_size(data)
+    try:
+        return _pushed.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise Malformed(f"Expected a carrier or a reduction: {e}", reason="unknown_word") from e
+
+
+def decode_reply(data: bytes) -> Reply:
+    """Return an answer. Raises `Malformed`."""
+    _check_size(data)
+    try:
+        return _reply.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise Malformed(f"Expected one of the known answers: {e}", reason="unknown_word") from e
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise Malformed("Expected a message of at most 1 MiB.", reason="too_large")

@@ -1,0 +1,46 @@
+"""Looking at the routes of an application: which there are, and which methods a path takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+from litestar.types import Method
+
+
+def handlers_of(app: Litestar) -> Iterator[tuple[str, Method, HTTPRouteHandler]]:
+    """Yield path, method and handler of every route, without the framework's own OPTIONS."""
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            continue
+        for method, (handler, _) in route.route_handler_map.items():
+            if method != "OPTIONS":
+                yield route.path_format, method, handler
+
+
+def methods_at(app: Litestar, path: str) -> set[str]:
+    """Return the methods that a path takes; empty where there is no route."""
+    words = [word for word in path.split("/") if word]
+    routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
+    exact = [route for route in routes if _matches(route.path_components, words)]
+    found = exact or [route for route in routes if _is_catch_all(route.path_components)]
+    return {method for route in found for method in route.route_handler_map}
+
+
+def _matches(components: list[Any], words: list[str]) -> bool:
+    return (
+        len(words) == len(components)
+        and not _is_catch_all(components)
+        and all(
+            not isinstance(component, str) or component == word
+            for component, word in zip(components, words, strict=True)
+        )
+    )
+
+
+def _is_catch_all(components: list[Any]) -> bool:
+    last = components[-1] if components else ""
+    return not isinstance(last, str) and last.full.endswith(":path")

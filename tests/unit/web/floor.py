@@ -15,8 +15,9 @@ from fleetward.runtime.http.paging import Page, PageNumber, PerPage, slice_page
 from fleetward.runtime.http.times import Instant, to_rfc3339
 from fleetward.server.deeds import Deed
 from fleetward.server.web.app import Services, create_app
-from fleetward.server.web.caller import ApiRequest, Caller, Role, Scope
+from fleetward.server.web.caller import Caller, Role, Scope
 from fleetward.server.web.guard import WatchedRecorder
+from fleetward.server.web.request import ApiRequest
 from fleetward.trust.errors import Misuse, Refused, Unreachable, Untrusted
 
 HOST = "console.localhost:8080"

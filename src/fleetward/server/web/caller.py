@@ -1,17 +1,13 @@
 """Who calls: the person or token behind a request, its role, and what it may see.
 
-A handler reads it as `request.user`. Whoever lists or shows devices asks `caller.scope`.
+A handler takes an `ApiRequest` (see `request.py`) and reads `request.user`. Whoever lists or shows devices asks `caller.scope`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, Protocol, TypeAlias
-
-from litestar import Request
-from litestar.datastructures import State
+from typing import Literal, Protocol, TypeAlias
 
 RoleName: TypeAlias = Literal["viewer", "operator", "admin"]
 
@@ -55,10 +51,11 @@ WHOLE_FLEET = Scope()
 class Caller:
     """A request's author, authenticated.
 
+    `host` is whoever may read the server's own data directory, by the command line.
     `passkey_only` marks a session that may do nothing but register a passkey.
     """
 
-    kind: Literal["person", "token"]
+    kind: Literal["person", "token", "host"]
     id: str
     name: str
     role: Role
@@ -70,10 +67,6 @@ class Caller:
     def actor(self) -> str:
         """Return the name under which deeds are recorded."""
         return f"{self.kind}:{self.id}"
-
-
-ApiRequest: TypeAlias = Request[Caller, Any, State]
-"""The request type for handlers: `request.user` is the `Caller`."""
 
 
 class Authenticator(Protocol):
@@ -88,6 +81,4 @@ class Authenticator(Protocol):
         ...
 
 
-def names_of(values: Collection[str] | None) -> frozenset[str] | None:
-    """Return a scope's list as a set; None stays None."""
-    return None if values is None else frozenset(values)
+ON_THE_HOST = Caller("host", "local", "the command line on this host", Role.ADMIN)

@@ -23,9 +23,10 @@ from litestar.response import Stream
 
 from fleetward.runtime.http.openapi import MEDIA
 from fleetward.server.deeds import JsonValue
-from fleetward.server.web.caller import ApiRequest, Authenticator
+from fleetward.server.web.caller import Authenticator
 from fleetward.server.web.guard import identify
 from fleetward.server.web.permissions import ACTION
+from fleetward.server.web.request import ApiRequest
 from fleetward.trust.errors import Misuse, Refused, Unreachable, Untrusted
 
 HEARTBEAT_SECONDS: Final = 15.0

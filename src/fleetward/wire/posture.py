@@ -301,6 +301,11 @@ def is_visible(section: Section[Row] | None) -> bool:
     return section is not None and section.sight.level != "none"
 
 
+def can_log_in(user: User) -> bool:
+    """Say whether an account with a shell has a way in that is known, or cannot be excluded."""
+    return user.password in ("set", "empty", "not_visible") or user.keys is None or user.keys > 0
+
+
 def _count(section: Section[Row] | None) -> int | None:
     return len(section.items) if section is not None and is_visible(section) else None
 

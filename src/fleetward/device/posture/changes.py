@@ -17,6 +17,7 @@ from fleetward.wire.posture import (
     Socket,
     Update,
     User,
+    can_log_in,
     is_visible,
 )
 
@@ -126,11 +127,6 @@ def _describe_port(key: str, old: Socket | None, new: Socket | None) -> Change |
     return None
 
 
-def can_log_in(user: User) -> bool:
-    """Say whether an account with a shell has a way in that is known, or cannot be excluded."""
-    return user.password != "locked" or user.keys is None or user.keys > 0
-
-
 def _describe_users(before: Section[User] | None, after: Section[User] | None) -> list[Change]:
     both = _rows(before, after)
     if both is None:
@@ -160,10 +156,14 @@ def _describe_user(name: str, old: User | None, new: User | None) -> list[Change
     if old.keys is not None and new.keys is not None and new.keys > old.keys:
         words = f"user {name} has {new.keys} SSH keys, before {old.keys}"
         changes.append(Change(name, "user.keys", words, str(old.keys), str(new.keys), "warning"))
-    if new.password == "empty" and old.password != "empty":
+    if _is_open(new) and not _is_open(old):
         words = f"user {name} can now log in without a password"
         changes.append(Change(name, "user.open", words, old.password, "empty", "warning"))
     return changes
+
+
+def _is_open(user: User) -> bool:
+    return user.password in ("empty",)
 
 
 def _list_versions(rows: Iterable[Package]) -> dict[tuple[str, ...], list[str]]:

@@ -150,7 +150,7 @@ def _read_names(descriptor: int, tags: dict[int, int], segments: list[_Segment])
         raise Malformed(f"dynamic names of {size} bytes", reason="elf_malformed")
     for segment in segments:
         inside = address - segment.address
-        if segment.kind == _PT_LOAD and 0 <= inside and inside + size <= segment.size:
+        if segment.kind == _PT_LOAD and inside >= 0 and inside + size <= segment.size:
             return b"\0" + _read(descriptor, size, segment.offset + inside, "dynamic names") + b"\0"
     raise Malformed("dynamic names outside every segment", reason="elf_malformed")
 

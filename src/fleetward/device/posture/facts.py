@@ -176,7 +176,8 @@ def find_root_device(mounts: bytes) -> tuple[str, str, str] | None:
 def list_stack(root: Root, device: str) -> list[Path]:
     """Return the block devices under one, itself first, by their folders in /sys."""
     folder = root.at(f"/sys/dev/block/{device}")
-    queue, seen = [(folder, 0)], []
+    queue = [(folder, 0)]
+    seen: list[Path] = []
     while queue and len(seen) < 64:
         current, depth = queue.pop(0)
         try:

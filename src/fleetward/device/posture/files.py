@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -103,7 +104,7 @@ class Root:
         """Return the names in a directory, sorted and bounded; empty when there is none."""
         try:
             with os.scandir(self.at(name)) as listing:
-                found = [entry.name for _, entry in zip(range(MAX_DIRECTORY_ENTRIES), listing)]
+                found = [entry.name for entry in islice(listing, MAX_DIRECTORY_ENTRIES)]
         except OSError:
             return []
         return sorted(found)

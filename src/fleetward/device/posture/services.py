@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from fleetward.device.posture.files import Root, show_text
 from fleetward.device.posture.processes import Process, Snapshot
 from fleetward.device.posture.programs import list_steady
@@ -54,18 +56,12 @@ def _main_process(group: Iterable[Process]) -> Process:
 
 
 def _row(
-    unit: str,
-    main: Process,
-    enabled: bool | None,
-    layers: Layers,
-    names: Mapping[int, str],
-    packages: Mapping[str, str],
+    unit: str, main: Process, layers: Layers, names: Mapping[int, str], packages: Mapping[str, str]
 ) -> Service:
     path = main.executable
     return Service(
         unit=show_text(unit),
         state="running",
-        enabled=enabled,
         user=names.get(main.uid, str(main.uid)),
         executable=None if path is None else show_text(path),
         package=None if path is None else packages.get(path),
@@ -107,7 +103,8 @@ def collect_services(
         main = _main_process(group)
         layers = judge_layers(main, first, snapshot.last_capability)
         starts = (unit in enabled or _template(unit) in enabled) if systemd else None
-        rows.append(_row(unit, main, starts, layers, names, packages))
+        row = _row(unit, main, layers, names, packages)
+        rows.append(msgspec.structs.replace(row, enabled=starts))
     for unit in sorted(enabled - set(groups))[: MAX_SERVICES - len(rows)]:
         rows.append(Service(unit=show_text(unit), state="stopped", enabled=True))
     doubts = []

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -133,10 +133,14 @@ def _read_npm(root: Root, folder: str) -> Package | None:
     return Package("npm", show_text(content.name), show_text(content.version))
 
 
-def collect_apk(root: Root) -> list[Package]:
-    """List Alpine's packages. Raises Unreachable when there is no such database."""
+def collect_apk(root: Root) -> tuple[list[Package], int]:
+    """List Alpine's packages and count the records without name or version.
+
+    Raises Unreachable when there is no such database.
+    """
     text = root.read("/lib/apk/db/installed", MAX_APK_BYTES)
     found = []
+    broken = 0
     for stanza in text.split(b"\n\n"):
         fields = {line[:1]: line[2:] for line in stanza.split(b"\n") if line[1:2] == b":"}
         name, version = fields.get(b"P"), fields.get(b"V")
@@ -147,7 +151,9 @@ def collect_apk(root: Root) -> list[Package]:
                     "apk", show_text(name), show_text(version), show_text(arch), show_text(source)
                 )
             )
-    return found
+        elif fields:
+            broken += 1
+    return found, broken
 
 
 def parse_rpm_header(blob: bytes) -> Package:
@@ -220,6 +226,20 @@ def _read_rpm(address: str) -> tuple[list[Package], int]:
     return found, broken
 
 
+def _collect_dpkg(root: Root) -> tuple[list[Package], int]:
+    installed, skipped = read_installed(root)
+    return [row.package for row in installed], skipped
+
+
+_SYSTEMS: Final[
+    tuple[tuple[str, tuple[str, ...], Callable[[Root], tuple[list[Package], int]]], ...]
+] = (
+    ("dpkg", ("/var/lib/dpkg/status",), _collect_dpkg),
+    ("rpm", _RPM_FILES, collect_rpm),
+    ("apk", ("/lib/apk/db/installed",), collect_apk),
+)
+
+
 def collect_packages(root: Root) -> Section[Package]:
     """List the packages of every manager that left a database here.
 
@@ -227,38 +247,23 @@ def collect_packages(root: Root) -> Section[Package]:
     """
     found: list[Package] = []
     doubts: list[str] = []
-    skipped = 0
-    systems = 0
-    if root.exists("/var/lib/dpkg/status"):
-        systems += 1
+    present = [row for row in _SYSTEMS if any(root.exists(name) for name in row[1])]
+    for manager, _, collect in present:
         try:
-            installed, skipped = read_installed(root)
-            found += [row.package for row in installed]
+            rows, skipped = collect(root)
         except FleetwardError as error:
-            doubts.append(f"dpkg's list cannot be read: {error.message}")
-    if any(root.exists(name) for name in _RPM_FILES):
-        systems += 1
-        try:
-            rpm, broken = collect_rpm(root)
-            found, skipped = found + rpm, skipped + broken
-        except FleetwardError as error:
-            doubts.append(f"rpm's list cannot be read: {error.message}")
-    if root.exists("/lib/apk/db/installed"):
-        systems += 1
-        try:
-            found += collect_apk(root)
-        except FleetwardError as error:
-            doubts.append(f"apk's list cannot be read: {error.message}")
-    failed = len(doubts)
-    if skipped:
-        doubts.append(f"{skipped} records cannot be read.")
-    found += collect_python(root) + collect_npm(root)
-    if not systems:
+            doubts.append(f"The list of {manager} cannot be read: {error.message}")
+            continue
+        found += rows
+        if skipped:
+            doubts.append(f"{skipped} records of {manager} cannot be read.")
+    if not present:
         doubts.append("No package list of the system was found.")
+    found += collect_python(root) + collect_npm(root)
     ordered = sorted(set(found), key=lambda row: (row.manager, row.name, row.version, row.arch))
     if len(ordered) > MAX_ROWS:
         doubts.append(f"Only the first {MAX_ROWS} of {len(ordered)} packages are listed.")
-    if failed and not ordered:
-        return Section(Sight("none", show_text(" ".join(doubts), 1000)))
-    sight = Sight("partial", show_text(" ".join(doubts), 1000)) if doubts else Sight("full")
-    return Section(sight, tuple(ordered[:MAX_ROWS]))
+    words = show_text(" ".join(doubts), 1000)
+    if doubts and not ordered:
+        return Section(Sight("none", words))
+    return Section(Sight("partial" if doubts else "full", words), tuple(ordered[:MAX_ROWS]))

@@ -1,0 +1,61 @@
+# Fleetward: `make demo` shows it, `make test` proves it. `make help` lists the rest.
+# Every target that needs the set-up does it first; doing it again takes a second.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check attack system browser bench format closures lock changelog build clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+ARGS ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## bring a fresh checkout to the point where both programs run
+	@"$(PYTHON)" -m tools.setup
+
+demo: setup ## start everything with thirteen devices, and print one address (ARGS="--no-browser …")
+	@$(BIN)/fleetward demo $(ARGS)
+
+test: ## run every check and every test; the last line is pytest's
+	@"$(PYTHON)" -m tools.setup --tests
+	@$(BIN)/python -m tools.run_tests
+
+check: setup ## format, lint, types, imports, closures, unit and property tests; under a minute
+	@$(BIN)/python -m tools.run_tests --quick
+
+attack: setup ## for each promise, the tests that try to break it
+	@$(PYTEST) tests/attack $(ARGS)
+
+system: ## real broker, real databases, real processes
+	@"$(PYTHON)" -m tools.setup --tests
+	@$(PYTEST) tests/system $(ARGS)
+
+browser: ## the walks in a real Chromium
+	@"$(PYTHON)" -m tools.setup --tests
+	@$(PYTEST) -m browser tests $(ARGS)
+
+bench: setup ## every published figure, with its workload
+	@set -e; for script in bench/*.py; do echo "--- $$script"; $(BIN)/python "$$script"; done
+
+format: setup ## bring the sources into the one format
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+closures: setup ## write again what each program imports; read the difference before committing
+	@$(BIN)/python -m tools.closures --write
+
+lock: setup ## resolve the packages again, at least a week old, with hashes
+	@$(BIN)/python -m tools.lock
+
+changelog: ## show what the fragments in changes/ will say
+	@"$(PYTHON)" -m tools.changelog
+
+build: setup ## the wheel, with both web programs in it, into dist/
+	@$(BIN)/uv build --wheel --offline --no-build-isolation --python $(BIN)/python --out-dir dist .
+
+clean: ## remove what setup, build and tests made; never the data of a demo
+	@rm -rf .venv build dist console/node_modules console/dist .mypy_cache .ruff_cache \
+	  .pytest_cache .hypothesis .import_linter_cache \
+	  src/fleetward/server/web/static src/fleetward/keyholder/console/static
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

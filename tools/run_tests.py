@@ -1,0 +1,112 @@
+"""Run every check and every test, and end with a plain summary. `make test` calls it.
+
+A stage that fails does not stop the next: one run shows all that is wrong. The last line printed
+is pytest's own closing line; the exit status is 0 only when every stage passed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PROGRAMS: Final = ".venv/bin/"
+WORKERS: Final = "2"
+BUDGET_SECONDS: Final = 900
+"""`make test` on two cores, after the set-up."""
+
+CLOSING_LINE: Final = re.compile(r"=* ?(?:no tests ran|\d+ [a-z]+.*) in [\d.]+s.*")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command, and what it looks at in a person's words."""
+
+    words: str
+    command: tuple[str, ...]
+    folder: str = "."
+
+
+CHECKS: Final = (
+    Stage("format", (PROGRAMS + "ruff", "format", "--check", "--quiet", ".")),
+    Stage("lint", (PROGRAMS + "ruff", "check", "--quiet", ".")),
+    Stage("types", (PROGRAMS + "mypy",)),
+    Stage("imports", (PROGRAMS + "lint-imports", "--no-logo")),
+)
+CONSOLE: Final = Stage("console: types and tests", ("npm", "run", "--silent", "check"), "console")
+QUICK_TESTS: Final = ("tests/unit", "tests/property")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended."""
+
+    stage: Stage
+    passed: bool
+    seconds: float
+    closing: str
+
+
+def build_tests(paths: tuple[str, ...]) -> Stage:
+    """Make the pytest stage; a file's tests stay together, so that they share what they start."""
+    present = tuple(path for path in paths if (ROOT / path).is_dir())
+    options = ("-m", "pytest", "-q", "-n", WORKERS, "--dist", "loadfile", "--color", "no")
+    return Stage("tests", (PROGRAMS + "python", *options, *present))
+
+
+def run_stage(stage: Stage) -> Outcome:
+    """Run a stage, passing on what it prints as it comes."""
+    print(f"\n--- {stage.words} ---", flush=True)
+    started = time.monotonic()
+    node = ROOT / ".venv/node/bin"
+    env = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    closing = ""
+    with subprocess.Popen(
+        [str(ROOT / word) if word.startswith(PROGRAMS) else word for word in stage.command],
+        cwd=ROOT / stage.folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if CLOSING_LINE.fullmatch(line.strip()):
+                closing = line.strip()
+    return Outcome(stage, process.returncode == 0, time.monotonic() - started, closing)
+
+
+def print_summary(outcomes: list[Outcome], seconds: float) -> None:
+    """Say in a few lines how it went; pytest's closing line comes last."""
+    print("\n--- summary ---")
+    for outcome in outcomes:
+        state = "passed" if outcome.passed else "FAILED"
+        print(f"  {state}  {outcome.seconds:6.1f} s  {outcome.stage.words}")
+    print(f"  {seconds:.0f} s of at most {BUDGET_SECONDS} s")
+    closing = [outcome.closing for outcome in outcomes if outcome.closing]
+    if closing:
+        print(closing[-1], flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Run all stages, or with `--quick` those that end within a minute."""
+    started = time.monotonic()
+    is_quick = "--quick" in arguments
+    tests = build_tests(QUICK_TESTS if is_quick else ("tests",))
+    stages = [*CHECKS, tests] if is_quick else [*CHECKS, CONSOLE, tests]
+    outcomes = [run_stage(stage) for stage in stages]
+    print_summary(outcomes, time.monotonic() - started)
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

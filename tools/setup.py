@@ -68,6 +68,8 @@ class Setup:
     def try_run(self, *command: str | Path) -> bool:
         """Run a command silently and say whether it worked."""
         words = [str(word) for word in command]
+        if shutil.which(words[0]) is None:
+            return False
         finished = subprocess.run(
             words,
             cwd=ROOT,
@@ -113,7 +115,7 @@ class Setup:
         arguments = ["install", "--require-hashes", "-r", str(lock)]
         self.env = name_index_to_uv(self.env, self.pip())
         try:
-            self.run(VENV / "bin/uv", "pip", *arguments, "--python", PYTHON)
+            self.run(VENV / "bin/uv", "pip", *arguments, "--python", PYTHON, "--quiet")
         except subprocess.CalledProcessError:
             print("  uv could not install them; pip now does it from the same lock file.")
             self.run(*self.pip(), *arguments, "--quiet")

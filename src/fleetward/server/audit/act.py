@@ -1,0 +1,241 @@
+"""Appending to the ledger, and proving from it. One writer per owner; thread-safe."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from fleetward.runtime.clock import Clock
+from fleetward.runtime.database import Database
+from fleetward.runtime.keys import FileSigner
+from fleetward.server.audit import store
+from fleetward.server.audit.decide import (
+    Leaf,
+    make_batch_leaf,
+    make_deed_leaf,
+    make_document_leaf,
+)
+from fleetward.server.audit.tree import Tree
+from fleetward.server.deeds import Deed
+from fleetward.trust.canonical import to_base64url
+from fleetward.trust.errors import Refused
+from fleetward.trust.generation import Opening
+from fleetward.trust.journal import SeenCheckpoint
+from fleetward.trust.merkle import hash_leaf
+from fleetward.trust.note import Checkpoint, origin_of, sign_checkpoint
+from fleetward.wire.audit import ProofItem, ProofReply, ProofRequest
+
+CHECKPOINT_EVERY_MS: Final = 1000
+"""A checkpoint is signed at most once a second, and whenever somebody asks for a proof."""
+
+
+class Ledger:
+    """The owner's ledger in its newest generation."""
+
+    def __init__(self, database: Database, log_key: FileSigner, clock: Clock) -> None:
+        self._database = database
+        self._log_key = log_key
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._listeners: list[Callable[[], None]] = []
+        self._signed = (-1, b"")
+        with database.read() as conn:
+            self.owner_id, self.generation = store.select_generation(conn)
+        self._tree = self._load_tree()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every append."""
+        self._listeners.append(listener)
+
+    @property
+    def size(self) -> int:
+        """How many leaves the newest generation has."""
+        return self._tree.size
+
+    @property
+    def waiting_for_owner(self) -> bool:
+        """Whether this server was restored and the owner has not opened a new generation yet."""
+        return self.generation < 0
+
+    def record(self, deed: Deed) -> int:
+        """Store a deed durably and return its leaf's index. Raises `Unreachable`, `Refused`.
+
+        Before an owner has come, deeds have no ledger to stand in; they are kept and become its
+        first leaves (index -1 is returned).
+        """
+        leaf = make_deed_leaf(deed, deed.owner_id or self.owner_id, secrets.token_hex(8))
+        return self.append([leaf])[0]
+
+    def append_document(self, owner_id: str, kind: str, raw: bytes, at_ms: int) -> None:
+        """Make an owner's document a leaf; the owner root opens the first generation."""
+        with self._lock:
+            if self.generation == 0 and kind == "root":
+                self._open_first(owner_id, at_ms)
+            leaf = make_document_leaf(kind, raw, owner_id, at_ms)
+            with self._database.read() as conn:
+                known = store.select_references(
+                    conn, self.owner_id, self.generation, [leaf.reference]
+                )
+            if not known:
+                self.append([leaf])
+
+    def append_batches(self, batches: Sequence[tuple[str, str, bytes]], at_ms: int) -> None:
+        """Make batches (device, hash, header) leaves; those known already are passed over."""
+        with self._lock, self._database.read() as conn:
+            known = store.select_references(
+                conn, self.owner_id, self.generation, [b[1] for b in batches]
+            )
+        fresh = [make_batch_leaf(d, h, raw, at_ms) for d, h, raw in batches if h not in known]
+        if fresh:
+            self.append(fresh)
+
+    def append(self, new: Sequence[Leaf]) -> list[int]:
+        """Append leaves in one transaction and return their indices.
+
+        Raises `Unreachable` when the store cannot take them; then none was taken.
+        """
+        with self._lock:
+            if self.generation == 0:
+                return self._keep_early(new)
+            first = self._tree.size
+            hashes = [hash_leaf(leaf.body) for leaf in new]
+            try:
+                changed = self._tree.append(hashes)
+                with self._database.write() as conn:
+                    store.insert_leaves(
+                        conn, [self._row(first, i, new, hashes) for i in range(len(new))]
+                    )
+                    store.upsert_tiles(conn, self._database, [
+                        {"owner_id": self.owner_id, "generation": self.generation,
+                         "level": level, "position": position, "hashes": tile}
+                        for (level, position), tile in changed.items()
+                    ])  # fmt: skip
+            except BaseException:
+                self._tree = self._load_tree()
+                raise
+        for listener in self._listeners:
+            listener()
+        return list(range(first, first + len(new)))
+
+    def checkpoint(self) -> tuple[int, bytes]:
+        """Return size and signed note of a checkpoint over everything that was appended."""
+        with self._lock:
+            if self._signed[0] != self._tree.size:
+                size = self._tree.size
+                origin = origin_of(self.owner_id, self.generation)
+                note = sign_checkpoint(Checkpoint(origin, size, self._tree.root()), self._log_key)
+                with self._database.write() as conn:
+                    store.write_checkpoint(
+                        conn, self.owner_id, self.generation, size, (note, self._clock.wall_ms())
+                    )
+                self._signed = (size, note)
+            return self._signed
+
+    def prove(self, asked: ProofRequest) -> ProofReply:
+        """Answer a machine: a checkpoint, consistency with what it knew, and its batches' places.
+
+        Raises `Refused` when the machine knows more than this ledger holds.
+        """
+        with self._lock:
+            size, note = self.checkpoint()
+            newer = 0 < asked.generation < self.generation
+            if asked.generation > self.generation or (not newer and asked.size > size):
+                raise Refused(
+                    "This server's record is older than what the machine knows: it was restored "
+                    "from a backup. The owner opens a new generation by `fleetward restore`.",
+                    reason="ledger_behind",
+                )
+            with self._database.read() as conn:
+                opening = store.select_opening(conn, self.owner_id, self.generation)
+                places = store.select_references(
+                    conn, self.owner_id, self.generation, asked.batches
+                )
+            known = 0 if newer else asked.size
+            return ProofReply(
+                generation=self.generation,
+                checkpoint=note.decode("utf-8"),
+                consistency=[to_base64url(h) for h in self._tree.consistency(known, size)],
+                items=[
+                    ProofItem(
+                        batch=batch,
+                        index=index,
+                        path=[to_base64url(h) for h in self._tree.inclusion(index, size)],
+                    )
+                    for batch, index in places.items()
+                ],
+                opening=to_base64url(opening) if newer else "",
+                opening_path=tuple(to_base64url(h) for h in self._tree.inclusion(0, size))
+                if newer
+                else (),
+            )
+
+    def last_known(self) -> SeenCheckpoint:
+        """Return the newest state of the newest generation, for an opening to name."""
+        with self._lock:
+            return SeenCheckpoint(self.generation, self._tree.size, self._tree.root().hex())
+
+    def open_generation(self, opening: Opening, at_ms: int) -> None:
+        """Begin the generation that the owner opened. Raises `Refused` when it is not the next."""
+        with self._lock:
+            if opening.last_known != self.last_known():
+                raise Refused(
+                    "The opening names another checkpoint than this server's newest.",
+                    reason="wrong_opening",
+                )
+            with self._database.write() as conn:
+                store.insert_generation(conn, self.owner_id, opening.generation, opening.raw, at_ms)
+            self.generation = opening.generation
+            self._tree = self._load_tree()
+            self._signed = (-1, b"")
+            self.append([make_document_leaf("generation", opening.raw, self.owner_id, at_ms)])
+
+    def _open_first(self, owner_id: str, at_ms: int) -> None:
+        early = self._take_early()
+        with self._database.write() as conn:
+            store.insert_generation(conn, owner_id, 1, b"", at_ms)
+        self.owner_id, self.generation = owner_id, 1
+        self._tree = self._load_tree()
+        if early:
+            self.append(early)
+
+    def _keep_early(self, new: Sequence[Leaf]) -> list[int]:
+        """Keep deeds that came before the owner, as leaves of generation 0, which nobody signs."""
+        with self._database.write() as conn:
+            first = store.count_leaves(conn, "", 0)
+            hashes = [hash_leaf(leaf.body) for leaf in new]
+            store.insert_leaves(conn, [self._row(first, i, new, hashes) for i in range(len(new))])
+        return [-1] * len(new)
+
+    def _take_early(self) -> list[Leaf]:
+        with self._database.read() as conn:
+            rows, _ = store.select_deeds(conn, limit=10_000)
+        return [Leaf(r.kind, r.actor, r.subject, r.reference, r.at, r.body) for r in reversed(rows)]
+
+    def _row(
+        self, first: int, offset: int, new: Sequence[Leaf], hashes: Sequence[bytes]
+    ) -> dict[str, object]:
+        leaf = new[offset]
+        return {
+            "owner_id": self.owner_id,
+            "maker_id": leaf.maker_id,
+            "generation": self.generation,
+            "position": first + offset,
+            "kind": leaf.kind,
+            "actor": leaf.actor,
+            "subject": leaf.subject,
+            "reference": leaf.reference,
+            "at": leaf.at_ms,
+            "hash": hashes[offset],
+            "body": leaf.body,
+        }
+
+    def _load_tree(self) -> Tree:
+        def read(level: int, position: int) -> bytes:
+            with self._database.read() as conn:
+                return store.select_tile(conn, self.owner_id, self.generation, level, position)
+
+        with self._database.read() as conn:
+            size = store.count_leaves(conn, self.owner_id, self.generation)
+        return Tree(size if self.generation else 0, read)

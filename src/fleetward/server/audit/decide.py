@@ -1,0 +1,75 @@
+"""What becomes a leaf, and how: pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from fleetward.server.deeds import Deed
+from fleetward.trust import canonical
+from fleetward.trust.canonical import JsonLike, decode_object
+from fleetward.trust.errors import FleetwardError
+
+DEED_TYPE: Final = "fleetward.deed.v1"
+BATCH: Final = "batch"
+DOCUMENT_PREFIX: Final = "document."
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A leaf to append. `reference` makes it unique within a generation."""
+
+    kind: str
+    actor: str
+    subject: str
+    reference: str
+    at_ms: int
+    body: bytes
+    maker_id: str = ""
+
+
+def make_deed_leaf(deed: Deed, owner: str, nonce: str) -> Leaf:
+    """Return the leaf of a deed. `nonce` tells equal deeds apart."""
+    value: dict[str, JsonLike] = {
+        "actor": deed.actor,
+        "at": deed.at_ms,
+        "body": dict(deed.body),
+        "kind": deed.kind,
+        "nonce": nonce,
+        "owner": owner,
+        "subject": deed.subject,
+        "type": DEED_TYPE,
+    }
+    data = canonical.encode(value)
+    reference = hashlib.sha256(data).hexdigest()
+    return Leaf(deed.kind, deed.actor, deed.subject, reference, deed.at_ms, data)
+
+
+def make_document_leaf(kind: str, raw: bytes, owner: str, at_ms: int) -> Leaf:
+    """Return the leaf of an owner's signed document, byte for byte as it was signed."""
+    return Leaf(
+        DOCUMENT_PREFIX + kind,
+        f"owner:{owner[:12]}",
+        f"owner:{owner[:12]}",
+        hashlib.sha256(raw).hexdigest(),
+        at_ms,
+        raw,
+    )
+
+
+def make_batch_leaf(device: str, batch_hash: str, header: bytes, at_ms: int) -> Leaf:
+    """Return the leaf of a machine's batch: its signed header."""
+    return Leaf(BATCH, f"device:{device}", f"device:{device}", batch_hash, at_ms, header)
+
+
+def describe_leaf(kind: str, body: bytes) -> str:
+    """Return one line in plain words for a deed's or a document's leaf."""
+    if kind.startswith(DOCUMENT_PREFIX):
+        return f"The owner signed a new {kind.removeprefix(DOCUMENT_PREFIX)}."
+    try:
+        details = decode_object(body).get("body")
+    except FleetwardError:
+        return kind
+    words = details.get("words") if isinstance(details, dict) else None
+    return words if isinstance(words, str) else kind.replace(".", " ").replace("_", " ")

@@ -1,0 +1,1 @@
+"""Owners and their documents, as the server keeps them: it stores and hands over, never signs."""

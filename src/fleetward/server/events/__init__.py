@@ -1,0 +1,1 @@
+"""Events: the journal entries of machines, as they arrived."""

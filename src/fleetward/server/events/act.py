@@ -1,0 +1,165 @@
+"""Storing batches in groups: one commit for many machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleetward.runtime.database import Database
+from fleetward.server.events import store
+from fleetward.server.events.decide import Fresh, decide_place, first_head
+from fleetward.server.events.store import Place
+from fleetward.trust.errors import FleetwardError
+from fleetward.trust.journal import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of one batch: where the journal ends now, or why it was refused."""
+
+    batch: Batch
+    place: Place
+    fresh: bool
+    error: FleetwardError | None = None
+
+
+class EventStore:
+    """The stored journals. `store_batches` must run in one thread at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._places: dict[str, Place] = {}
+        self._listeners: list[Callable[[Sequence[Batch]], None]] = []
+
+    def listen(self, listener: Callable[[Sequence[Batch]], None]) -> None:
+        """Call `listener` with every group of fresh batches, after the commit."""
+        self._listeners.append(listener)
+
+    def place(self, device: str, owner: str) -> Place:
+        """Return where a machine's stored journal ends."""
+        known = self._places.get(device)
+        if known is None:
+            with self._database.read() as conn:
+                known = store.select_place(conn, device)
+            known = known or Place(0, first_head(owner, device))
+            self._places[device] = known
+        return known
+
+    def store_batches(self, group: Sequence[Batch], at_ms: int) -> list[Stored]:
+        """Store what is fresh in one transaction; return what became of each, in order.
+
+        Raises `Unreachable` when the store cannot take them; then none was stored.
+        """
+        results: list[Stored] = []
+        places: dict[str, Place] = {}
+        fresh: list[Batch] = []
+        for batch in group:
+            header = batch.header
+            place = places.get(header.device) or self.place(header.device, header.owner)
+            try:
+                decision = decide_place(
+                    header, place.last, place.head, self._stored_hash(batch, place, fresh)
+                )
+            except FleetwardError as e:
+                results.append(Stored(batch, place, fresh=False, error=e))
+                continue
+            if isinstance(decision, Fresh):
+                place = Place(header.last, header.head)
+                places[header.device] = place
+                fresh.append(batch)
+            results.append(Stored(batch, place, fresh=isinstance(decision, Fresh)))
+        if fresh:
+            self._write(fresh, places, at_ms)
+            self._places.update(places)
+            for listener in self._listeners:
+                listener(fresh)
+        return results
+
+    def _stored_hash(self, batch: Batch, place: Place, fresh: Sequence[Batch]) -> str | None:
+        header = batch.header
+        if header.first > place.last:
+            return None
+        for other in fresh:
+            if (other.header.device, other.header.first) == (header.device, header.first):
+                return other.header.hash
+        with self._database.read() as conn:
+            known = store.select_batch_headers(conn, header.device, [header.hash])
+            if known:
+                return header.hash
+            ranges = store.select_batch_ranges(conn, header.device)
+        return next(("another" for r in ranges if r.first == header.first), None)
+
+    def _write(self, fresh: Sequence[Batch], places: dict[str, Place], at_ms: int) -> None:
+        rows: list[dict[str, Any]] = []
+        for batch in fresh:
+            device, owner = batch.header.device, batch.header.owner
+            rows.extend(
+                {
+                    "device_id": device,
+                    "sequence": entry.sequence,
+                    "owner_id": owner,
+                    "kind": entry.kind,
+                    "at": entry.at_ms,
+                    "received_at": at_ms,
+                    "body": entry.raw,
+                }
+                for entry in batch.entries
+            )
+        owners = {b.header.device: b.header.owner for b in fresh}
+        with self._database.write() as conn:
+            store.insert_events(conn, rows)
+            store.insert_batches(
+                conn,
+                [
+                    {
+                        "device_id": b.header.device,
+                        "first": b.header.first,
+                        "last": b.header.last,
+                        "owner_id": b.header.owner,
+                        "hash": b.header.hash,
+                        "header": b.header.raw,
+                        "received_at": at_ms,
+                    }
+                    for b in fresh
+                ],
+            )
+            new = [d for d in places if d in owners and store.select_place(conn, d) is None]
+            if new:
+                store.insert_machines(
+                    conn,
+                    [
+                        {
+                            "device_id": d,
+                            "owner_id": owners[d],
+                            "last": places[d].last,
+                            "head": places[d].head,
+                            "head_at": at_ms,
+                        }
+                        for d in new
+                    ],
+                )
+            known = [d for d in places if d not in set(new)]
+            if known:
+                store.update_machines(
+                    conn,
+                    [
+                        {
+                            "b_device": d,
+                            "b_last": places[d].last,
+                            "b_head": places[d].head,
+                            "b_head_at": at_ms,
+                        }
+                        for d in known
+                    ],
+                )
+
+    def headers_of(self, device: str, hashes: Sequence[str]) -> list[tuple[str, bytes]]:
+        """Return hash and header of a machine's stored batches among `hashes`."""
+        with self._database.read() as conn:
+            return store.select_batch_headers(conn, device, hashes)
+
+    def batches_since(self, received_at: int, limit: int) -> list[tuple[str, str, bytes]]:
+        """Return device, hash and header of batches received since, oldest first."""
+        with self._database.read() as conn:
+            return store.select_batches_after(conn, received_at, limit)

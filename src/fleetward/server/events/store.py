@@ -1,0 +1,181 @@
+"""Tables of events. All SQL of this capability stands here.
+
+Deduplication is the primary key (device, sequence). Arrival orders; a machine's own clock never
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetward.server.schema.tables import identifier, instant, metadata
+
+events: Final = sa.Table(
+    "events_event",
+    metadata,
+    identifier("device_id"),
+    sa.Column("sequence", sa.BigInteger(), nullable=False),
+    identifier("owner_id", server_default=""),
+    identifier("maker_id", server_default=""),
+    sa.Column("kind", sa.String(64), nullable=False),
+    instant("at"),
+    instant("received_at"),
+    sa.Column("body", sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint("device_id", "sequence"),
+    sa.Index("ix_events_event_received_at", "received_at"),
+    sqlite_with_rowid=False,
+)
+
+batches: Final = sa.Table(
+    "events_batch",
+    metadata,
+    identifier("device_id"),
+    sa.Column("first", sa.BigInteger(), nullable=False),
+    sa.Column("last", sa.BigInteger(), nullable=False),
+    identifier("owner_id", server_default=""),
+    identifier("maker_id", server_default=""),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("header", sa.LargeBinary(), nullable=False),
+    instant("received_at"),
+    sa.PrimaryKeyConstraint("device_id", "first"),
+    sqlite_with_rowid=False,
+)
+
+machines: Final = sa.Table(
+    "events_machine",
+    metadata,
+    sa.Column("device_id", sa.String(64), primary_key=True),
+    identifier("owner_id", server_default=""),
+    identifier("maker_id", server_default=""),
+    sa.Column("last", sa.BigInteger(), nullable=False),
+    sa.Column("head", sa.String(64), nullable=False),
+    instant("head_at"),
+    sqlite_with_rowid=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the stored journal of a machine ends."""
+
+    last: int
+    head: str
+
+
+def select_place(conn: Connection, device: str) -> Place | None:
+    """Return where a machine's stored journal ends, or None when nothing is stored."""
+    row = conn.execute(
+        sa.select(machines.c.last, machines.c.head).where(machines.c.device_id == device)
+    ).first()
+    return Place(row.last, row.head) if row else None
+
+
+def insert_machines(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write where the journals of new machines end."""
+    conn.execute(machines.insert(), list(rows))
+
+
+def update_machines(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write where the journals of known machines end; rows carry `b_device`."""
+    conn.execute(
+        machines.update()
+        .where(machines.c.device_id == sa.bindparam("b_device"))
+        .values(
+            last=sa.bindparam("b_last"),
+            head=sa.bindparam("b_head"),
+            head_at=sa.bindparam("b_head_at"),
+        ),
+        list(rows),
+    )
+
+
+def insert_batches(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write batch headers."""
+    conn.execute(batches.insert(), list(rows))
+
+
+def insert_events(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write events."""
+    conn.execute(events.insert(), list(rows))
+
+
+def select_batch_headers(
+    conn: Connection, device: str, hashes: Sequence[str]
+) -> list[tuple[str, bytes]]:
+    """Return hash and header of a machine's stored batches among `hashes`."""
+    rows = conn.execute(
+        sa.select(batches.c.hash, batches.c.header).where(
+            batches.c.device_id == device, batches.c.hash.in_(list(hashes))
+        )
+    )
+    return [(row.hash, row.header) for row in rows]
+
+
+def select_batches_after(
+    conn: Connection, received_at: int, limit: int
+) -> list[tuple[str, str, bytes]]:
+    """Return device, hash and header of the batches received since, oldest first."""
+    rows = conn.execute(
+        sa.select(batches.c.device_id, batches.c.hash, batches.c.header)
+        .where(batches.c.received_at >= received_at)
+        .order_by(batches.c.received_at, batches.c.device_id, batches.c.first)
+        .limit(limit)
+    )
+    return [(row.device_id, row.hash, row.header) for row in rows]
+
+
+def select_events(
+    conn: Connection, *, device: str = "", kinds: Sequence[str] = (), since_ms: int = 0,
+    offset: int = 0, limit: int = 50,
+) -> tuple[list[sa.Row[*tuple[Any, ...]]], int]:  # fmt: skip
+    """Return events, newest arrival first, and how many there are."""
+    clause = events.c.received_at >= since_ms
+    if device:
+        clause &= events.c.device_id == device
+    if kinds:
+        clause &= events.c.kind.in_(list(kinds))
+    order = (
+        (events.c.sequence.desc(),)
+        if device
+        else (events.c.received_at.desc(), events.c.device_id, events.c.sequence.desc())
+    )
+    rows = conn.execute(
+        sa.select(events).where(clause).order_by(*order).offset(offset).limit(limit)
+    ).all()
+    total = conn.execute(sa.select(sa.func.count()).select_from(events).where(clause)).scalar()
+    return list(rows), int(total or 0)
+
+
+def select_machines(conn: Connection) -> list[sa.Row[*tuple[Any, ...]]]:
+    """Return where each machine's stored journal ends, and since when."""
+    return list(conn.execute(sa.select(machines)))
+
+
+def select_journal(conn: Connection, device: str, first: int, last: int) -> list[bytes]:
+    """Return the entries of a batch, in order."""
+    rows = conn.execute(
+        sa.select(events.c.body)
+        .where(
+            events.c.device_id == device,
+            events.c.sequence >= first,
+            events.c.sequence <= last,
+        )
+        .order_by(events.c.sequence)
+    )
+    return [row.body for row in rows]
+
+
+def select_batch_ranges(conn: Connection, device: str) -> list[sa.Row[*tuple[Any, ...]]]:
+    """Return first, last and header of every batch of a machine, in order."""
+    return list(
+        conn.execute(
+            sa.select(batches.c.first, batches.c.last, batches.c.header)
+            .where(batches.c.device_id == device)
+            .order_by(batches.c.first)
+        )
+    )

@@ -43,7 +43,7 @@ format: setup ## bring the sources into the one format
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 closures: setup ## write again what each program imports; read the difference before committing
-	@$(BIN)/python -m tools.closures --write
+	@$(BIN)/python -m tools.closures
 
 lock: setup ## resolve the packages again, at least a week old, with hashes
 	@$(BIN)/python -m tools.lock

@@ -1,0 +1,77 @@
+"""What a program can import is a checked-in list; `make closures` writes it again."""
+
+from __future__ import annotations
+
+import sys
+
+import grimp
+import pytest
+from tools import closures
+
+CRYPTOGRAPHY = frozenset({"cryptography", "_cffi_backend", "_openssl"})
+"""One package under the names of its compiled parts."""
+
+AGENT_PACKAGES = CRYPTOGRAPHY | {"msgspec", "nats", "typing_extensions"}
+"""All that may be loaded on a machine; msgspec takes typing_extensions along where it is."""
+
+GUARD_NEVER = frozenset({"asyncio", "http", "ssl", "urllib.request", "nats"})
+"""What the process that holds the identity key must not load: it has no network."""
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return closures.build_graph()
+
+
+def read_foreign(module: str) -> set[str]:
+    """Name the third-party packages that a module loads."""
+    loaded = closures.see_loaded(module) - closures.see_loaded(None)
+    tops = {name.split(".")[0] for name in loaded}
+    return tops - sys.stdlib_module_names - {closures.PACKAGE}
+
+
+@pytest.mark.parametrize("name", closures.PROGRAMS)
+def test_closure_is_the_checked_in_one(name: str, graph: grimp.ImportGraph) -> None:
+    module = closures.PROGRAMS[name]
+    path = closures.FOLDER / f"{name}.txt"
+    if not closures.has_program(module):
+        assert not path.exists(), f"{path.name} describes {module}, which is gone"
+        pytest.skip(f"{module} is not there yet")
+    assert path.is_file(), "run `make closures`, read the new list, and commit it"
+    found = closures.build_closure(graph, module)
+    assert found == path.read_text(encoding="utf-8"), "run `make closures`, read the difference"
+
+
+def test_every_list_belongs_to_a_program() -> None:
+    lists = {path.stem for path in closures.FOLDER.iterdir()}
+    assert lists
+    assert lists <= set(closures.PROGRAMS)
+
+
+def test_trust_needs_nothing_but_cryptography(graph: grimp.ImportGraph) -> None:
+    modules = sorted({"fleetward.trust"} | graph.find_descendants("fleetward.trust"))
+    assert len(modules) > 5
+    reached = {one for module in modules for one in closures.read_reachable(graph, module)}
+    assert not [
+        one
+        for one in reached
+        if not f"{one}.".startswith(("fleetward.trust.",)) and one != "fleetward"
+    ]
+    foreign = read_foreign(", ".join(modules))
+    assert foreign <= CRYPTOGRAPHY
+    assert "cryptography" in foreign
+
+
+@pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector"])
+def test_agent_loads_few_packages(name: str) -> None:
+    module = closures.PROGRAMS[name]
+    if not closures.has_program(module):
+        pytest.skip(f"{module} is not there yet")
+    assert read_foreign(module) <= AGENT_PACKAGES
+
+
+def test_guard_loads_nothing_that_speaks_to_a_network() -> None:
+    module = closures.PROGRAMS["guard"]
+    if not closures.has_program(module):
+        pytest.skip(f"{module} is not there yet")
+    assert not closures.see_loaded(module) & GUARD_NEVER

@@ -4,6 +4,10 @@ Two suites: `ed25519` (RFC 8032) and `es256` (ECDSA on P-256 with SHA-256, FIPS 
 signature is r || s, 64 bytes, as in RFC 7518 section 3.4). A key travels as its
 SubjectPublicKeyInfo in DER (RFC 5280 section 4.1), and only in the one spelling that we would
 write ourselves. Its id is the first 20 bytes of the SHA-256 of that, in lower-case base32.
+
+An Ed25519 key whose point has a small order, or is not written in its shortest form, is refused:
+under such a key one signature can be made to fit many messages without any private key, so that
+whoever "signed" could deny it.
 """
 
 from __future__ import annotations
@@ -31,6 +35,11 @@ SUITES: Final = (ED25519, ES256)
 SIGNATURE_BYTES: Final = 64
 MAX_SPKI_BYTES: Final = 128
 """A P-256 SubjectPublicKeyInfo has 91 bytes, an Ed25519 one 44."""
+
+_FIELD: Final = 2**255 - 19
+_EIGHTH: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER: Final = frozenset({0, 1, _FIELD - 1, _EIGHTH, _FIELD - _EIGHTH})
+"""The y coordinates of the eight points of edwards25519 whose order divides eight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,7 @@ def read_public_key(suite: str, spki: bytes) -> PublicKey:
         raise Malformed("Expected a SubjectPublicKeyInfo in DER.", reason="bad_key") from e
     if isinstance(key, ed25519.Ed25519PublicKey):
         found = ED25519
+        _refuse_weak_point(key.public_bytes_raw())
     elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         found = ES256
     else:
@@ -107,6 +117,12 @@ def read_public_key(suite: str, spki: bytes) -> PublicKey:
     if spelled != spki:
         raise Malformed("Expected the usual spelling of the key.", reason="bad_key")
     return PublicKey(suite=suite, spki=spki, key_id=key_id_of(spki))
+
+
+def _refuse_weak_point(raw: bytes) -> None:
+    y = int.from_bytes(raw, "little") & (2**255 - 1)  # without the bit that says which x
+    if y >= _FIELD or y in _SMALL_ORDER:
+        raise Malformed("Expected an Ed25519 key of full order.", reason="bad_key")
 
 
 def public_key_of(key: ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey) -> PublicKey:

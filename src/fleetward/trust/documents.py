@@ -6,10 +6,12 @@ and returns the next view, or raises and leaves everything as it was. Versions o
 
 1. The owner root is the one whose hash the machine joined with.
 2. Policies follow one another without a gap, each signed by the one before.
-3. A policy of a version that the machine knows must be that same policy.
+3. A policy of a version that the machine knows must be that same policy. Another one is a fork
+   when the owner signed it, and merely untrusted when not.
 4. The lowest acceptable policy of the join string is in the chain, with its hash.
 5. A head is not older than the one the machine has; of the same version it is the same.
-6. The head names the machine's policy and roster by version and hash.
+6. The head names the machine's policy and roster by version and hash. Without a head, nothing
+   that hangs from one is taken, but for a lease on the head that the machine has.
 7. A roster is not older than the one the machine has; of the same version it is the same.
 8. The machine's own entry is proven to be on that roster. An absent entry means "unconfirmed".
 9. A lease is on that head, and its serial is higher than any before.
@@ -24,7 +26,7 @@ from typing import Final
 
 from fleetward.trust import canonical
 from fleetward.trust.canonical import Json, JsonObject, to_base64url
-from fleetward.trust.envelope import document_hash, read_envelope
+from fleetward.trust.envelope import read_envelope
 from fleetward.trust.errors import Malformed, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.head import Head, Lease, verify_head, verify_lease
@@ -35,8 +37,11 @@ from fleetward.trust.roster import Roster, RosterEntry, verify_entry, verify_ros
 
 MAX_BUNDLE_BYTES: Final = 700 * 1024
 """Bytes of a bundle: below the broker's limit of a message."""
-MAX_POLICIES: Final = 64
-"""Policies in one bundle; a machine further behind asks again."""
+MAX_STORED_BYTES: Final = canonical.MAX_BYTES
+"""Bytes of a persisted view. It holds every policy since the first, which may be more than fit
+into one bundle; a machine that far behind is brought forward head by head."""
+MAX_POLICIES: Final = 4096
+"""Policies in one bundle. Its bytes bound it sooner."""
 _DOCUMENT_BYTES: Final = 256 * 1024
 
 
@@ -117,10 +122,10 @@ class OwnerView:
         )
 
 
-def read_bundle(data: bytes) -> Bundle:
-    """Parse a bundle. Raises `Malformed`."""
+def read_bundle(data: bytes, *, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
+    """Parse a bundle; a machine reads its own files with `MAX_STORED_BYTES`. Raises `Malformed`."""
     fields = Fields(
-        canonical.decode(data, max_bytes=MAX_BUNDLE_BYTES),
+        canonical.decode(data, max_bytes=max_bytes),
         "the bundle",
         {
             "entry",
@@ -192,26 +197,30 @@ def advance(view: OwnerView, bundle: Bundle) -> OwnerView:
     # 2. and 3. Policies.
     policies = list(view.policies)
     for data in bundle.policies:
-        _advance_policies(policies, data)
+        _advance_policies(view.root, policies, data)
     return _advance_head(replace(view, policies=tuple(policies)), bundle)
 
 
-def _advance_policies(policies: list[Policy], data: bytes) -> None:
-    claimed = read_envelope(data).payload.get("version")
-    if isinstance(claimed, int) and 1 <= claimed <= len(policies):
-        # 3. Known already: the same, or a fork.
-        if document_hash(read_envelope(data).payload) != policies[claimed - 1].hash:
-            raise Untrusted(
-                f"Policy {claimed} is not the one that this machine knows.", reason="forked_policy"
-            )
-        return
-    # 2. The next one.
-    policies.append(verify_next_policy(data, policies[-1]))
+def _advance_policies(root: OwnerRoot, policies: list[Policy], data: bytes) -> None:
+    envelope = read_envelope(data)
+    claimed = envelope.payload.get("version")
+    if not isinstance(claimed, int) or not 1 <= claimed <= len(policies):
+        # 2. The next one.
+        policies.append(verify_next_policy(data, policies[-1]))
+    elif envelope.hash != policies[claimed - 1].hash:
+        # 3. Not the one that we know. Is it the owner who contradicts himself?
+        if claimed == 1:
+            verify_first_policy(data, root)
+        else:
+            verify_next_policy(data, policies[claimed - 2])
+        raise Untrusted(
+            f"Policy {claimed} is not the one that this machine knows.", reason="forked_policy"
+        )
 
 
 def _advance_head(view: OwnerView, bundle: Bundle) -> OwnerView:
     if not bundle.head:
-        return _require_head_kept(view)
+        return _advance_without_head(view, bundle)
     head = verify_head(bundle.head, view.policy)
     # 5. Not older, and not another of the same version.
     if view.head and head.version < view.head.version:
@@ -229,10 +238,12 @@ def _advance_head(view: OwnerView, bundle: Bundle) -> OwnerView:
     return _advance_lease(view, bundle, head)
 
 
-def _require_head_kept(view: OwnerView) -> OwnerView:
+def _advance_without_head(view: OwnerView, bundle: Bundle) -> OwnerView:
     if view.head and view.head.policy_hash != view.policy.hash:
         raise Untrusted("A newer policy came without its head.", reason="mixed_documents")
-    return view
+    if bundle.roster or bundle.entry or (bundle.lease and view.head is None):
+        raise Untrusted("Documents came without their head.", reason="mixed_documents")
+    return _advance_lease(view, bundle, view.head) if view.head else view
 
 
 def _advance_roster(view: OwnerView, bundle: Bundle, head: Head) -> OwnerView:

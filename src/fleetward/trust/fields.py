@@ -21,6 +21,12 @@ MAX_TEXT_CHARACTERS: Final = 1024
 MAX_ITEMS: Final = 4096
 """Items of a list in a signed document."""
 
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # Unicode's Bidi_Control
+    "\u2028\u2029\ufeff]"  # line and paragraph separator, byte order mark
+)
+"""Characters that make a text look like another one on a screen where people decide."""
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[a-z2-7]{32}")
 
@@ -54,11 +60,11 @@ class Fields:
         return name in self._value
 
     def text(self, name: str, *, most: int = MAX_TEXT_CHARACTERS, least: int = 0) -> str:
-        """Return a string of `least` to `most` characters without control characters."""
+        """Return a string of `least` to `most` code points without control characters."""
         value = self._value[name]
         if not isinstance(value, str) or not least <= len(value) <= most:
             raise self._bad(name, f"text of {least} to {most} characters")
-        if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in value):
+        if _UNSEEN.search(value):
             raise self._bad(name, "text without control characters")
         return value
 
@@ -102,7 +108,10 @@ class Fields:
         value = self._value[name]
         if not isinstance(value, str) or len(value) > most * 4 // 3 + 4:
             raise self._bad(name, f"base64url of at most {most} bytes")
-        return from_base64url(value)
+        data = from_base64url(value)
+        if len(data) > most:
+            raise self._bad(name, f"base64url of at most {most} bytes")
+        return data
 
     def items(self, name: str, *, most: int = MAX_ITEMS) -> list[Json]:
         """Return a list of at most `most` items."""
@@ -112,11 +121,13 @@ class Fields:
         return value
 
     def texts(self, name: str, *, most: int = MAX_ITEMS) -> tuple[str, ...]:
-        """Return a list of distinct strings, in the order given."""
+        """Return a list of distinct strings without control characters, in the order given."""
         values = self.items(name, most=most)
         texts = [v for v in values if isinstance(v, str) and len(v) <= MAX_TEXT_CHARACTERS]
         if len(texts) != len(values) or len(set(texts)) != len(texts):
             raise self._bad(name, "a list of distinct strings")
+        if any(_UNSEEN.search(t) for t in texts):
+            raise self._bad(name, "strings without control characters")
         return tuple(texts)
 
     def map(self, name: str) -> JsonObject:

@@ -32,7 +32,7 @@ JsonObject: TypeAlias = "dict[str, Json]"
 JsonLike: TypeAlias = "Mapping[str, JsonLike] | Sequence[JsonLike] | str | int | bool"
 
 MAX_DEPTH: Final = 16
-"""Levels of nesting. Our deepest document has seven."""
+"""Levels below the outermost value, scalars included. Our deepest document has seven."""
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Bytes of one document: an inventory of 20,000 packages stays under half of it."""
 MAX_INTEGER: Final = 2**53 - 1
@@ -110,7 +110,12 @@ def from_base64url(text: str) -> bytes:
 
 def _dump(value: object) -> bytes:
     return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+        default=dict,  # a read-only mapping; `_check` has let nothing else through
     ).encode("utf-8")
 
 

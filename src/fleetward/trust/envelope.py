@@ -4,7 +4,8 @@
 
 Rules:
 
-1. The whole envelope is canonical JSON with exactly these fields.
+1. The whole envelope is canonical JSON with exactly these fields. A type is `fleetward.` and
+   then small letters, digits, dots and dashes, 64 characters in all.
 2. What is signed is `SIGNED_PREFIX || type || 0x00 || canonical payload`. The type is inside the
    payload and in the prefix, so no signature serves for another type.
 3. A document's hash is the SHA-256 of what is signed. Signatures are not part of it.
@@ -21,6 +22,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,6 +38,7 @@ MAX_SIGNATURES: Final = 32
 """More people than ever sign one document."""
 MAX_ENVELOPE_BYTES: Final = 256 * 1024
 """Bytes of one envelope. The largest, a policy with a hundred keys, has 30 KB."""
+_TYPE: Final = re.compile(r"fleetward\.[a-z0-9.-]{1,54}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,10 @@ def document_hash(payload: JsonLike) -> str:
 
 def signed_bytes(payload: JsonLike) -> bytes:
     """Return the bytes that a signature over `payload` covers (rule 2)."""
-    if not isinstance(payload, Mapping) or not isinstance(payload.get("type"), str):
-        raise Misuse("A payload needs a type.", reason="no_type")
-    kind = str(payload["type"]).encode("ascii")
-    return SIGNED_PREFIX + kind + b"\x00" + canonical.encode(payload)
+    kind = payload.get("type") if isinstance(payload, Mapping) else None
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+        raise Misuse("A payload needs a type of ours.", reason="no_type")
+    return SIGNED_PREFIX + kind.encode("ascii") + b"\x00" + canonical.encode(payload)
 
 
 def seal(payload: JsonLike, signers: Sequence[Signer]) -> bytes:
@@ -128,7 +131,7 @@ def read_envelope(data: bytes, *, max_bytes: int = MAX_ENVELOPE_BYTES) -> Envelo
     )
     payload = fields.map("payload")
     kind = payload.get("type")
-    if not isinstance(kind, str) or not kind.startswith("fleetward.") or not kind.isascii():
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
         raise Malformed("Expected a payload with a type of ours.", reason="bad_type_string")
     signatures = tuple(_read_signature(s) for s in fields.items("signatures", most=MAX_SIGNATURES))
     if len({s.key_id for s in signatures}) != len(signatures):

@@ -8,6 +8,7 @@ the owner's id everywhere. Whoever can make a document with that hash can break 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from fleetward.trust import canonical
@@ -98,7 +99,7 @@ def read_role(name: str, values: list[Json], threshold: int) -> Role:
             raise Malformed("Expected each key once.", reason="duplicate_key")
         keys[key.key_id] = RoleKey(key=key, person=fields.text("person", most=80, least=1))
     check_threshold(name, {k.person for k in keys.values()}, threshold)
-    return Role(name=name, keys=keys, threshold=threshold)
+    return Role(name=name, keys=MappingProxyType(keys), threshold=threshold)
 
 
 def check_threshold(name: str, people: set[str], threshold: int) -> None:

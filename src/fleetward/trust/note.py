@@ -34,7 +34,8 @@ MAX_NOTE_BYTES: Final = 16 * 1024
 MAX_NOTE_SIGNATURES: Final = 64
 _ED25519_BYTE: Final = b"\x01"
 _COSIGNATURE_BYTE: Final = b"\x04"
-_SIGNATURE_LINE = re.compile("\u2014 ([^ +\n]{1,256}) ([A-Za-z0-9+/=]{1,512})")
+_NAME = re.compile(r"[!-*,-~]{1,256}")
+_SIGNATURE_LINE = re.compile("\u2014 ([!-*,-~]{1,256}) ([A-Za-z0-9+/=]{1,512})")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -105,7 +106,7 @@ def read_checkpoint(data: bytes) -> SignedCheckpoint:
             reason="bad_note",
         )
     checkpoint = Checkpoint(origin=lines[0], size=int(lines[1]), root=_read_root(lines[2]))
-    if checkpoint.text() + "\n" != text + "\n\n" or not checkpoint.origin:
+    if checkpoint.text() + "\n" != text + "\n\n" or not _NAME.fullmatch(checkpoint.origin):
         raise Malformed("Expected the canonical spelling of a checkpoint.", reason="bad_note")
     signature_lines = tail[:-1].split("\n")
     if len(signature_lines) > MAX_NOTE_SIGNATURES:
@@ -133,7 +134,10 @@ def verify_checkpoint(data: bytes, origin: str, log_key: PublicKey) -> Checkpoin
 
 
 def verify_cosignature(data: bytes, name: str, witness: PublicKey) -> int:
-    """Return the Unix second at which `witness` saw this checkpoint. Raises as above."""
+    """Return the Unix second at which `witness` saw this checkpoint. Raises as above.
+
+    That the log signed it, and of which owner it is, `verify_checkpoint` says: call both.
+    """
     signed = read_checkpoint(data)
     wanted = _key_hash(name, _COSIGNATURE_BYTE, witness)
     for signature in signed.signatures:
@@ -160,9 +164,21 @@ def _key_hash(name: str, algorithm: bytes, key: PublicKey) -> bytes:
     return hashlib.sha256(material).digest()[:4]
 
 
+def check_signer_name(name: str) -> str:
+    """Return the name when a note can be signed under it. Raises `Malformed`."""
+    if not _NAME.fullmatch(name):
+        raise Malformed(
+            "Expected a note signer's name of printable ASCII without space and plus.",
+            reason="bad_note_name",
+        )
+    return name
+
+
 def _line(name: str, algorithm: bytes, key: PublicKey, value: bytes) -> str:
-    if not name or "+" in name or any(c.isspace() for c in name):
-        raise Misuse("A note signer's name has no space and no plus.", reason="bad_note_name")
+    try:
+        check_signer_name(name)
+    except Malformed as e:
+        raise Misuse("A note was to be signed under a bad name.", reason=e.reason) from e
     blob = base64.b64encode(_key_hash(name, algorithm, key) + value).decode("ascii")
     return f"\u2014 {name} {blob}\n"
 
@@ -175,8 +191,8 @@ def _read_line(line: str) -> NoteSignature:
         blob = base64.b64decode(match[2], validate=True)
     except binascii.Error as e:
         raise Malformed("Expected base64 in a signature line.", reason="bad_note") from e
-    if len(blob) < 5:
-        raise Malformed("Expected a longer signature line.", reason="bad_note")
+    if len(blob) < 5 or base64.b64encode(blob).decode("ascii") != match[2]:
+        raise Malformed("Expected a whole signature line in its one spelling.", reason="bad_note")
     return NoteSignature(name=match[1], key_hash=blob[:4], value=blob[4:])
 
 

@@ -24,6 +24,7 @@ from fleetward.trust.envelope import Envelope, Role, RoleKey, read_envelope, ver
 from fleetward.trust.errors import Malformed, Untrusted
 from fleetward.trust.fields import Fields, require_digest
 from fleetward.trust.keys import ED25519, PublicKey, read_key_fields
+from fleetward.trust.note import check_signer_name
 from fleetward.trust.root import OwnerRoot, check_threshold
 
 POLICY_TYPE: Final = "fleetward.owner-policy.v1"
@@ -196,7 +197,10 @@ def _read_roots(values: JsonObject) -> Roots:
         fleet_ca=fields.digest("fleet_ca"),
         log_key=_read_note_key(fields.map("log_key"), "the log key"),
         witnesses=MappingProxyType(
-            {n: _read_note_key(v, "a witness") for n, v in fields.map("witnesses").items()}
+            {
+                check_signer_name(n): _read_note_key(v, "a witness")
+                for n, v in fields.map("witnesses").items()
+            }
         ),
         director=fields.text("director", most=64),
         makers=MappingProxyType(makers),

@@ -22,7 +22,7 @@ from typing import Final
 from fleetward.trust import canonical
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.envelope import read_envelope, verify_threshold
-from fleetward.trust.errors import Malformed, Untrusted
+from fleetward.trust.errors import Malformed, Misuse, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.keys import ES256, PublicKey, read_key_fields
 from fleetward.trust.merkle import hash_leaf, root_of, verify_inclusion
@@ -81,7 +81,13 @@ class Roster:
 def make_roster_payload(
     policy: Policy, version: int, issued_at_ms: int, entries: Sequence[RosterEntry]
 ) -> JsonObject:
-    """Return the payload to sign for these entries, which must be sorted by id already."""
+    """Return the payload to sign for these entries.
+
+    Raises `Misuse` unless they are sorted by id, each once (rule 4): one machine sees one entry,
+    so nobody but the signer can notice a second one.
+    """
+    if any(a.device >= b.device for a, b in pairwise(entries)):
+        raise Misuse("A roster is signed sorted by id, each machine once.", reason="bad_order")
     return {
         "count": len(entries),
         "entries_root": root_of(hash_leaf(e.to_bytes()) for e in entries).hex(),

@@ -10,6 +10,7 @@ Rules for the server and for the owner's tools, by `verify_invitation`:
 1. The invitation is signed by the threshold of the policy's role `invite`.
 2. Owner and epoch are the policy's.
 3. It has not expired, by the verifier's clock.
+4. Its nonce has 16 to 32 bytes, so that no two invitations share an id and a count of uses.
 
 Counting the uses is the caller's duty. A machine does not check the invitation: it was handed the
 join string by its owner, and the roster decides what it becomes.
@@ -17,6 +18,7 @@ join string by its owner, and the roster decides what it becomes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +34,11 @@ JOIN_PREFIX: Final = "fleetward-join-1."
 MAX_JOIN_CHARACTERS: Final = 8192
 MAX_USES: Final = 100_000
 MAX_ADDRESSES: Final = 8
+_ADDRESS: Final = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,253})):(?P<port>[1-9][0-9]{0,4})"
+)
+NONCE_BYTES: Final = (16, 32)
+"""The fewest and the most bytes of an invitation's nonce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ def make_invitation_payload(
 
 
 def verify_invitation(data: bytes, policy: Policy, now_ms: int) -> Invitation:
-    """Return the invitation, by the three rules above.
+    """Return the invitation, by the four rules above.
 
     Raises `Malformed`, `Untrusted`, or `Refused` when it has expired.
     """
@@ -121,7 +128,9 @@ def verify_invitation(data: bytes, policy: Policy, now_ms: int) -> Invitation:
         raise Untrusted("The invitation is of another owner.", reason="another_owner")
     if fields.integer("epoch", low=1) != policy.epoch:
         raise Untrusted("The invitation is of another epoch.", reason="old_epoch")
-    fields.binary("nonce", most=32)
+    # Rule 4.
+    if len(fields.binary("nonce", most=NONCE_BYTES[1])) < NONCE_BYTES[0]:
+        raise Malformed("Expected a nonce of 16 bytes or more.", reason="bad_field")
     invitation = Invitation(
         id=envelope.hash,
         owner=policy.owner,
@@ -188,10 +197,8 @@ def _read_addresses(fields: Fields, name: str) -> tuple[str, ...]:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of `host:port` or `[v6]:port`. Raises `Malformed`."""
-    host, _, port = address.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    allowed = all(c.isascii() and (c.isalnum() or c in ".-_:") for c in host)
-    if not host or not allowed or not port.isdecimal() or not 0 < int(port) < 65536:
+    """Return host and port of `name:port`, `v4:port` or `[v6]:port`. Raises `Malformed`."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
         raise Malformed("Expected an address host:port.", reason="bad_address")
-    return host, int(port)
+    return match["v6"] or match["name"], int(match["port"])

@@ -8,7 +8,8 @@ Whatever lay behind it is thereby said to be lost, by somebody entitled to say s
 Rules:
 
 1. The opening is signed by the threshold of the policy's role `policy`.
-2. Owner and epoch are the policy's.
+2. The owner is the policy's, and the epoch is the policy's or one before it: an opening stays in
+   the ledger while epochs pass.
 3. Its generation is exactly one more than that of the checkpoint it names.
 """
 

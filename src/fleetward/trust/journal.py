@@ -10,7 +10,9 @@ A **batch** is a run of entries behind a signed header: first and last sequence,
 and after, and the last checkpoint of the ledger that the machine had received. One signature by
 the identity key thus vouches for every entry and for the whole past, and says how much of the
 ledger the machine had seen. On the wire a batch is lines: the header's envelope, then the entries.
-Canonical JSON has no line break, so the framing needs no lengths.
+Canonical JSON has no line break, so the framing needs no lengths. A batch that begins with entry 1
+begins with head(0). A machine that has seen no checkpoint names `NO_CHECKPOINT`, and that alone
+has generation 0.
 """
 
 from __future__ import annotations
@@ -185,6 +187,8 @@ def read_batch_header(data: bytes) -> tuple[BatchHeader, Envelope]:
         raise Malformed(
             f"Expected 1 to {MAX_BATCH_ENTRIES} entries in a batch.", reason="bad_batch_range"
         )
+    if header.checkpoint.generation == 0 and header.checkpoint != NO_CHECKPOINT:
+        raise Malformed("Expected no checkpoint, or a whole one.", reason="bad_field")
     return header, envelope
 
 
@@ -196,6 +200,8 @@ def verify_batch_header(data: bytes, key: PublicKey, owner: str) -> BatchHeader:
         raise Untrusted("The batch names another machine than its key.", reason="bad_device")
     if header.owner != owner:
         raise Untrusted("The batch is for another owner.", reason="another_owner")
+    if header.first == 1 and header.previous != start_of_chain(owner, key.key_id).hex():
+        raise Untrusted("The journal begins with another head than its own.", reason="bad_chain")
     return header
 
 

@@ -208,7 +208,10 @@ def make_hello_payload(hello: Hello) -> JsonObject:
 
 
 def verify_hello(data: bytes, key: PublicKey, nonce: bytes) -> Hello:
-    """Return the greeting that `key` signed over `nonce`. Raises `Malformed` or `Untrusted`."""
+    """Return the greeting that `key` signed over `nonce`. Raises `Malformed` or `Untrusted`.
+
+    The caller checks the owner, and that it uses each nonce once.
+    """
     envelope = read_envelope(data, max_bytes=MAX_STATEMENT_BYTES)
     verify_single(envelope, HELLO_TYPE, key)
     fields = Fields(

@@ -1,0 +1,57 @@
+import { Http, query } from './http';
+import { readSecret, forgetSecret } from './secret';
+import type * as T from './types';
+
+/** Every call that the console makes to its server. It shows and requests; it never signs. */
+
+export const http = new Http({ secret: readSecret, onSignedOut: forgetSecret });
+
+export type Search = Record<string, string | number | null | undefined>;
+
+const of = (id: string): string => `/devices/${encodeURIComponent(id)}`;
+
+export const api = {
+  redeem: (code: string) => http.post<T.OpenedSession>('/session/redeem', { code }),
+  session: () => http.get<T.Session>('/session'),
+  signOut: () => http.remove('/session'),
+  passkeyBegin: (what: 'register' | 'login') =>
+    http.post<T.Ceremony>(`/session/passkey/${what}/begin`),
+  passkeyRegister: (body: { challenge_id: string; credential: unknown }) =>
+    http.post<unknown>('/session/passkey/register/finish', body),
+  passkeyLogin: (body: { challenge_id: string; credential: unknown }) =>
+    http.post<T.OpenedSession>('/session/passkey/login/finish', body),
+
+  persons: () => http.get<T.Page<T.PersonRow>>('/persons'),
+  addPerson: (body: { name: string; role: T.Role }) => http.post<T.PersonRow>('/persons', body),
+  removePerson: (id: string) => http.remove(`/persons/${encodeURIComponent(id)}`),
+  loginLink: (person_id: string) =>
+    http.post<{ url: string; expires_at: T.Time }>('/login-links', { person_id }),
+
+  tokens: () => http.get<T.Page<T.Token>>('/tokens'),
+  createToken: (body: { name: string; role: T.Role; ttl_seconds: number }) =>
+    http.post<T.CreatedToken>('/tokens', body),
+  revokeToken: (id: string) => http.remove(`/tokens/${encodeURIComponent(id)}`),
+
+  today: () => http.get<T.Today>('/today'),
+  devices: (search: Search) => http.get<T.Page<T.DeviceRow>>(`/devices${query(search)}`),
+  sites: () => http.get<{ items: T.Site[] }>('/sites'),
+  device: (id: string) => http.get<T.Device>(of(id)),
+  facts: <Row>(id: string, list: string, search: Search) =>
+    http.get<T.FactPage<Row>>(`${of(id)}/${list}${query(search)}`),
+  history: (id: string, search: Search) =>
+    http.get<T.Page<T.HistoryItem>>(`${of(id)}/history${query(search)}`),
+  quarantine: (id: string, reason: string) => http.post<unknown>(`${of(id)}/quarantine`, { reason }),
+  readmit: (id: string, reason: string) => http.post<unknown>(`${of(id)}/readmit`, { reason }),
+
+  timeline: (search: Search) => http.get<T.Page<T.HistoryItem>>(`/timeline${query(search)}`),
+  record: () => http.get<T.LogRecord>('/record'),
+  exportRecord: async () => (await http.send('GET', '/record/export')).blob(),
+  pending: () => http.get<{ items: T.PendingDevice[] }>('/owner/pending'),
+
+  startDrill: (device_id: string) =>
+    http.post<{ id: string }>('/drills', { kind: 'stolen-server', device_id }),
+  drill: (id: string) => http.get<T.Drill>(`/drills/${encodeURIComponent(id)}`),
+  doctor: () => http.get<T.Doctor>('/doctor'),
+  tour: () => http.get<T.Tour>('/tour'),
+  reachStep: (step: number) => http.post<T.Tour | undefined>('/tour', { step }),
+};

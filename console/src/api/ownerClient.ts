@@ -1,0 +1,33 @@
+import { Http } from './http';
+import type * as T from './ownerTypes';
+
+/** Every call of the owner's console, to the program on the owner's own computer. */
+
+const KEY = 'fleetward.owner.secret';
+
+/** Moves the secret out of the address into this tab, so that it is in no history entry. */
+export function takeSecretFromAddress(): void {
+  const secret = new URLSearchParams(location.hash.slice(1)).get('secret');
+  if (!secret) return;
+  sessionStorage.setItem(KEY, secret);
+  history.replaceState(null, '', location.pathname + location.search);
+}
+
+export const hasOwnerSecret = (): boolean => sessionStorage.getItem(KEY) !== null;
+
+export const ownerHttp = new Http({
+  secret: () => sessionStorage.getItem(KEY),
+  onSignedOut: () => sessionStorage.removeItem(KEY),
+});
+
+export const owner = {
+  state: () => ownerHttp.get<T.OwnerState>('/state'),
+  pending: () => ownerHttp.get<T.Pending>('/pending'),
+  confirm: (body: { device_id: string; words: string; name: string; site: string }) =>
+    ownerHttp.post<unknown>('/confirm', body),
+  roster: () => ownerHttp.get<T.Roster>('/roster'),
+  retire: (body: { device_id: string; reason: string }) => ownerHttp.post<unknown>('/retire', body),
+  invite: (body: { site: string; uses: number; ttl_seconds: number; preapproved: boolean }) =>
+    ownerHttp.post<T.Invitation>('/invitations', body),
+  verify: () => ownerHttp.post<T.Verdict>('/verify', {}),
+};

@@ -1,0 +1,19 @@
+import { MantineProvider, localStorageColorSchemeManager } from '@mantine/core';
+import type { ReactNode } from 'react';
+import { readStyleNonce } from '../security/nonce';
+import { makeTheme } from './theme';
+
+const schemes = localStorageColorSchemeManager({ key: 'fleetward.look' });
+
+export function Look({ program, children }: { program: 'console' | 'owner'; children: ReactNode }) {
+  return (
+    <MantineProvider
+      theme={makeTheme(program)}
+      defaultColorScheme="auto"
+      colorSchemeManager={schemes}
+      getStyleNonce={readStyleNonce}
+    >
+      {children}
+    </MantineProvider>
+  );
+}

@@ -1,0 +1,31 @@
+import { createTheme, type MantineColorsTuple, type MantineThemeOverride } from '@mantine/core';
+
+const WATER: MantineColorsTuple = [
+  '#e8f3f6', '#cfe4ea', '#a9d0db', '#7fc6da', '#4ba3bb',
+  '#2b8aa6', '#1f7891', '#186d86', '#0f5c73', '#0a4759',
+];
+const PLUM: MantineColorsTuple = [
+  '#f7ecf4', '#ecd5e6', '#dba8cf', '#c585b6', '#ae679e',
+  '#9a5489', '#8c4a7c', '#844374', '#7a3e6d', '#5f2f54',
+];
+const ALARM: MantineColorsTuple = [
+  '#fdecea', '#f9d2ce', '#f59a90', '#e6695d', '#d5453a',
+  '#c5352b', '#bb2d23', '#b3281f', '#ac241c', '#8a1a14',
+];
+
+const FONT =
+  "-apple-system, 'Segoe UI Variable Text', 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Liberation Sans', Arial, system-ui, sans-serif";
+
+/** Colours, corners and letters for one program; the rest is in base.css. */
+export function makeTheme(program: 'console' | 'owner'): MantineThemeOverride {
+  return createTheme({
+    colors: { water: WATER, plum: PLUM, alarm: ALARM },
+    primaryColor: program === 'owner' ? 'plum' : 'water',
+    primaryShade: { light: 8, dark: 6 },
+    defaultRadius: 8,
+    fontFamily: FONT,
+    cursorType: 'pointer',
+    respectReducedMotion: true,
+    focusRing: 'never',
+  });
+}

@@ -43,7 +43,6 @@ STATUS_BY_REASON: Final[Mapping[str, int]] = {
     "not_signed_in": 401,
     "session_ended": 401,
     "link_not_valid": 401,
-    "passkey_not_valid": 401,
     "forbidden": 403,
     "out_of_scope": 403,
     "passkey_required": 403,

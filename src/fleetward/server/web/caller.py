@@ -1,6 +1,7 @@
 """Who calls: the person or token behind a request, its role, and what it may see.
 
-A handler takes an `ApiRequest` (see `request.py`) and reads `request.user`. Whoever lists or shows devices asks `caller.scope`.
+A handler takes an `ApiRequest` (see `request.py`) and reads `request.user`. Whoever lists or shows
+devices asks `caller.scope`.
 """
 
 from __future__ import annotations

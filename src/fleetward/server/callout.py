@@ -1,0 +1,285 @@
+"""The broker asks, we decide: may this connection come in, and into which account?
+
+The broker has verified the certificate chain in TLS. Here the leaf is read, a judge that is passed
+in decides, and the connection gets exactly the subjects of its own device until the certificate
+ends. Everything that goes wrong ends in no: an unreadable certificate, a judge that fails or is
+slow, a callout that is down (the broker then refuses by itself).
+
+A refusal is told to `on_verdict`, so that it can become an entry; the broker's log has it too, but
+without the reason.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fleetward.runtime.broker import MAX_PAYLOAD_BYTES, Account
+from fleetward.runtime.bus import Bus, Inbound
+from fleetward.runtime.bus_tokens import (
+    AuthRequest,
+    Nkey,
+    UserGrant,
+    make_auth_response,
+    make_user_token,
+    read_auth_request,
+)
+from fleetward.runtime.clock import Clock
+from fleetward.runtime.x509 import (
+    certificate_sha256,
+    not_after_ms,
+    read_certificates,
+    read_spiffe_id,
+    spki_der,
+)
+from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
+from fleetward.wire.subjects import check_device_id, device_allowances
+
+AUTH_SUBJECT: Final = "$SYS.REQ.USER.AUTH"
+JUDGE_SECONDS: Final = 0.8
+"""The broker gives up after 2 s; a device should hear no within one."""
+JUDGE_THREADS: Final = 4
+WAITING_MAX: Final = 512
+"""Questions in work at once; those behind them wait, and the broker refuses them when too late."""
+MAX_DEVICE_SUBSCRIPTIONS: Final = 8
+SYSTEM_SECONDS: Final = 2.0
+
+
+class Decision(StrEnum):
+    """Where a connection goes."""
+
+    DEVICES = "devices"
+    QUARANTINE = "quarantine"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """What a connection showed. TLS has verified the chain; nobody has looked at the roster yet.
+
+    `chain` are the certificates above the leaf, issuing CA first, in DER.
+    """
+
+    der: bytes = field(repr=False)
+    chain: tuple[bytes, ...] = field(repr=False)
+    owner_id: str
+    device_id: str
+    serial: int
+    spki_sha256: str
+    not_after_ms: int
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The judge's answer. `reason` is a stable code; it is kept, and not told to the device."""
+
+    decision: Decision
+    reason: str
+
+
+class ConnectionJudge(Protocol):
+    """Decides by what the server knows: owner, lineage, roster state, quarantine."""
+
+    def judge(self, peer: PeerCertificate) -> Admission:
+        """Decide. Called in a worker thread, several at a time; must take well under a second."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One decided question. `peer` is None when the certificate named no device."""
+
+    peer: PeerCertificate | None
+    remote: str
+    admission: Admission
+
+
+class Callout:
+    """Answers the broker's questions on a connection in the account AUTH."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        issuer: Nkey,
+        judge: ConnectionJudge,
+        clock: Clock,
+        *,
+        device_roots: Callable[[], frozenset[str]],
+        on_verdict: Callable[[Verdict], None],
+    ) -> None:
+        self._bus = bus
+        self._issuer = issuer
+        self._judge = judge
+        self._clock = clock
+        self._device_roots = device_roots
+        self._on_verdict = on_verdict
+        self._threads = ThreadPoolExecutor(JUDGE_THREADS, thread_name_prefix="callout")
+        self._room = asyncio.Semaphore(WAITING_MAX)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to answer. Raises `Unreachable` when the bus is closed."""
+        await self._bus.subscribe(AUTH_SUBJECT, self._take)
+        await self._bus.flush()
+
+    async def stop(self) -> None:
+        """Stop answering: from now on nobody comes in."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _take(self, message: Inbound) -> None:
+        await self._room.acquire()
+        task = asyncio.create_task(self._answer(message))
+        self._running.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._room.release()
+
+    async def _answer(self, message: Inbound) -> None:
+        try:
+            request = read_auth_request(message.payload)
+        except FleetwardError as e:
+            self._on_verdict(Verdict(None, "", Admission(Decision.REFUSED, e.reason)))
+            return
+        verdict = await self._decide(request)
+        try:
+            await self._bus.publish(message.reply, self._response(request, verdict))
+        except Unreachable as e:
+            verdict = Verdict(verdict.peer, verdict.remote, Admission(Decision.REFUSED, e.reason))
+        self._on_verdict(verdict)
+
+    async def _decide(self, request: AuthRequest) -> Verdict:
+        remote = request.nats.client_info.host
+        peer: PeerCertificate | None = None
+        try:
+            peer = read_peer(request, self._device_roots())
+            if peer.not_after_ms <= self._clock.wall_ms():
+                return _no(peer, remote, "certificate_expired")
+            judging = asyncio.get_running_loop().run_in_executor(
+                self._threads, self._judge.judge, peer
+            )
+            return Verdict(peer, remote, await asyncio.wait_for(judging, JUDGE_SECONDS))
+        except FleetwardError as e:
+            return _no(peer, remote, e.reason)
+        except TimeoutError:
+            return _no(peer, remote, "judge_too_slow")
+        except Exception:  # noqa: BLE001  the boundary of one question: whatever failed means no
+            return _no(peer, remote, "judge_failed")
+
+    def _response(self, request: AuthRequest, verdict: Verdict) -> bytes:
+        issued_at = self._clock.wall_ms() // 1000
+        decision, peer = verdict.admission.decision, verdict.peer
+        if peer is None or decision is Decision.REFUSED:
+            return make_auth_response(
+                self._issuer, request, error="refused", issued_at=issued_at
+            ).encode()
+        account = Account.DEVICES if decision is Decision.DEVICES else Account.QUARANTINE
+        allowed = device_allowances(peer.device_id)
+        grant = UserGrant(
+            account=account.value,
+            name=peer.device_id,
+            publish=allowed.publish,
+            subscribe=allowed.subscribe,
+            expires_at=peer.not_after_ms // 1000,
+            max_subscriptions=MAX_DEVICE_SUBSCRIPTIONS,
+            max_payload=MAX_PAYLOAD_BYTES,
+        )
+        token = make_user_token(self._issuer, request.nats.user_nkey, grant, issued_at=issued_at)
+        return make_auth_response(
+            self._issuer, request, user_token=token, issued_at=issued_at
+        ).encode()
+
+
+def read_peer(request: AuthRequest, device_roots: frozenset[str]) -> PeerCertificate:
+    """The device certificate of a connection.
+
+    1. TLS verified at least one chain, and one ends in a fleet CA (the broker also believes the
+       server CA, for the server's own parts: that chain makes nobody a device).
+    2. The leaf is one of a P-256 key and names one device.
+    Steps that remain the caller's: the end of the certificate, the judge.
+    Raises `Refused` or `Malformed`.
+    """
+    tls = request.nats.client_tls
+    chains = [] if tls is None else tls.verified_chains
+    # 1
+    for pems in chains:
+        chain = read_certificates("\n".join(pems).encode())
+        if certificate_sha256(chain[-1]) in device_roots:
+            return _read_leaf(chain, request.nats.client_info.host)
+    raise Refused(
+        "expected a certificate of this fleet's CA; another or none came; join again",
+        reason="certificate_of_another_ca",
+    )
+
+
+def _read_leaf(chain: tuple[x509.Certificate, ...], remote: str) -> PeerCertificate:
+    # 2
+    leaf = chain[0]
+    named = read_spiffe_id(leaf)
+    key = leaf.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise Malformed(
+            "expected a P-256 key in the certificate; another came; join again",
+            reason="certificate_key_unknown",
+        )
+    return PeerCertificate(
+        der=leaf.public_bytes(Encoding.DER),
+        chain=tuple(item.public_bytes(Encoding.DER) for item in chain[1:]),
+        owner_id=named.owner_id,
+        device_id=named.device_id,
+        serial=leaf.serial_number,
+        spki_sha256=hashlib.sha256(spki_der(key)).hexdigest(),
+        not_after_ms=not_after_ms(leaf),
+        remote=remote,
+    )
+
+
+def _no(peer: PeerCertificate | None, remote: str, reason: str) -> Verdict:
+    return Verdict(peer, remote, Admission(Decision.REFUSED, reason))
+
+
+class _Connection(msgspec.Struct, frozen=True):
+    cid: int
+
+
+class _Connections(msgspec.Struct, frozen=True):
+    server_id: str
+    connections: list[_Connection] = []
+
+
+class _ConnectionsAnswer(msgspec.Struct, frozen=True):
+    data: _Connections
+
+
+async def kick_device(system_bus: Bus, device_id: str) -> int:
+    """Close every connection of a device, on a connection in the account SYS; say how many.
+
+    The device comes back and is judged anew, so change what the judge sees first.
+    Raises `Unreachable` when the broker does not answer.
+    """
+    check_device_id(device_id)
+    asked = msgspec.json.encode({"auth": True, "user": device_id})
+    answer = await system_bus.request(
+        "$SYS.REQ.SERVER.PING.CONNZ", asked, timeout_seconds=SYSTEM_SECONDS
+    )
+    found = msgspec.json.decode(answer, type=_ConnectionsAnswer).data
+    for connection in found.connections:
+        await system_bus.request(
+            f"$SYS.REQ.SERVER.{found.server_id}.KICK",
+            msgspec.json.encode({"cid": connection.cid}),
+            timeout_seconds=SYSTEM_SECONDS,
+        )
+    return len(found.connections)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fleetward.runtime.database import Database
+from fleetward.server.deeds import Deed, DeedRecorder
 from fleetward.server.directory import store
 from fleetward.server.directory.decide import (
     BundleMaker,
@@ -33,10 +34,15 @@ class Directory:
     """The owner of this server, and his documents. Thread-safe."""
 
     def __init__(
-        self, database: Database, ledger: DocumentLedger, check_chain: Callable[[str, str], None]
+        self,
+        database: Database,
+        ledger: DocumentLedger,
+        deeds: DeedRecorder,
+        check_chain: Callable[[str, str], None],
     ) -> None:
         self._database = database
         self._ledger = ledger
+        self._deeds = deeds
         self._check_chain = check_chain
         self._lock = threading.Lock()
         self._maker: BundleMaker | None = None
@@ -102,7 +108,7 @@ class Directory:
             issuing_chain=self.issuing_chain(),
         )
 
-    def take(self, sent: OwnerDocuments, at_ms: int) -> DocumentsStored:
+    def take(self, sent: OwnerDocuments, actor: str, at_ms: int) -> DocumentsStored:
         """Judge, record and store what somebody uploaded.
 
         Raises `Malformed`, `Untrusted` or `Refused`; then nothing has changed.
@@ -124,6 +130,7 @@ class Directory:
                     "Expected the issuing chain that the owner signed.", reason="no_issuing_chain"
                 )
             self._record(after, before, at_ms)
+            self._deeds.record(_describe(after, actor, at_ms))
             self._write(after, before, sent.issuing_chain, at_ms)
             self._maker = BundleMaker(after)
         for listener in self._listeners:
@@ -184,3 +191,19 @@ class Directory:
                 store.select_newest(conn, row.owner_id, store.LEASE),
             )
         self._maker = BundleMaker(documents)
+
+
+def _describe(after: Documents, actor: str, at_ms: int) -> Deed:
+    return Deed(
+        kind="owner.documents_stored",
+        actor=actor,
+        subject=f"owner:{after.root.owner[:12]}",
+        owner_id=after.root.owner,
+        body={
+            "words": f"Documents of {after.root.name} were stored: policy {after.policy.version}, "
+            f"roster {after.roster.version}, head {after.head.version}.",
+            "head": after.head.hash,
+            "lease": after.lease.serial,
+        },
+        at_ms=at_ms,
+    )

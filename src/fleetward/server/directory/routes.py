@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from litestar import Controller, get, post
+from litestar import get, post
+from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.clock import Clock
 from fleetward.server.directory.act import Directory
 from fleetward.server.directory.model import DocumentsStored, OwnerDocuments, StoredDocuments
+from fleetward.server.web.permissions import ACTION
+from fleetward.server.web.request import ApiRequest
 
 
-class OwnerDocumentsController(Controller):
-    """Owner documents: shown to whoever may view, taken when they carry the owner's signatures."""
+def make_directory_handlers(directory: Directory, clock: Clock) -> list[ControllerRouterHandler]:
+    """Return the handlers of /owner/documents."""
 
-    path = "/owner/documents"
-    tags = ("owner",)
-
-    @get(opt={"action": "owner.documents.view"}, sync_to_thread=True)
-    def show_documents(self, directory: Directory) -> StoredDocuments:
+    @get("/owner/documents", opt={ACTION: "owner.read"}, sync_to_thread=True)
+    def show_documents() -> StoredDocuments:
         """Return every owner document that this server holds. Verify them; do not trust it."""
         return directory.show()
 
-    @post(opt={"action": "owner.documents.store"}, sync_to_thread=True, status_code=200)
-    def store_documents(
-        self, data: OwnerDocuments, directory: Directory, clock: Clock
-    ) -> DocumentsStored:
-        """Store documents signed off this server. Refused unless every signature holds."""
-        return directory.take(data, clock.wall_ms())
+    @post("/owner/documents", opt={ACTION: "owner.submit"}, sync_to_thread=True, status_code=200)
+    def store_documents(request: ApiRequest, data: OwnerDocuments) -> DocumentsStored:
+        """Store documents that were signed off this server, when every signature holds.
+
+        Refused for another owner, an older head, or a signature that the policy does not demand.
+        """
+        return directory.take(data, request.user.actor, clock.wall_ms())
+
+    return [show_documents, store_documents]

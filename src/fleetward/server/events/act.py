@@ -23,6 +23,11 @@ class Stored:
     fresh: bool
     error: FleetwardError | None = None
 
+    @property
+    def last(self) -> int:
+        """The newest sequence that is stored for the machine."""
+        return self.place.last
+
 
 class EventStore:
     """The stored journals. `store_batches` must run in one thread at a time."""
@@ -45,6 +50,10 @@ class EventStore:
             known = known or Place(0, first_head(owner, device))
             self._places[device] = known
         return known
+
+    def last_of(self, device: str, owner: str) -> int:
+        """Return the newest sequence that is stored for a machine, 0 for none."""
+        return self.place(device, owner).last
 
     def store_batches(self, group: Sequence[Batch], at_ms: int) -> list[Stored]:
         """Store what is fresh in one transaction; return what became of each, in order.

@@ -1,0 +1,98 @@
+"""What the server says to machines of its own accord: documents, reductions, and being cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from fleetward.runtime.broker import Account, Broker
+from fleetward.runtime.bus import Bus
+from fleetward.server.callout import kick_device
+from fleetward.server.directory.decide import Documents as OwnerDocuments
+from fleetward.trust.canonical import to_base64url
+from fleetward.trust.documents import Bundle
+from fleetward.trust.errors import FleetwardError
+from fleetward.wire.orders import Documents
+from fleetward.wire.subjects import down
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Bundles(Protocol):
+    """Where bundles come from."""
+
+    def bundle(self, device: str, policy_version: int = 0) -> Bundle: ...
+
+    def issuing_chain(self) -> str: ...
+
+
+class KnownDevices(Protocol):
+    """Which machines there are."""
+
+    def active_ids(self) -> list[str]: ...
+
+    def account_of(self, device: str) -> str: ...
+
+
+class BusSide:
+    """Pushes over the bus. Called from any thread; works on the server's loop."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        buses: Mapping[Account, Bus],
+        bundles: Bundles,
+        devices: KnownDevices,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._broker = broker
+        self._buses = buses
+        self._bundles = bundles
+        self._devices = devices
+        self._loop = loop
+        self._accounts: dict[str, str] = {}
+        self._chain = bundles.issuing_chain()
+
+    def documents_changed(self, _: OwnerDocuments) -> None:
+        """Believe a new issuing chain, and hand every machine its documents."""
+        chain = self._bundles.issuing_chain()
+        if chain != self._chain:
+            self._chain = chain
+            self._broker.replace_device_ca(chain.encode("ascii"))
+        self._soon(self._push_documents())
+
+    def device_changed(self, device: str) -> None:
+        """Cut a machine's connection when it belongs into another account now."""
+        account = self._devices.account_of(device)
+        before = self._accounts.get(device)
+        self._accounts[device] = account
+        if before is not None and before != account:
+            self._soon(self._kick(device))
+
+    async def push(self, device: str, word: str, payload: bytes) -> None:
+        """Publish raw bytes to a machine, in both accounts; used by documents and by drills."""
+        subject = down(device, word)
+        for account in (Account.DEVICES, Account.QUARANTINE):
+            await self._buses[account].publish(subject, payload)
+
+    async def _push_documents(self) -> None:
+        for device in await asyncio.to_thread(self._devices.active_ids):
+            try:
+                bundle = await asyncio.to_thread(self._bundles.bundle, device)
+                message = Documents(bundle=to_base64url(bundle.to_bytes()))
+                await self.push(device, "documents", msgspec.json.encode(message))
+            except FleetwardError as e:
+                _log.warning("documents for %s were not pushed: %s", device, e.message)
+
+    async def _kick(self, device: str) -> None:
+        try:
+            await kick_device(self._buses[Account.SYS], device)
+        except FleetwardError as e:
+            _log.warning("%s could not be cut off: %s", device, e.message)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -1,0 +1,34 @@
+"""Handing verified entries to the capability that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fleetward.runtime.clock import Clock
+from fleetward.server.posture.act import Posture
+from fleetward.server.posture.store import DeviceKey
+from fleetward.trust.journal import Entry
+
+
+class PostureSink:
+    """An `intake.EvidenceSink` over the posture of machines."""
+
+    def __init__(
+        self, posture: Posture, clock: Clock, on_change: Callable[[str, Sequence[Entry]], None]
+    ) -> None:
+        self._posture = posture
+        self._clock = clock
+        self._on_change = on_change
+
+    def take_entries(self, device: str, owner: str, entries: Sequence[Entry]) -> list[str]:
+        """Store what the entries say about posture; return the inventories that are wanted."""
+        ingested = self._posture.take_events(
+            DeviceKey(device, owner), entries, self._clock.wall_ms()
+        )
+        self._on_change(device, entries)
+        return list(ingested.wanted)
+
+    def take_document(self, device: str, owner: str, digest: str, body: bytes) -> None:
+        """Store an inventory that was wanted. Raises `Malformed` or `Untrusted`."""
+        self._posture.take_inventory(DeviceKey(device, owner), digest, body, self._clock.wall_ms())
+        self._on_change(device, ())

@@ -1,0 +1,1 @@
+"""Machines as the server knows them: joining, certificates, states, quarantine."""

@@ -1,0 +1,403 @@
+"""The one door through which evidence reaches the server.
+
+What arrives is bytes from a machine whose id the broker checked by its certificate. Nothing is
+believed because of that: every batch carries the signature of the machine's identity key, and is
+stored only when it verifies and continues what is stored. The receipt goes out after the store's
+commit and the ledger's. Workers are stateless between messages, so that several may serve one queue
+group; the ledger has one writer.
+
+Rules for a batch:
+
+1. It names the machine that the subject names.
+2. The machine is known, not retired, and not waiting for its owner.
+3. `trust.journal.verify_batch`: signed by its identity key, for this server's owner, chain whole.
+4. It continues the stored journal (`events.decide.decide_place`).
+5. Stored, made a leaf of the ledger, and only then acknowledged.
+
+A refusal answers with its reason, is counted, and the first of its kind in a minute becomes an
+entry of the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from fleetward.runtime.clock import Clock
+from fleetward.server.deeds import Deed, DeedRecorder
+from fleetward.trust.canonical import from_base64url, to_base64url
+from fleetward.trust.documents import Bundle
+from fleetward.trust.errors import FleetwardError, Malformed, Misuse, Refused, Untrusted
+from fleetward.trust.journal import Batch, Entry, read_batch_header, verify_batch
+from fleetward.trust.keys import PublicKey
+from fleetward.trust.statements import NONCE_BYTES, Hello, verify_hello
+from fleetward.wire.audit import (
+    MAX_BLOB_BYTES,
+    MAX_PROOF_ITEMS,
+    Beat,
+    BlobChunk,
+    BlobReply,
+    ProofReply,
+    ProofRequest,
+    Receipt,
+)
+from fleetward.wire.identity import HelloReply, NonceReply, Refusal
+from fleetward.wire.orders import Documents, DocumentsRequest
+from fleetward.wire.subjects import Up
+
+MAX_GROUP: Final = 64
+"""Batches verified and committed together; the first waits for nobody."""
+MAX_OPEN_BLOBS: Final = 64
+"""Inventories in transfer at once, 8 MiB each at most."""
+REFUSAL_EVERY_MS: Final = 60_000
+"""Equal refusals of one machine become an entry once a minute; the rest are counted."""
+NONCE_WINDOW_MS: Final = 60_000
+
+
+_T = TypeVar("_T")
+
+
+class Machines(Protocol):
+    """What the door needs to know of machines."""
+
+    def key_of(self, device: str) -> PublicKey: ...
+
+    def state_of(self, device: str) -> str: ...
+
+    def greet(self, hello: Hello) -> str: ...
+
+    def see(self, device: str) -> None: ...
+
+
+class Owner(Protocol):
+    """What the door needs of the owner's documents."""
+
+    @property
+    def owner_id(self) -> str: ...
+
+    def bundle(self, device: str, policy_version: int = 0) -> Bundle: ...
+
+
+class Placed(Protocol):
+    """What became of a batch in the store."""
+
+    @property
+    def batch(self) -> Batch: ...
+
+    @property
+    def last(self) -> int: ...
+
+    @property
+    def fresh(self) -> bool: ...
+
+    @property
+    def error(self) -> FleetwardError | None: ...
+
+
+class Store(Protocol):
+    """Where entries go."""
+
+    def store_batches(self, group: Sequence[Batch], at_ms: int) -> Sequence[Placed]: ...
+
+    def last_of(self, device: str, owner: str) -> int: ...
+
+    def headers_of(self, device: str, hashes: Sequence[str]) -> list[tuple[str, bytes]]: ...
+
+
+class BatchLedger(Protocol):
+    """Where batches become leaves."""
+
+    generation: int
+
+    def append_batches(self, batches: Sequence[tuple[str, str, bytes]], at_ms: int) -> None: ...
+
+    def prove(self, asked: ProofRequest) -> ProofReply: ...
+
+
+class EvidenceSink(Protocol):
+    """A capability that reads entries, and the documents that they name by digest."""
+
+    def take_entries(self, device: str, owner: str, entries: Sequence[Entry]) -> list[str]:
+        """Read fresh entries; return the digests of documents that are wanted."""
+
+    def take_document(self, device: str, owner: str, digest: str, body: bytes) -> None:
+        """Take a document whose digest is right. Raises `Malformed`."""
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Everything that the door hands on to."""
+
+    machines: Machines
+    owner: Owner
+    store: Store
+    ledger: BatchLedger
+    sink: EvidenceSink
+    deeds: DeedRecorder
+    clock: Clock
+
+
+class Intake:
+    """Answers what machines say. `handle` is called on one event loop."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._secret = secrets.token_bytes(32)
+        self._group: list[tuple[str, bytes, asyncio.Future[bytes]]] = []
+        self._busy = False
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="intake")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="intake-read")
+        self._blobs: dict[tuple[str, str], bytearray] = {}
+        self._last_refusal: dict[tuple[str, str], int] = {}
+        self.refused: Counter[str] = Counter()
+        self.stored = 0
+
+    async def handle(self, device: str, word: Up, payload: bytes) -> bytes | None:
+        """Return the answer to one message; a refusal is an answer too."""
+        try:
+            return await self._dispatch(device, word, payload)
+        except Misuse:
+            raise
+        except FleetwardError as e:
+            return await self._refuse(device, e)
+
+    def close(self) -> None:
+        """Finish what is being written and take no more."""
+        self._writer.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+
+    async def _dispatch(self, device: str, word: Up, payload: bytes) -> bytes | None:
+        if word is Up.BATCH:
+            return await self._join_group(device, payload)
+        if word is Up.BEAT:
+            _decode(payload, Beat)
+            self._rooms.machines.see(device)
+            return None
+        loop = asyncio.get_running_loop()
+        if word is Up.NONCE:
+            return msgspec.json.encode(NonceReply(nonce=to_base64url(self._nonce(device))))
+        if word is Up.HELLO:
+            return await loop.run_in_executor(self._readers, self._greet, device, payload)
+        if word is Up.PROOF:
+            return await loop.run_in_executor(self._readers, self._prove, device, payload)
+        if word is Up.DOCUMENTS:
+            return await loop.run_in_executor(self._readers, self._documents, device, payload)
+        return await loop.run_in_executor(self._writer, self._take_chunk, device, payload)
+
+    async def _join_group(self, device: str, payload: bytes) -> bytes:
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._group.append((device, payload, future))
+        if not self._busy:
+            self._busy = True
+            try:
+                await self._drain()
+            finally:
+                self._busy = False
+        return await future
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._group:
+            group, self._group = self._group[:MAX_GROUP], self._group[MAX_GROUP:]
+            work = [(device, payload) for device, payload, _ in group]
+            try:
+                answers = await loop.run_in_executor(self._writer, self._store_group, work)
+            except Exception as e:  # noqa: BLE001 - the boundary of a group: each sender learns of it
+                for _, _, future in group:
+                    if not future.done():
+                        future.set_exception(e)
+                continue
+            for (_, _, future), answer in zip(group, answers, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, FleetwardError):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+
+    def _store_group(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
+        answers: list[bytes | FleetwardError] = []
+        verified: dict[int, Batch] = {}
+        for place, (device, payload) in enumerate(work):
+            answers.append(b"")
+            try:
+                verified[place] = self._verify(device, payload)
+            except FleetwardError as e:
+                answers[place] = e
+        now = self._rooms.clock.wall_ms()
+        placed = self._rooms.store.store_batches(list(verified.values()), now)
+        good = [p for p in placed if p.error is None]
+        self._rooms.ledger.append_batches(
+            [(p.batch.header.device, p.batch.header.hash, p.batch.header.raw) for p in good], now
+        )
+        for place, result in zip(verified, placed, strict=True):
+            answers[place] = result.error or self._receipt(result)
+        return answers
+
+    def _verify(self, device: str, payload: bytes) -> Batch:
+        # Rule 1.
+        header, _ = read_batch_header(payload.split(b"\n", 1)[0])
+        if header.device != device:
+            raise Untrusted(
+                "The batch is of another machine than the connection.", reason="another_device"
+            )
+        # Rule 2.
+        state = self._rooms.machines.state_of(device)
+        if state == "retired":
+            raise Refused("This machine was retired by its owner.", reason="retired")
+        if state == "pending":
+            raise Refused(
+                "This machine waits for its owner to confirm it. It keeps its evidence until then.",
+                reason="waiting_for_owner",
+            )
+        # Rule 3.
+        return verify_batch(
+            payload, self._rooms.machines.key_of(device), self._rooms.owner.owner_id
+        )
+
+    def _receipt(self, placed: Placed) -> bytes:
+        header = placed.batch.header
+        wanted: list[str] = []
+        if placed.fresh:
+            self.stored += len(placed.batch.entries)
+            wanted = self._rooms.sink.take_entries(
+                header.device, header.owner, placed.batch.entries
+            )
+        self._rooms.machines.see(header.device)
+        return msgspec.json.encode(Receipt(last=header.last, head=header.head, want=tuple(wanted)))
+
+    def _greet(self, device: str, payload: bytes) -> bytes:
+        key = self._rooms.machines.key_of(device)
+        hello = self._check_nonce(device, payload, key)
+        if hello.device != device:
+            raise Untrusted("The greeting is of another machine.", reason="another_device")
+        if hello.owner != self._rooms.owner.owner_id:
+            raise Untrusted("The machine obeys another owner.", reason="another_owner")
+        state = self._rooms.machines.greet(hello)
+        return msgspec.json.encode(
+            HelloReply(
+                stored=self._rooms.store.last_of(device, hello.owner),
+                generation=self._rooms.ledger.generation,
+                state=state,
+            )
+        )
+
+    def _prove(self, device: str, payload: bytes) -> bytes:
+        asked = _decode(payload, ProofRequest)
+        if len(asked.batches) > MAX_PROOF_ITEMS:
+            raise Malformed(f"Expected at most {MAX_PROOF_ITEMS} batches.", reason="too_many_items")
+        # A batch that was stored just before a crash may have no leaf yet: it gets one here.
+        stored = self._rooms.store.headers_of(device, asked.batches)
+        self._rooms.ledger.append_batches(
+            [(device, digest, raw) for digest, raw in stored], self._rooms.clock.wall_ms()
+        )
+        return msgspec.json.encode(self._rooms.ledger.prove(asked))
+
+    def _documents(self, device: str, payload: bytes) -> bytes:
+        asked = _decode(payload, DocumentsRequest)
+        bundle = self._rooms.owner.bundle(device, asked.policy_version)
+        return msgspec.json.encode(Documents(bundle=to_base64url(bundle.to_bytes())))
+
+    def _take_chunk(self, device: str, payload: bytes) -> bytes:
+        chunk = _decode(payload, BlobChunk)
+        self._rooms.machines.key_of(device)
+        if not 0 < chunk.total <= MAX_BLOB_BYTES or len(chunk.digest) != 64:
+            raise Malformed("Expected a document of at most 8 MiB.", reason="too_large")
+        key = (device, chunk.digest)
+        if chunk.offset == 0:
+            self._blobs[key] = bytearray()
+            while len(self._blobs) > MAX_OPEN_BLOBS:
+                self._blobs.pop(next(iter(self._blobs)))
+        held = self._blobs.get(key)
+        if held is None or len(held) != chunk.offset:
+            return _blob_reply(chunk.digest, len(held) if held else 0, complete=False)
+        held.extend(from_base64url(chunk.data))
+        if len(held) < chunk.total:
+            return _blob_reply(chunk.digest, len(held), complete=False)
+        del self._blobs[key]
+        body = _inflate(bytes(held[: chunk.total]))
+        if hashlib.sha256(body).hexdigest() != chunk.digest:
+            raise Untrusted("The document is not the one that was named.", reason="wrong_digest")
+        self._rooms.sink.take_document(device, self._rooms.owner.owner_id, chunk.digest, body)
+        return _blob_reply(chunk.digest, chunk.total, complete=True)
+
+    async def _refuse(self, device: str, error: FleetwardError) -> bytes:
+        self.refused[error.reason] += 1
+        stored = -1
+        loop = asyncio.get_running_loop()
+        if error.reason == "out_of_sequence":
+            stored = await loop.run_in_executor(
+                self._readers, self._rooms.store.last_of, device, self._rooms.owner.owner_id
+            )
+        elif error.reason != "waiting_for_owner":
+            await loop.run_in_executor(self._readers, self._record_refusal, device, error)
+        return msgspec.json.encode(
+            Refusal(reason=error.reason, message=error.message[:500], stored=stored)
+        )
+
+    def _record_refusal(self, device: str, error: FleetwardError) -> None:
+        now = self._rooms.clock.wall_ms()
+        key = (device, error.reason)
+        if now - self._last_refusal.get(key, -REFUSAL_EVERY_MS) < REFUSAL_EVERY_MS:
+            return
+        self._last_refusal[key] = now
+        body: Mapping[str, str | int] = {
+            "reason": error.reason,
+            "words": error.message[:500],
+            "count": self.refused[error.reason],
+        }
+        self._rooms.deeds.record(
+            Deed(
+                kind="intake.refused",
+                actor=f"device:{device}",
+                subject=f"device:{device}",
+                owner_id=self._rooms.owner.owner_id,
+                body=body,
+                at_ms=now,
+            )
+        )
+
+    def _nonce(self, device: str, windows_ago: int = 0) -> bytes:
+        """Return a nonce that any worker with the secret can check, for one to two minutes."""
+        window = self._rooms.clock.wall_ms() // NONCE_WINDOW_MS - windows_ago
+        return hmac.digest(self._secret, f"{device}:{window}".encode(), "sha256")[:NONCE_BYTES]
+
+    def _check_nonce(self, device: str, payload: bytes, key: PublicKey) -> Hello:
+        try:
+            return verify_hello(payload, key, self._nonce(device))
+        except Untrusted as e:
+            if e.reason != "wrong_nonce":
+                raise
+        return verify_hello(payload, key, self._nonce(device, 1))
+
+
+def _decode(payload: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise Malformed(f"Expected a {kind.__name__}: {e}", reason="bad_message") from e
+
+
+def _blob_reply(digest: str, offset: int, *, complete: bool) -> bytes:
+    return msgspec.json.encode(BlobReply(digest=digest, offset=offset, complete=complete))
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        body = inflater.decompress(data, MAX_BLOB_BYTES)
+    except zlib.error as e:
+        raise Malformed("Expected a document in zlib's format.", reason="bad_blob") from e
+    if not inflater.eof:
+        raise Malformed("Expected a whole document of at most 8 MiB.", reason="too_large")
+    return body

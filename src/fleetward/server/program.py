@@ -1,0 +1,240 @@
+"""The running control plane: database, broker, door, listeners; start and stop in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from fleetward.runtime.broker import Account, Broker, BrokerSettings
+from fleetward.runtime.bus import Bus, BusProblem, connect_bus, serve_devices
+from fleetward.runtime.clock import Clock
+from fleetward.runtime.database import Database
+from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
+from fleetward.runtime.http.hosts import HostPolicy
+from fleetward.runtime.keys import FileSigner, from_pkcs8, make_key, to_pkcs8
+from fleetward.server.bus_side import BusSide
+from fleetward.server.callout import Callout, Verdict
+from fleetward.server.enrol import create_enrol_app
+from fleetward.server.identity.issuing import CertificateAuthorities
+from fleetward.server.identity.judge import RosterJudge
+from fleetward.server.listeners import Listener, bind
+from fleetward.server.people.wiring import PeopleSettings
+from fleetward.server.rooms import House, open_house
+from fleetward.server.settings import CONSOLE_NAME, Places, ServerSettings
+from fleetward.server.tls import ListenerFiles, make_listener_files
+from fleetward.server.web.app import Services, create_app
+from fleetward.trust.canonical import to_base64url
+from fleetward.trust.keys import ED25519
+from fleetward.wire.identity import Introduction
+
+CONCURRENCY: Final = 256
+"""Messages of machines in work at once."""
+BEAT_FLUSH_SECONDS: Final = 5.0
+SILENT_AFTER_MS: Final = 150_000
+"""Two and a half heartbeats of 60 s."""
+_log: Final = logging.getLogger(__name__)
+
+Handlers = Callable[["Program"], list[Any]]
+
+
+class Program:
+    """One control plane. `start` returns when machines and people can come."""
+
+    def __init__(
+        self, places: Places, settings: ServerSettings, clock: Clock, handlers: Handlers
+    ) -> None:
+        self.places = places
+        self.settings = settings
+        self.clock = clock
+        self._make_handlers = handlers
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closers: list[Callable[[], Any]] = []
+        for folder in (places.data, places.server, places.authorities, places.logs, places.run):
+            make_private_directory(folder)
+        self.authorities = CertificateAuthorities(places.authorities, clock.wall_ms())
+        self.log_key = _load_or_make_log_key(places)
+        self.tls = make_listener_files(
+            places.tls,
+            self.authorities.server_ca,
+            [*settings.public_names, "localhost", *([settings.host] if settings.host else [])],
+            clock.wall_ms(),
+        )
+
+    async def start(self, database: Database) -> None:
+        """Open everything, in the order in which it is needed."""
+        self._sockets = (
+            bind(self.settings.listen_host, self.settings.port),
+            bind(self.settings.listen_host, self.settings.enrol_port),
+        )
+        self.settings = replace(
+            self.settings,
+            port=int(self._sockets[0].getsockname()[1]),
+            enrol_port=int(self._sockets[1].getsockname()[1]),
+        )
+        self.database = database
+        self.house = await asyncio.to_thread(self._open_house)
+        await self._start_bus()
+        await self._start_listeners()
+        self._tasks.append(asyncio.create_task(self._keep_seen()))
+
+    async def stop(self) -> None:
+        """Close everything in the reverse order; nothing that was acknowledged is lost."""
+        self.house.hub.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for close in reversed(self._closers):
+            result = close()
+            if asyncio.iscoroutine(result):
+                await result
+        await asyncio.to_thread(self.house.intake.close)
+        with contextlib.suppress(Exception):  # the database may be what is broken
+            await asyncio.to_thread(self.house.ledger.checkpoint)
+        self.database.close()
+
+    @property
+    def origin(self) -> str:
+        """The console's origin, as a browser shows it."""
+        scheme = "http" if self.settings.loopback_only else "https"
+        return f"{scheme}://{self.settings.console_host}:{self.settings.port}"
+
+    @property
+    def api(self) -> str:
+        """Where programs on this host reach the API."""
+        if self.settings.loopback_only:
+            return f"http://127.0.0.1:{self.settings.port}/api/v1"
+        return f"{self.origin}/api/v1"
+
+    @property
+    def enrol_addresses(self) -> list[str]:
+        """Where machines join and renew."""
+        return [f"{name}:{self.settings.enrol_port}" for name in self.settings.public_names]
+
+    @property
+    def bus_addresses(self) -> list[str]:
+        """Where machines connect."""
+        return [f"{name}:{self.settings.bus_port}" for name in self.settings.public_names]
+
+    def introduce(self) -> Introduction:
+        """Say who this server is, to an owner who pinned its CA."""
+        public = self.log_key.public
+        return Introduction(
+            server_ca=self.authorities.server_ca_pem,
+            log_key={
+                "key_id": public.key_id,
+                "public": to_base64url(public.spki),
+                "suite": public.suite,
+            },
+            issuing_request=to_base64url(self.authorities.issuing_request()),
+            enrol=self.enrol_addresses,
+            bus=self.bus_addresses,
+            owner=self.house.directory.owner_id,
+        )
+
+    def _open_house(self) -> House:
+        people = PeopleSettings(
+            host=self.settings.console_host,
+            origin=self.origin,
+            loopback_only=self.settings.loopback_only,
+        )
+        return open_house(self.database, self.clock, self.authorities, self.log_key, people)
+
+    async def _start_bus(self) -> None:
+        house = self.house
+        self.broker = Broker(self._broker_settings(self.tls), on_change=_log.info)
+        chain = house.directory.issuing_chain().encode("ascii")
+        await self.broker.start(chain)
+        self._closers.append(self.broker.stop)
+        endpoint = self.broker.endpoint()
+        buses: dict[Account, Bus] = {}
+        for account in (Account.AUTH, Account.SYS, Account.DEVICES, Account.QUARANTINE):
+            buses[account] = await connect_bus(
+                endpoint, self.broker.profile(account), on_problem=_note_problem
+            )
+            self._closers.append(buses[account].close)
+        callout = Callout(
+            buses[Account.AUTH],
+            self.broker.issuer,
+            RosterJudge(house.devices, house.directory),
+            self.clock,
+            device_roots=self.broker.device_roots,
+            on_verdict=_note_verdict,
+        )
+        for account in (Account.DEVICES, Account.QUARANTINE):
+            await serve_devices(
+                buses[account],
+                house.intake.handle,
+                concurrency=CONCURRENCY,
+                on_problem=_note_problem,
+            )
+        await callout.start()
+        self._closers.append(callout.stop)
+        self.bus_side = BusSide(
+            self.broker, buses, house.directory, house.devices, asyncio.get_running_loop()
+        )
+        house.directory.listen(self.bus_side.documents_changed)
+        house.devices.listen(self.bus_side.device_changed)
+
+    def _broker_settings(self, tls: ListenerFiles) -> BrokerSettings:
+        return BrokerSettings(
+            directory=self.places.broker,
+            log_path=self.places.logs / "broker.log",
+            host=self.settings.listen_host,
+            port=self.settings.bus_port,
+            server_ca_pem=self.authorities.server_ca_pem.encode("ascii"),
+            certificate_file=tls.server_certificate,
+            key_file=tls.server_key,
+            internal_certificate_file=tls.internal_certificate,
+            internal_key_file=tls.internal_key,
+        )
+
+    async def _start_listeners(self) -> None:
+        house = self.house
+        names = {self.settings.console_host, "127.0.0.1", "localhost", CONSOLE_NAME}
+        app = create_app(
+            Services(
+                handlers=[*house.people.handlers, *self._make_handlers(self)],
+                authenticator=house.people.sessions,
+                hosts=HostPolicy(
+                    frozenset(names if self.settings.loopback_only else {self.settings.host}),
+                    "http" if self.settings.loopback_only else "https",
+                ),
+                hub=house.hub,
+            )
+        )
+        pair = (self.tls.server_certificate, self.tls.server_key)
+        console = Listener(app, self._sockets[0], None if self.settings.loopback_only else pair)
+        enrol = Listener(create_enrol_app(house.devices, self.introduce), self._sockets[1], pair)
+        for listener in (console, enrol):
+            await listener.start()
+            self._closers.append(listener.stop)
+
+    async def _keep_seen(self) -> None:
+        """Write heartbeats together, and notice who fell silent."""
+        while True:
+            await asyncio.sleep(BEAT_FLUSH_SECONDS)
+            try:
+                await asyncio.to_thread(self.house.devices.flush_seen, SILENT_AFTER_MS)
+            except Exception:  # noqa: BLE001 - one failed flush: said, and tried again
+                _log.exception("heartbeats could not be written")
+
+
+def _load_or_make_log_key(places: Places) -> FileSigner:
+    if places.log_key.exists():
+        return from_pkcs8(read_bounded(places.log_key, 4096))
+    signer = make_key(ED25519)
+    atomic_write(places.log_key, to_pkcs8(signer))
+    return signer
+
+
+def _note_problem(problem: BusProblem) -> None:
+    _log.warning("bus: %s: %s", problem.kind, problem.words)
+
+
+def _note_verdict(verdict: Verdict) -> None:
+    if verdict.admission.reason != "ok":
+        _log.warning("refused %s: %s", verdict.remote, verdict.admission.reason)

@@ -1,0 +1,89 @@
+"""The server's slices, wired together: a list of names. Nothing here decides anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fleetward.runtime.clock import Clock
+from fleetward.runtime.database import Database
+from fleetward.runtime.keys import FileSigner
+from fleetward.server.audit.act import Ledger
+from fleetward.server.deeds import DeedRecorder
+from fleetward.server.directory.act import Directory
+from fleetward.server.events.act import EventStore
+from fleetward.server.evidence import PostureSink
+from fleetward.server.identity.act import Devices
+from fleetward.server.identity.issuing import CertificateAuthorities
+from fleetward.server.intake import Intake, Rooms
+from fleetward.server.people.wiring import PeopleSettings, PeopleSlice, open_people
+from fleetward.server.posture.act import Posture
+from fleetward.server.web.guard import WatchedRecorder
+from fleetward.server.web.stream import EventHub
+from fleetward.trust.journal import Entry
+
+
+@dataclass(frozen=True)
+class House:
+    """Every slice of a running server."""
+
+    database: Database
+    clock: Clock
+    authorities: CertificateAuthorities
+    ledger: Ledger
+    deeds: DeedRecorder
+    directory: Directory
+    devices: Devices
+    events: EventStore
+    posture: Posture
+    people: PeopleSlice
+    intake: Intake
+    hub: EventHub
+
+
+def open_house(
+    database: Database,
+    clock: Clock,
+    authorities: CertificateAuthorities,
+    log_key: FileSigner,
+    people: PeopleSettings,
+) -> House:
+    """Wire the slices. The database's schema must be current."""
+    hub = EventHub()
+    ledger = Ledger(database, log_key, clock)
+    deeds = WatchedRecorder(ledger)
+    directory = Directory(database, ledger, deeds, authorities.check_chain)
+    devices = Devices(database, authorities, directory, deeds, clock)
+    events = EventStore(database)
+    posture = Posture(database)
+    sink = PostureSink(posture, clock, _announce(hub))
+    intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock))
+    directory.listen(lambda documents: devices.follow_roster(documents.entries))
+    directory.listen(
+        lambda documents: hub.publish("owner.changed", {"head": documents.head.version})
+    )
+    devices.listen(lambda device: hub.publish("device.changed", {"device_id": device}))
+    return House(
+        database=database,
+        clock=clock,
+        authorities=authorities,
+        ledger=ledger,
+        deeds=deeds,
+        directory=directory,
+        devices=devices,
+        events=events,
+        posture=posture,
+        people=open_people(database, deeds, clock, lambda: directory.owner_id, people),
+        intake=intake,
+        hub=hub,
+    )
+
+
+def _announce(hub: EventHub) -> Callable[[str, Sequence[Entry]], None]:
+    def announce(device: str, entries: Sequence[Entry]) -> None:
+        hub.publish(
+            "evidence",
+            {"device_id": device, "kinds": sorted({entry.kind for entry in entries})},
+        )
+
+    return announce

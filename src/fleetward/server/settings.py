@@ -1,0 +1,101 @@
+"""The control plane's configuration: one frozen struct, read once, from one TOML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+LOOPBACK: Final = "127.0.0.1"
+CONSOLE_NAME: Final = "console.localhost"
+SERVER_KEYS: Final = frozenset(
+    {"host", "port", "enrol_port", "bus_port", "database_url", "public_names"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What `fleetward.toml` may say. Ports of 0 are chosen at the first start and then kept.
+
+    `host` is the DNS name of the console, or empty for loopback alone. `public_names` are the names
+    and addresses under which machines reach enrolment and bus.
+    """
+
+    host: str = ""
+    port: int = 0
+    enrol_port: int = 0
+    bus_port: int = 0
+    database_url: str = ""
+    public_names: tuple[str, ...] = (LOOPBACK,)
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether nothing listens beyond this host."""
+        return not self.host
+
+    @property
+    def listen_host(self) -> str:
+        """The address that listeners bind to."""
+        return LOOPBACK if self.loopback_only else "0.0.0.0"  # noqa: S104 - TLS only, beyond loopback
+
+    @property
+    def console_host(self) -> str:
+        """The host name of the console, which is the relying party of passkeys."""
+        return self.host or CONSOLE_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a control plane keeps its things, all below one folder."""
+
+    data: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.data / "fleetward.toml"
+
+    @property
+    def server(self) -> Path:
+        """Keys, database, broker and logs of the server."""
+        return self.data / "server"
+
+    @property
+    def authorities(self) -> Path:
+        """The server CA and the issuing key."""
+        return self.server / "ca"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates that the listeners show."""
+        return self.server / "tls"
+
+    @property
+    def log_key(self) -> Path:
+        """The key that signs checkpoints."""
+        return self.server / "log.key"
+
+    @property
+    def database(self) -> Path:
+        """The embedded database."""
+        return self.server / "state.db"
+
+    @property
+    def broker(self) -> Path:
+        """The broker's configuration and trust bundle."""
+        return self.server / "broker"
+
+    @property
+    def logs(self) -> Path:
+        """Log files, each of bounded size."""
+        return self.server / "logs"
+
+    @property
+    def run(self) -> Path:
+        """What belongs to the running server: pid, ready file, the host's token and link."""
+        return self.data / "run"
+
+    @property
+    def owner(self) -> Path:
+        """The owner's folder in a demo. It belongs on another computer."""
+        return self.data / "owner"

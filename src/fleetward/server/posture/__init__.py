@@ -1,0 +1,1 @@
+"""What machines say about themselves: kept once per content, judged, and shown with its age."""

@@ -66,12 +66,17 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def make_handlers(recorder: WatchedRecorder) -> Sequence[Any]:
     @get("/devices", opt={"action": "devices.read"}, sync_to_thread=True)
     def list_devices(
+        request: ApiRequest,
         page: PageNumber = 1,
         per_page: PerPage = 50,
         state_is: Annotated[str | None, QueryParameter(name="state")] = None,
     ) -> Page[Row]:
         """List devices."""
-        rows = [Row(state_is or f"d{n}", to_rfc3339(n)) for n in range(7)]
+        rows = (
+            []
+            if not request.user.scope.whole_fleet
+            else [Row(state_is or f"d{n}", to_rfc3339(n)) for n in range(7)]
+        )
         return slice_page(rows, page, per_page)
 
     @post(
@@ -95,8 +100,8 @@ def make_handlers(recorder: WatchedRecorder) -> Sequence[Any]:
         """Readmit a device, and forget to record it."""
         return Row(device_id, to_rfc3339(0))
 
-    @get("/today", opt={"action": "today.read"}, sync_to_thread=True)
-    def show_today(fail: FromQuery[str] = "") -> Row:
+    @get("/today", opt={"action": "devices.read"}, sync_to_thread=True)
+    def show_today(request: ApiRequest, fail: FromQuery[str] = "") -> Row:
         """Fail as told."""
         match fail:
             case "refused":

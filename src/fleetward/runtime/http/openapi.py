@@ -138,7 +138,9 @@ def _describe(
     operation: _Operation, taken: Iterator[Mapping[str, Any]], problem: Mapping[str, Any]
 ) -> dict[str, Any]:
     handler = operation.handler
-    summary, _, description = (inspect.getdoc(handler.fn) or "").partition("\n\n")
+    summary, _, description = (
+        inspect.getdoc(getattr(handler.fn, "func", handler.fn)) or ""
+    ).partition("\n\n")
     name = handler.handler_name
     tag = operation.path.removeprefix("/api/v1/").partition("/")[0]
     described: dict[str, Any] = {"operationId": name, "summary": summary, "tags": [tag]}

@@ -88,16 +88,18 @@ _ROWS: Final = (
     _read("tokens.read", "token", Role.ADMIN),
     # The fleet
     _read("stream.read", "fleet"),
-    _read("today.read", "fleet", scoped=True),
-    _read("sites.read", "fleet", scoped=True),
+    _read("today.read", "fleet"),
+    _read("sites.read", "fleet"),
     _read("devices.read", "device", scoped=True),
     _deed("devices.quarantine", "device", Role.OPERATOR, scoped=True),
     _deed("devices.readmit", "device", Role.OPERATOR, scoped=True),
-    _read("events.read", "event", scoped=True),
-    _read("timeline.read", "event", scoped=True),
+    _read("events.read", "event"),
+    _read("timeline.read", "event"),
     # Proof
     _read("record.read", "record"),
     _read("record.export", "record", Role.OPERATOR),
+    _deed("record.cosign", "record", Role.OPERATOR),
+    _deed("record.open", "record", Role.ADMIN),
     # The owner's documents: what decides about them is their signatures, not the role
     _read("owner.read", "document"),
     _read("owner.pending", "device"),

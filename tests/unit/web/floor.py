@@ -72,11 +72,8 @@ def make_handlers(recorder: WatchedRecorder) -> Sequence[Any]:
         state_is: Annotated[str | None, QueryParameter(name="state")] = None,
     ) -> Page[Row]:
         """List devices."""
-        rows = (
-            []
-            if not request.user.scope.whole_fleet
-            else [Row(state_is or f"d{n}", to_rfc3339(n)) for n in range(7)]
-        )
+        ids = [state_is or f"d{n}" for n in range(7) if request.user.scope.covers(f"d{n}", "")]
+        rows = [Row(each, to_rfc3339(0)) for each in ids]
         return slice_page(rows, page, per_page)
 
     @post(
@@ -96,7 +93,7 @@ def make_handlers(recorder: WatchedRecorder) -> Sequence[Any]:
     @post(
         "/devices/{device_id:str}/readmit", opt={"action": "devices.readmit"}, sync_to_thread=True
     )
-    def readmit_device(device_id: FromPath[str]) -> Row:
+    def readmit_device(request: ApiRequest, device_id: FromPath[str]) -> Row:
         """Readmit a device, and forget to record it."""
         return Row(device_id, to_rfc3339(0))
 

@@ -31,8 +31,8 @@ def test_events_arrive_in_order_from_any_thread() -> None:
     async def work(hub: EventHub) -> None:
         with hub.connect() as client:
             threads = [
-                threading.Thread(target=lambda: [hub.publish("device.changed", {"n": 1})] * 1)
-                for _ in range(20)
+                threading.Thread(target=hub.publish, args=("device.changed", {"n": n}))
+                for n in range(20)
             ]
             for thread in threads:
                 thread.start()

@@ -1,0 +1,131 @@
+"""`fleetward owner …`: the commands of whoever holds the owner's keys.
+
+They run on the owner's computer, from the owner's folder. None needs the server to sign; those
+that hand something over say so. This file only names commands: what they do is in `keyholder`.
+"""
+
+# ruff: noqa: PLR0913  (Typer reads the options of a command from its arguments)
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fleetward.keyholder.desk import Desk
+from fleetward.keyholder.folder import DEFAULT_FOLDER
+from fleetward.keyholder.init import (
+    SAME_HOST_WORDS,
+    RemoteServer,
+    init_owner,
+    name_local_server,
+    name_remote_server,
+)
+from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.place import find_owner
+from fleetward.keyholder.speak import emit, refusals, say
+from fleetward.runtime.clock import SystemClock
+from fleetward.runtime.http.times import to_rfc3339
+from fleetward.trust.errors import Refused
+
+owner_app = typer.Typer(
+    name="owner", help="Make an owner, invite and confirm machines, sign policy and roster.",
+    no_args_is_help=True,
+)  # fmt: skip
+
+Owner = Annotated[
+    Path | None, typer.Option("--owner", help="The owner's folder; ~/fleetward-owner if not named.")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Data directory of a server on this computer.")
+]
+Server = Annotated[str, typer.Option("--server", help="Server elsewhere: https://HOST[:PORT].")]
+TokenFile = Annotated[
+    Path | None, typer.Option("--token-file", help="File of mode 600 with a token of that server.")
+]
+PassphraseFile = Annotated[
+    Path | None, typer.Option("--passphrase-file", help="File of mode 600; else you are asked.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def open_desk(owner: Path | None, data: Path | None, passphrase_file: Path | None) -> Desk:
+    """Return the desk of a command. Raises `Refused`."""
+    return Desk.open(find_owner(owner, data), passphrase_file, SystemClock())
+
+
+@owner_app.command("init")
+def init(
+    name: Annotated[str, typer.Option("--name", help="The owner, as machines will know it.")],
+    person: Annotated[str, typer.Option("--person", help="Who holds the keys.")],
+    data: Data = None,
+    server: Annotated[str, typer.Option("--server", help="HOST:PORT for enrolment.")] = "",
+    server_ca: Annotated[str, typer.Option("--server-ca", help="SHA-256 that `up` printed.")] = "",
+    api: Annotated[str, typer.Option("--api", help="https://HOST[:PORT] of its API.")] = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to make the folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an owner: keys, root, first policy and roster; take a new server into service.
+
+    Do it on your own computer, never on the server's:
+
+    fleetward owner init --name "Ward 3" --person Ada --server fleet.example:8443 --server-ca 5f1c…
+    --token-file setup-token
+    """
+    with refusals():
+        if data is not None:
+            named = name_local_server(data)
+        elif server and server_ca and token_file is not None:
+            named = name_remote_server(RemoteServer(server, server_ca, api, token_file))
+        else:
+            raise Refused(
+                "Expected --data DIR, or --server HOST:PORT with --server-ca and --token-file.",
+                reason="no_server_named",
+            )
+        path = out or Path.home() / DEFAULT_FOLDER
+        passphrase = ask_passphrase(passphrase_file, twice=True)
+        made = init_owner(path, passphrase, named, (name, person), SystemClock())
+        if named.same_host:
+            say(SAME_HOST_WORDS)
+        shown: dict[str, Any] = {
+            "owner_root": made.documents.owner,
+            "words": made.words,
+            "folder": str(path),
+            "policy": made.documents.policy.version,
+            "same_host": named.same_host,
+        }
+        words = (
+            f"{name} is the owner now. Its root: {made.documents.owner}\n"
+            f"In six words: {made.words}\nIts folder: {path} (keep a copy of it in a safe)."
+        )
+        emit(shown, as_json, words)
+
+
+@owner_app.command("invite")
+def invite(
+    site: Annotated[str, typer.Option("--site", help="Where the machines stand.")],
+    uses: Annotated[int, typer.Option("--uses", help="How many machines may join by it.")] = 1,
+    ttl: Annotated[int, typer.Option("--ttl", help="Seconds until it ends.")] = 3600,
+    preapproved: Annotated[
+        bool, typer.Option("--preapproved", help="Let them report before you compare words.")
+    ] = False,
+    owner: Owner = None,
+    data: Data = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign an invitation and print the join string for the machine. Works without the server.
+
+    fleetward owner invite --site "Ward 3" --uses 5 --ttl 86400
+    """
+    with refusals():
+        desk = open_desk(owner, data, passphrase_file)
+        invited = desk.invite(site, uses, ttl, preapproved=preapproved)
+        shown = {
+            "join": invited.join,
+            "expires_at": to_rfc3339(invited.expires_at_ms),
+            "owner_root": invited.owner_root,
+        }
+        emit(shown, as_json, invited.join)

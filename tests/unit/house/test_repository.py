@@ -74,9 +74,9 @@ def list_option_strings() -> Iterator[tuple[str, str]]:
     """Yield every string of the shipped sources that has the form of a command-line option."""
     for name, tree in parse_sources():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if OPTION.match(node.value):
-                    yield name, node.value
+            value = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(value, str) and OPTION.match(value):
+                yield name, value
 
 
 def list_field_names() -> Iterator[tuple[str, str]]:

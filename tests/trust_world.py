@@ -14,15 +14,19 @@ seals it with whoever's key the attack has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+import pytest
 
 from fleetward.runtime.keys import make_key
 from fleetward.trust import canonical
 from fleetward.trust.canonical import Json, JsonLike, JsonObject, to_base64url
 from fleetward.trust.documents import Anchor, Bundle, OwnerView, first_view
 from fleetward.trust.envelope import seal
+from fleetward.trust.errors import FleetwardError
 from fleetward.trust.head import (
     Head,
     Lease,
@@ -470,6 +474,14 @@ def alter(envelope: bytes, changes: Mapping[str, Json]) -> bytes:
     return canonical.encode({**whole, "payload": {**payload_of(envelope), **changes}})
 
 
+@contextmanager
+def refused(family: type[FleetwardError], reason: str) -> Iterator[None]:
+    """Expect exactly this family and this reason: a refusal for another cause proves nothing."""
+    with pytest.raises(FleetwardError) as caught:
+        yield
+    assert (type(caught.value), caught.value.reason) == (family, reason), caught.value.message
+
+
 def strange_signature(signer: Signer, message: bytes) -> JsonObject:
     """Return the JSON of one signature, to be put where it does not belong."""
     return {
@@ -490,6 +502,7 @@ __all__ = [
     "key_row",
     "payload_of",
     "reader_of",
+    "refused",
     "resign",
     "strange_signature",
 ]

@@ -72,8 +72,10 @@ def see_loaded(module: str | None) -> set[str]:
     """Import a module in a fresh interpreter and return the names of all that is loaded then."""
     code = (f"import {module}\n" if module else "") + _SHOW_LOADED
     finished = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
     )
+    if finished.returncode != 0:
+        raise ImportError(f"{module} cannot be imported:\n{finished.stderr[-2000:]}")
     return set(finished.stdout.split())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,8 @@ def build_environment(root: Path) -> dict[str, str]:
     env.setdefault("UV_SYSTEM_CERTS", "1")
     env["UV_NO_PROGRESS"] = "1"
     env["npm_config_update_notifier"] = "false"
+    if not sys.stdout.isatty():
+        env.setdefault("NO_COLOR", "1")
     if SYSTEM_CERTIFICATES.is_file():
         env.setdefault("NODE_EXTRA_CA_CERTS", str(SYSTEM_CERTIFICATES))
     return env

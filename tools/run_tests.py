@@ -66,6 +66,8 @@ def run_stage(stage: Stage) -> Outcome:
     started = time.monotonic()
     node = ROOT / ".venv/node/bin"
     env = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    if not sys.stdout.isatty():
+        env.setdefault("NO_COLOR", "1")
     closing = ""
     with subprocess.Popen(
         [str(ROOT / word) if word.startswith(PROGRAMS) else word for word in stage.command],

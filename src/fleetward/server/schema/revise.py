@@ -1,0 +1,36 @@
+"""Writing the next revision: `python -m fleetward.server.schema.revise "add a column for x"`.
+
+It compares the tables in the code with what the revisions make, and writes the difference into
+`migrations/versions/`. Format and read the file before it is committed: a rename looks like a drop
+and an add. Before the first release, 0001 is written anew instead: delete it and run this.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from alembic import command
+
+from fleetward.runtime.database import Database
+from fleetward.server.schema.migrate import MIGRATIONS, alembic_config, migrate
+
+
+def write_revision(words: str, scripts: Path = MIGRATIONS) -> None:
+    """Write the revision that brings the newest schema to the tables in the code."""
+    number = len(list((scripts / "versions").glob("[0-9]*.py"))) + 1
+    with tempfile.TemporaryDirectory() as directory:
+        database = Database.open(f"sqlite:///{directory}/revise.db")
+        migrate(database, backup=lambda: None, scripts=scripts)
+        with alembic_config(database, scripts) as config:
+            config.set_main_option("file_template", "%%(rev)s")
+            command.revision(config, words, autogenerate=True, rev_id=f"{number:04d}")
+        database.close()
+    written = scripts / "versions" / f"{number:04d}.py"
+    kept = [line for line in written.read_text().splitlines() if "# ### " not in line]
+    written.write_text("\n".join(kept) + "\n")
+
+
+if __name__ == "__main__":
+    write_revision(" ".join(sys.argv[1:]) or "change the tables")

@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetward.keyholder.desk import Desk
-from fleetward.keyholder.folder import DEFAULT_FOLDER
+from fleetward.keyholder.desk import Desk, find_entry
+from fleetward.keyholder.documents import OwnerDocuments
+from fleetward.keyholder.folder import DEFAULT_FOLDER, OwnerFolder
+from fleetward.keyholder.hand import hand_over, reach_server
 from fleetward.keyholder.init import (
     SAME_HOST_WORDS,
     RemoteServer,
@@ -22,11 +24,17 @@ from fleetward.keyholder.init import (
     name_remote_server,
 )
 from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.pending import (
+    Confirmation,
+    compute_words,
+    confirm_machine,
+    fetch_pending,
+)
 from fleetward.keyholder.place import find_owner
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.http.times import to_rfc3339
-from fleetward.trust.errors import Refused
+from fleetward.trust.errors import Misuse, Refused
 
 owner_app = typer.Typer(
     name="owner", help="Make an owner, invite and confirm machines, sign policy and roster.",
@@ -129,3 +137,111 @@ def invite(
             "owner_root": invited.owner_root,
         }
         emit(shown, as_json, invited.join)
+
+
+@owner_app.command("pending")
+def pending(
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List machines that wait to be confirmed, with six words computed from their keys."""
+    with refusals():
+        folder = OwnerFolder.open(find_owner(owner, data))
+        root = folder.read_facts().owner_root
+        machines = fetch_pending(reach_server(folder, data, server, token_file))
+        rows = [
+            {
+                "id": m.id,
+                "name": m.name_suggested,
+                "site": m.site,
+                "state": "unconfirmed" if m.preapproved else "pending",
+                "words": compute_words(root, m),
+            }
+            for m in machines
+        ]
+        lines = [f"{r['id']}  {r['words']}  {r['name']}, {r['site']}" for r in rows]
+        emit(rows, as_json, "\n".join(lines) or "No machine waits.")
+
+
+@owner_app.command("confirm")
+def confirm(
+    device: Annotated[str, typer.Argument(help="The machine's id.")],
+    words: Annotated[str, typer.Argument(help="The six words on the machine's own screen.")],
+    name: Annotated[str, typer.Option("--name", help="Its name; else the one it gave.")] = "",
+    site: Annotated[str, typer.Option("--site", help="Its site; else the invitation's.")] = "",
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a waiting machine on the roster, after comparing six words.
+
+    fleetward owner confirm mfzw… "uptown pollen sombrero town energy shipmate"
+    """
+    with refusals():
+        desk = open_desk(owner, data, passphrase_file)
+        client = reach_server(desk.folder, data, server, token_file)
+        said = Confirmation(device, words, name, site)
+        documents = confirm_machine(desk, fetch_pending(client), said)
+        hand_over(desk.folder, client, documents)
+        _emit_entry(documents, device, as_json)
+
+
+@owner_app.command("retire")
+def retire(
+    device: Annotated[str, typer.Argument(help="The machine's id.")],
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a machine off the roster: it gets no certificate any more. What it said stays."""
+    with refusals():
+        desk = open_desk(owner, data, passphrase_file)
+        client = reach_server(desk.folder, data, server, token_file)
+        documents = desk.retire(device)
+        hand_over(desk.folder, client, documents)
+        _emit_entry(documents, device, as_json)
+
+
+@owner_app.command("refresh")
+def refresh(
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a new lease, and hand over whatever the server does not have yet."""
+    with refusals():
+        desk = open_desk(owner, data, passphrase_file)
+        client = reach_server(desk.folder, data, server, token_file)
+        documents = desk.renew()
+        hand_over(desk.folder, client, documents)
+        lease = documents.lease
+        until = to_rfc3339(lease.issued_at_ms + lease.seconds * 1000) if lease else ""
+        shown = {"head": documents.head.version, "lease_until": until}
+        emit(shown, as_json, f"Head {documents.head.version} may be relied on until {until}.")
+
+
+def _emit_entry(documents: OwnerDocuments, device: str, as_json: bool) -> None:  # noqa: FBT001
+    entry = find_entry(documents, device)
+    if entry is None:
+        raise Misuse("A machine that was just signed is not on the roster.", reason="no_entry")
+    shown = {
+        "id": entry.device,
+        "name": entry.name,
+        "site": entry.site,
+        "state": entry.state,
+        "roster": documents.roster.version,
+    }
+    words = f"{entry.name} ({entry.site}) is {entry.state} on roster {documents.roster.version}."
+    emit(shown, as_json, words)

@@ -183,7 +183,7 @@ class OwnerFolder:
         try:
             os.link(partial, path)
         except FileExistsError as e:
-            if read_bounded(path, max(len(content), 1)) != content:
+            if read_bounded(path, MAX_DOCUMENT_BYTES) != content:
                 raise Refused(
                     f"Expected {path} not to exist; another version is there. "
                     "Signed documents are never overwritten.",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.ceremony import ISSUING_DAYS, InitWish, NewOwner, make_owner
-from fleetward.keyholder.pinned import PinnedServer, fetch_introduction
+from fleetward.keyholder.hand import hand_over
+from fleetward.keyholder.pinned import fetch_introduction
 from fleetward.keyholder.place import (
     SETUP_TOKEN_FILE,
     api_address,
@@ -15,7 +16,6 @@ from fleetward.keyholder.place import (
     read_ready,
     read_token,
 )
-from fleetward.keyholder.publish import upload
 from fleetward.runtime.clock import Clock
 from fleetward.trust.errors import Refused
 from fleetward.trust.invitation import split_address
@@ -88,11 +88,6 @@ def init_owner(
         issuing_days=ISSUING_DAYS,
     )
     made = make_owner(path, passphrase, pinned, wish)
-    hand_over(made, server, pinned)
-    return made
-
-
-def hand_over(made: NewOwner, server: NamedServer, pinned: PinnedServer) -> None:
-    """Do the last step of the ceremony."""
     client = ApiClient(server.api, server.token, pinned.server_ca_pem)
-    upload(client, made.documents, made.issuing_chain)
+    hand_over(made.folder, client, made.documents)
+    return made

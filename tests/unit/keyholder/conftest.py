@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.keyholder.small_server import NOW_MS, SmallServer, serving
 
 from fleetward.keyholder.ceremony import NewOwner
 from fleetward.keyholder.desk import Desk
+from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.init import init_owner, name_local_server
 
 PASSPHRASE = b"correct horse battery staple"
@@ -37,10 +40,27 @@ def clock() -> FixedClock:
     return FixedClock()
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[SmallServer]:
-    with serving(tmp_path) as state:
+@pytest.fixture(scope="session")
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallServer]:
+    with serving(tmp_path_factory.mktemp("server")) as state:
         yield state
+
+
+@pytest.fixture(scope="session")
+def made_once(
+    one_server: SmallServer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[NewOwner, list[dict[str, Any]]]:
+    """An owner, made by the real ceremony once: scrypt is slow on purpose."""
+    folder = tmp_path_factory.mktemp("owner")
+    named = name_local_server(one_server.write_data(folder / "data"))
+    made = init_owner(folder / "owner", PASSPHRASE, named, ("Ward 3", "Ada"), FixedClock())
+    return made, list(one_server.uploads)
+
+
+@pytest.fixture
+def server(one_server: SmallServer) -> SmallServer:
+    one_server.reset()
+    return one_server
 
 
 @pytest.fixture
@@ -49,9 +69,15 @@ def data(tmp_path: Path, server: SmallServer) -> Path:
 
 
 @pytest.fixture
-def owner(tmp_path: Path, data: Path, clock: FixedClock) -> NewOwner:
-    named = name_local_server(data)
-    return init_owner(tmp_path / "owner", PASSPHRASE, named, ("Ward 3", "Ada"), clock)
+def owner(
+    tmp_path: Path, server: SmallServer, made_once: tuple[NewOwner, list[dict[str, Any]]]
+) -> NewOwner:
+    """A copy of that owner's folder."""
+    made, uploads = made_once
+    server.reset()
+    server.uploads.extend(uploads)
+    copy = shutil.copytree(made.folder.path, tmp_path / "owner")
+    return replace(made, folder=OwnerFolder.open(copy))
 
 
 @pytest.fixture

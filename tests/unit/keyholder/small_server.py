@@ -44,6 +44,13 @@ class SmallServer:
         self.enrol = ""
         self.api = ""
 
+    def reset(self) -> None:
+        """Forget what was handed over, and tell the truth again."""
+        self.uploads.clear()
+        self.posts.clear()
+        self.answers.clear()
+        self.owner = self.refuse = ""
+
     @property
     def ca_sha256(self) -> str:
         return x509.certificate_sha256(self.authority.certificate)

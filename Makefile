@@ -40,7 +40,7 @@ bench: setup ## every published figure, with its workload
 	@set -e; for script in bench/*.py; do echo "--- $$script"; $(BIN)/python "$$script"; done
 
 format: setup ## bring the sources into the one format
-	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet src tests bench tools; $(BIN)/ruff format src tests bench tools
 
 closures: setup ## write again what each program imports; read the difference before committing
 	@$(BIN)/python -m tools.closures

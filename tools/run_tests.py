@@ -33,10 +33,13 @@ class Stage:
     folder: str = "."
 
 
+FOLDERS: Final = tuple(
+    name for name in ("src", "tests", "bench", "tools") if any((ROOT / name).rglob("*.py"))
+)
 CHECKS: Final = (
-    Stage("format", (PROGRAMS + "ruff", "format", "--check", "--quiet", ".")),
-    Stage("lint", (PROGRAMS + "ruff", "check", "--quiet", ".")),
-    Stage("types", (PROGRAMS + "mypy",)),
+    Stage("format", (PROGRAMS + "ruff", "format", "--check", "--quiet", *FOLDERS)),
+    Stage("lint", (PROGRAMS + "ruff", "check", "--quiet", *FOLDERS)),
+    Stage("types", (PROGRAMS + "mypy", *FOLDERS)),
     Stage("imports", (PROGRAMS + "lint-imports", "--no-logo")),
 )
 CONSOLE: Final = Stage("console: types and tests", ("npm", "run", "--silent", "check"), "console")
@@ -60,14 +63,23 @@ def build_tests(paths: tuple[str, ...]) -> Stage:
     return Stage("tests", (PROGRAMS + "python", *options, *present))
 
 
+def build_test_environment() -> dict[str, str]:
+    """Copy the environment, with Node and the system's administration programs on the path."""
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    node = ROOT / ".venv/node/bin"
+    path = [str(node)] * node.is_dir() + path
+    path += [folder for folder in ("/usr/sbin", "/sbin") if folder not in path]
+    env = {**os.environ, "PATH": os.pathsep.join(path)}
+    if not sys.stdout.isatty():
+        env.setdefault("NO_COLOR", "1")
+    return env
+
+
 def run_stage(stage: Stage) -> Outcome:
     """Run a stage, passing on what it prints as it comes."""
     print(f"\n--- {stage.words} ---", flush=True)
     started = time.monotonic()
-    node = ROOT / ".venv/node/bin"
-    env = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-    if not sys.stdout.isatty():
-        env.setdefault("NO_COLOR", "1")
+    env = build_test_environment()
     closing = ""
     with subprocess.Popen(
         [str(ROOT / word) if word.startswith(PROGRAMS) else word for word in stage.command],
@@ -102,6 +114,8 @@ def print_summary(outcomes: list[Outcome], seconds: float) -> None:
 def main(arguments: list[str]) -> int:
     """Run all stages, or with `--quick` those that end within a minute."""
     started = time.monotonic()
+    # Tests start processes under other users, who must be able to read what a test wrote for them.
+    os.umask(0o022)
     is_quick = "--quick" in arguments
     tests = build_tests(QUICK_TESTS if is_quick else ("tests",))
     stages = [*CHECKS, tests] if is_quick else [*CHECKS, CONSOLE, tests]

@@ -7,7 +7,7 @@ returns the bytes that go to the parent. Between the two, this file takes away, 
 1. open-ended resources (memory, processor time, file sizes, descriptors);
 2. the network, by an empty network namespace;
 3. writing, by a recursive read-only remount, and secrets, by an empty file system over each;
-4. identity and privileges: nobody's user, and of all capabilities only reading;
+4. identity and privileges: an unused user id, and of all capabilities only reading;
 5. system calls that a reader does not need (sockets, starting programs, opening for writing).
 
 Without root, steps 2 and 3 are tried in a user namespace. A wall that cannot be built is not
@@ -43,7 +43,8 @@ from fleetward.trust.errors import FleetwardError, Misuse, Unreachable
 MAX_REPORT_BYTES: Final = 8192
 MAX_ERROR_BYTES: Final = 16384
 MAX_DESCRIPTORS: Final = 256
-_NOBODY: Final = 65534
+_STRANGER: Final = 4_294_960_000
+"""A user id that no account and no other process has: who shares an id may look at each other."""
 
 WallName = Literal["limits", "network", "files", "secrets", "privileges", "calls"]
 
@@ -56,7 +57,9 @@ class Wall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     words: str
 
 
-class _Specification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Specification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the child is told about its walls."""
+
     hidden: tuple[str, ...]
     memory_bytes: int
     processor_seconds: int
@@ -113,7 +116,7 @@ def run_confined(
             f"Expected the name of a module of this package, came {given[:1]}.",
             reason="confine_not_a_module",
         )
-    specification = _Specification(
+    specification = Specification(
         hidden=tuple(str(path.resolve()) for path in hidden),
         memory_bytes=memory_bytes,
         processor_seconds=max(1, int(timeout_seconds) + 1),
@@ -324,7 +327,7 @@ def build_filter(machine: str) -> bytes:
 # --- The child: the walls, in order ---------------------------------------------------------
 
 
-def _limit(specification: _Specification) -> None:
+def _limit(specification: Specification) -> None:
     bounds = (
         (resource.RLIMIT_AS, specification.memory_bytes),
         (resource.RLIMIT_CPU, specification.processor_seconds),
@@ -381,7 +384,7 @@ def _freeze(kernel: _Kernel) -> None:
 
 
 def _lower(kernel: _Kernel) -> None:
-    """Become nobody, keep of root's capabilities only the one to read files."""
+    """Become a stranger, keep of root's capabilities only the one to read files."""
     kept = 0
     if os.geteuid() == 0:
         for capability in range(_CAP_COUNT):
@@ -393,8 +396,8 @@ def _lower(kernel: _Kernel) -> None:
                         raise
         kernel.control(_PR_SET_KEEPCAPS, 1)
         os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresgid(_STRANGER, _STRANGER, _STRANGER)
+        os.setresuid(_STRANGER, _STRANGER, _STRANGER)
         kept = 1 << _CAP_DAC_READ_SEARCH
     header = struct.pack("=Ii", _CAP_VERSION_3, 0)
     kernel.call("capset", header, struct.pack("=IIIIII", kept, kept, 0, 0, 0, 0))
@@ -410,12 +413,12 @@ def _filter(kernel: _Kernel) -> None:
     kernel.control(_PR_SET_SECCOMP, _SECCOMP_FILTER, ctypes.addressof(pointer))
 
 
-def build_walls(specification: _Specification) -> tuple[Wall, ...]:
+def build_walls(specification: Specification) -> tuple[Wall, ...]:
     """Build what can be built, in order, and report each wall."""
     return tuple(_walls(specification))
 
 
-def _walls(specification: _Specification) -> Iterator[Wall]:
+def _walls(specification: Specification) -> Iterator[Wall]:
     kernel = _Kernel()
     yield _build("limits", "Memory, time and files are bounded.", lambda: _limit(specification))
     network = _build("network", "It has no network.", lambda: _separate(kernel))
@@ -443,7 +446,7 @@ def _build(name: WallName, words: str, build: Callable[[], None]) -> Wall:
 
 def main(arguments: Sequence[str]) -> int:
     """Be the child. The report comes first, then the output of the module."""
-    specification = msgspec.json.decode(arguments[0], type=_Specification)
+    specification = msgspec.json.decode(arguments[0], type=Specification)
     module = cast(Confinable, importlib.import_module(arguments[1]))
     try:
         prepared = module.before_walls(arguments[2:])

@@ -111,7 +111,7 @@ def _read_segments(descriptor: int, header: _Header) -> list[_Segment]:
     size = header.entry_size * header.count
     table = _read(descriptor, size, header.table_offset, "the program headers")
     segments = []
-    for at in range(0, size, header.entry_size):
+    for at in range(0, size, header.entry_size or 1):
         if header.wide:
             kind, flags, offset, address, _, size_in_file = struct.unpack_from(
                 header.order + "IIQQQQ", table, at

@@ -20,6 +20,8 @@ MAX_APK_BYTES: Final = 64 << 20
 MAX_RPM_BYTES: Final = 1 << 30
 MAX_RPM_HEADER_BYTES: Final = 16 << 20
 MAX_RPM_TAGS: Final = 8192
+MAX_RPM_STEPS: Final = 5_000
+"""Times ten thousand instructions of SQLite: about a second."""
 MAX_PACKAGE_JSON_BYTES: Final = 1 << 20
 MAX_NPM_FOLDERS: Final = 5000
 MAX_NPM_DEPTH: Final = 8
@@ -216,6 +218,10 @@ def _read_rpm(address: str) -> tuple[list[Package], int]:
     connection = sqlite3.connect(address, uri=True)
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_RPM_HEADER_BYTES)
+        connection.execute("PRAGMA trusted_schema=OFF")
+        # The table may be a view that never ends.
+        steps = iter(range(MAX_RPM_STEPS))
+        connection.set_progress_handler(lambda: next(steps, None) is None, 10_000)
         for (blob,) in connection.execute("SELECT blob FROM Packages LIMIT ?", (MAX_ROWS,)):
             try:
                 found.append(parse_rpm_header(bytes(blob)))

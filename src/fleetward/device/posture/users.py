@@ -13,6 +13,7 @@ from fleetward.wire.posture import Section, Sight, User
 
 _NO_LOGIN: Final = ("nologin", "false", "sync", "shutdown", "halt", "true")
 _ADMINISTRATORS: Final = ("root", "sudo", "wheel", "admin")
+_LOCAL: Final = ("files", "compat", "systemd")
 MAX_USERS: Final = 5000
 Password = Literal["set", "empty", "locked", "not_visible"]
 
@@ -82,6 +83,16 @@ def _administrators(root: Root) -> set[str]:
     return members
 
 
+def _find_other_sources(root: Root) -> list[str]:
+    """Return the directories beside passwd from which this machine takes accounts."""
+    try:
+        lines = root.read("/etc/nsswitch.conf").decode("utf-8", "replace").splitlines()
+    except FleetwardError:
+        return []
+    named = next((line[7:].split() for line in lines if line.startswith("passwd:")), [])
+    return [show_text(name, 40) for name in named if name.isalnum() and name not in _LOCAL][:5]
+
+
 def _read_user(root: Root, record: list[str], passwords: Mapping[str, str] | None) -> User:
     name, field = record[0], record[1]
     state: Password
@@ -112,7 +123,7 @@ def collect_users(root: Root) -> Section[User]:
         row = _read_user(root, record, passwords)
         admin = row.uid == 0 or record[0] in administrators
         rows.append(msgspec.structs.replace(row, administrator=admin))
-    doubts = []
+    doubts = [f"Accounts from {name} are not listed." for name in _find_other_sources(root)]
     if passwords is None:
         doubts.append("Whether a password is set is not visible without root.")
     if any(row.keys is None for row in rows):

@@ -154,9 +154,14 @@ def _exposed(inventory: Inventory | None) -> Sequence[Socket] | None:
     return rows if rows or sockets.sight.level == "full" else None
 
 
+_HIDDEN: Final = "a process that is not visible"
+
+
 def _judge_trusted_base(inventory: Inventory | None, context: Context) -> Property:
     rows = _exposed(inventory)
-    rooted = None if rows is None else sorted({r.process or "?" for r in rows if r.user == "root"})
+    rooted = (
+        None if rows is None else sorted({r.process or _HIDDEN for r in rows if r.user == "root"})
+    )
     names = ", ".join(rooted[:3]) if rooted else ""
     at_ms = context.inventory_at_ms
     return _make(

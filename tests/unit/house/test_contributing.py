@@ -35,8 +35,8 @@ def test_a_check_is_added_in_30_lines(tmp_path: Path) -> None:
     package = tmp_path / "src" / "fleetward"
     ignored = shutil.ignore_patterns("static", "__pycache__")
     shutil.copytree(ROOT / "src" / "fleetward", package, ignore=ignored)
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=ignored)
     folder = tmp_path / "tests" / "unit" / "posture"
-    shutil.copytree(ROOT / "tests" / "unit" / "posture", folder, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
 
     insert_after(package / "device/posture/facts.py", "_SETTINGS: Final = (\n", fact)

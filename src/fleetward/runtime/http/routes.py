@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from litestar import Litestar
+from litestar.datastructures import MutableScopeHeaders
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
-from litestar.types import Method
+from litestar.types import Message, Method, Scope
 
 
 def handlers_of(app: Litestar) -> Iterator[tuple[str, Method, HTTPRouteHandler]]:
@@ -28,6 +29,17 @@ def methods_at(app: Litestar, path: str) -> set[str]:
     exact = [route for route in routes if _matches(route.path_components, words)]
     found = exact or [route for route in routes if _is_catch_all(route.path_components)]
     return {method for route in found for method in route.route_handler_map}
+
+
+async def correct_allow(message: Message, scope: Scope) -> None:
+    """`before_send` hook: let the answer to OPTIONS name every method of its path.
+
+    The framework answers for the first handler of a path alone.
+    """
+    if message["type"] == "http.response.start" and scope.get("method") == "OPTIONS":
+        methods = methods_at(scope["litestar_app"], scope["path"])
+        if methods:
+            MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(sorted(methods))
 
 
 def _matches(components: list[Any], words: list[str]) -> bool:

@@ -16,6 +16,7 @@ from fleetward.runtime.http.decoding import MAX_BODY_BYTES, StrictRequest
 from fleetward.runtime.http.headers import add_security_headers
 from fleetward.runtime.http.hosts import HostCheck, HostPolicy
 from fleetward.runtime.http.problems import answer_problem
+from fleetward.runtime.http.routes import correct_allow
 from fleetward.server.web.caller import Authenticator
 from fleetward.server.web.console import make_console_handler, make_document_handler
 from fleetward.server.web.guard import check_deed_left, make_guard
@@ -61,7 +62,7 @@ def create_app(services: Services) -> Litestar:
         guards=[make_guard(services.authenticator)],
         after_request=check_deed_left,
         exception_handlers={Exception: answer_problem},
-        before_send=[add_security_headers],
+        before_send=[add_security_headers, correct_allow],
         openapi_config=None,
         logging_config=None,
         debug=False,

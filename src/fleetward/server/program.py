@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from fleetward.runtime.database import Database
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
 from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.runtime.keys import FileSigner, from_pkcs8, make_key, to_pkcs8
+from fleetward.server.audit.check import RecordCheck
 from fleetward.server.bus_side import BusSide
 from fleetward.server.callout import Callout, Verdict
 from fleetward.server.enrol import create_enrol_app
@@ -34,6 +36,8 @@ from fleetward.wire.identity import Introduction
 CONCURRENCY: Final = 256
 """Messages of machines in work at once."""
 BEAT_FLUSH_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 10
+CHECK_WHOLE_SECONDS: Final = 3600
 SILENT_AFTER_MS: Final = 150_000
 """Two and a half heartbeats of 60 s."""
 _log: Final = logging.getLogger(__name__)
@@ -51,6 +55,7 @@ class Program:
         self.settings = settings
         self.clock = clock
         self._make_handlers = handlers
+        self.loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Any]] = []
         for folder in (places.data, places.server, places.authorities, places.logs, places.run):
@@ -77,9 +82,11 @@ class Program:
         )
         self.database = database
         self.house = await asyncio.to_thread(self._open_house)
+        self.record_check = RecordCheck(database, self.house.ledger, self.clock)
         await self._start_bus()
         await self._start_listeners()
         self._tasks.append(asyncio.create_task(self._keep_seen()))
+        self._tasks.append(asyncio.create_task(self._keep_checking()))
 
     async def stop(self) -> None:
         """Close everything in the reverse order; nothing that was acknowledged is lost."""
@@ -221,6 +228,20 @@ class Program:
                 await asyncio.to_thread(self.house.devices.flush_seen, SILENT_AFTER_MS)
             except Exception:  # noqa: BLE001 - one failed flush: said, and tried again
                 _log.exception("heartbeats could not be written")
+
+    async def _keep_checking(self) -> None:
+        """Check what is new in the record every few seconds, and the whole of it once an hour."""
+        for round_number in itertools.count():
+            whole = round_number % (CHECK_WHOLE_SECONDS // CHECK_SECONDS) == 0
+            before = self.record_check.last.state
+            try:
+                checked = await asyncio.to_thread(self.record_check.run, whole=whole)
+            except Exception:  # noqa: BLE001 - one failed check: said, and tried again
+                _log.exception("the record could not be checked")
+            else:
+                if checked.state != before:
+                    self.house.hub.publish("record.changed", {"state": checked.state})
+            await asyncio.sleep(CHECK_SECONDS)
 
 
 def _load_or_make_log_key(places: Places) -> FileSigner:

@@ -99,3 +99,13 @@ class Places:
     def owner(self) -> Path:
         """The owner's folder in a demo. It belongs on another computer."""
         return self.data / "owner"
+
+    @property
+    def owner_was_here(self) -> Path:
+        """A mark that an owner's folder was on this host; it is never taken away."""
+        return self.server / "owner-was-here"
+
+    @property
+    def tour(self) -> Path:
+        """What a demo left for the tour to name."""
+        return self.run / "tour.json"

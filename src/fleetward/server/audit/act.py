@@ -171,6 +171,11 @@ class Ledger:
                 else (),
             )
 
+    def root_at(self, size: int) -> bytes:
+        """Return the root that the tree had with `size` leaves."""
+        with self._lock:
+            return self._tree.root_at(size)
+
     def last_known(self) -> SeenCheckpoint:
         """Return the newest state of the newest generation, for an opening to name."""
         with self._lock:

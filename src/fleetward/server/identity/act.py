@@ -113,6 +113,12 @@ class Devices:
             rows = store.select_devices(conn, (PENDING, ACTIVE, QUARANTINED))
         return [row.device_id for row in rows]
 
+    def is_connected(self, device: str) -> bool:
+        """Return whether a machine was heard of lately."""
+        with self._database.read() as conn:
+            row = store.select_device(conn, device)
+        return row is not None and bool(row.connected)
+
     def account_of(self, device: str) -> str:
         """Return which account of the broker a machine belongs into now."""
         state = self.state_of(device)

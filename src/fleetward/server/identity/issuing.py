@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleetward.runtime.files import atomic_write, read_bounded
+from fleetward.runtime.keys import FileSigner
 from fleetward.runtime.x509 import (
     MAX_PEM_BYTES,
     Authority,
@@ -64,6 +65,11 @@ class CertificateAuthorities:
     def server_ca_pem(self) -> str:
         """The server CA's certificate."""
         return write_certificates([self.server_ca.certificate]).decode("ascii")
+
+    @property
+    def issuing_signer(self) -> FileSigner:
+        """The issuing key as a signer: what a thief could try it for."""
+        return FileSigner(self._issuing_key)
 
     def issuing_request(self) -> bytes:
         """Return the certificate request for the issuing CA, in DER, for the owner to sign."""

@@ -1,4 +1,4 @@
-"""All tables of the server, gathered: importing this module fills `tables.metadata`.
+"""All tables of the server, gathered: importing them fills `tables.metadata`.
 
 The slices do not know each other; only the migrations and their tests need them all at once.
 """
@@ -6,24 +6,19 @@ The slices do not know each other; only the migrations and their tests need them
 from __future__ import annotations
 
 import importlib
-from typing import Final
+import pkgutil
 
 import sqlalchemy as sa
 
+import fleetward.server
 from fleetward.server.schema.tables import metadata
 
-MODULES: Final = (
-    "fleetward.server.audit.store",
-    "fleetward.server.directory.store",
-    "fleetward.server.events.store",
-    "fleetward.server.identity.store",
-    "fleetward.server.people.tables",
-    "fleetward.server.posture.store",
-)
+_WITH_TABLES = frozenset({"store", "tables"})
 
 
 def all_tables() -> sa.MetaData:
-    """Return the metadata with the tables of every slice."""
-    for name in MODULES:
-        importlib.import_module(name)
+    """Return the metadata with the tables of every slice: its `store` or `tables` module."""
+    for found in pkgutil.walk_packages(fleetward.server.__path__, "fleetward.server."):
+        if found.name.count(".") == 3 and found.name.rpartition(".")[2] in _WITH_TABLES:
+            importlib.import_module(found.name)
     return metadata

@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from fleetward.runtime.http.openapi import PUBLIC
-from fleetward.runtime.http.routes import handlers_of
+from fleetward.runtime.http.routes import handlers_of, operation_name
 from fleetward.server.web.permissions import ACTION, PERMISSIONS
 
 _SAFE = frozenset({"GET", "HEAD"})
@@ -22,9 +22,10 @@ _SAFE = frozenset({"GET", "HEAD"})
 def find_gaps(app: Litestar) -> list[str]:
     """Return a sentence for everything about a route that the floor's promises do not cover."""
     found = list(handlers_of(app))
-    names = Counter({handler.handler_name: 0 for _, _, handler in found})
-    names.update(
-        handler.handler_name for _, _, handler in found if handler.resolve_include_in_schema()
+    names = Counter(
+        operation_name(path, handler)
+        for path, _, handler in found
+        if handler.resolve_include_in_schema()
     )
     gaps = [f"{name} names {count} operations" for name, count in names.items() if count > 1]
     for path, method, handler in found:

@@ -88,8 +88,8 @@ _ROWS: Final = (
     _read("tokens.read", "token", Role.ADMIN),
     # The fleet
     _read("stream.read", "fleet"),
-    _read("today.read", "fleet"),
-    _read("sites.read", "fleet"),
+    _read("today.read", "fleet", scoped=True),
+    _read("sites.read", "fleet", scoped=True),
     _read("devices.read", "device", scoped=True),
     _deed("devices.quarantine", "device", Role.OPERATOR, scoped=True),
     _deed("devices.readmit", "device", Role.OPERATOR, scoped=True),

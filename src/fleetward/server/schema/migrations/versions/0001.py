@@ -1,4 +1,4 @@
-"""Make the first tables.
+"""make the tables
 
 Expand first: a release that runs beside this schema must go on working.
 """
@@ -13,7 +13,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the first tables."""
+    """make the tables"""
     op.create_table(
         "audit_checkpoint",
         sa.Column("owner_id", sa.String(length=64), server_default="", nullable=False),
@@ -169,6 +169,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", name=op.f("pk_events_machine")),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "guide_note",
+        sa.Column("owner_id", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("maker_id", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.String(length=500), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_guide_note")),
+    )
+    op.create_index(op.f("ix_guide_note_owner_id"), "guide_note", ["owner_id"], unique=False)
     op.create_table(
         "identity_device",
         sa.Column("device_id", sa.String(length=64), nullable=False),

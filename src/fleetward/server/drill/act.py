@@ -1,0 +1,164 @@
+"""Running a drill: push one attack, wait for the machine's signed answer, push the next."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, Protocol
+
+from fleetward.runtime.clock import Clock
+from fleetward.runtime.database import Database
+from fleetward.server.deeds import Deed, DeedRecorder
+from fleetward.server.directory.decide import Documents
+from fleetward.server.drill.attacks import Attack, make_attacks
+from fleetward.server.drill.store import Heard, newest_sequence, select_heard
+from fleetward.trust.errors import Refused
+from fleetward.trust.keys import Signer
+
+STEP_SECONDS: Final = 20.0
+LOOK_SECONDS: Final = 0.2
+KEPT_DRILLS: Final = 50
+
+Outcome = Literal["waiting", "refused", "accepted", "unanswered"]
+
+
+class Pusher(Protocol):
+    """The way to a machine."""
+
+    async def push(self, device: str, word: str, payload: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One attack and what came of it."""
+
+    id: str
+    attack: str
+    words: str
+    outcome: Outcome = "waiting"
+    reason: str = ""
+    answer: str = ""
+    at_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A drill against one machine."""
+
+    id: str
+    device_id: str
+    steps: tuple[Step, ...]
+    state: Literal["running", "passed", "failed", "unanswered"] = "running"
+    started_ms: int = 0
+
+
+@dataclass
+class Drills:
+    """Starts drills and remembers the last of them. `start` is called from worker threads."""
+
+    database: Database
+    clock: Clock
+    deeds: DeedRecorder
+    documents: Callable[[], Documents]
+    stolen: Callable[[], Sequence[Signer]]
+    pusher: Callable[[], Pusher]
+    is_connected: Callable[[str], bool]
+    loop: asyncio.AbstractEventLoop
+    announce: Callable[[str], None]
+    _drills: dict[str, Drill] = field(default_factory=dict)
+
+    def start(self, device: str, actor: str) -> Drill:
+        """Begin a drill. Raises `Refused` when the machine is not connected."""
+        if not self.is_connected(device):
+            raise Refused(
+                "This machine is not connected: a drill needs its answers. Try when it is back.",
+                reason="not_connected",
+            )
+        now = self.clock.wall_ms()
+        attacks = make_attacks(self.documents(), self.stolen(), now)
+        drill = Drill(
+            id=secrets.token_hex(8),
+            device_id=device,
+            steps=tuple(Step(a.id, a.attack, a.words) for a in attacks),
+            started_ms=now,
+        )
+        self.deeds.record(
+            Deed(
+                kind="drill.started",
+                actor=actor,
+                subject=f"device:{device}",
+                owner_id=self.documents().root.owner,
+                body={"words": "A drill attacks this machine with all that the server holds."},
+                at_ms=now,
+            )
+        )
+        self._drills[drill.id] = drill
+        while len(self._drills) > KEPT_DRILLS:
+            self._drills.pop(next(iter(self._drills)))
+        asyncio.run_coroutine_threadsafe(self._run(drill.id, attacks), self.loop)
+        return drill
+
+    def get(self, drill_id: str) -> Drill:
+        """Return a drill as it stands. Raises `Refused` (not_found)."""
+        drill = self._drills.get(drill_id)
+        if drill is None:
+            raise Refused("There is no such drill. Start one.", reason="not_found")
+        return drill
+
+    async def _run(self, drill_id: str, attacks: Sequence[Attack]) -> None:
+        device = self._drills[drill_id].device_id
+        heard = await asyncio.to_thread(self._newest, device)
+        for place, attack in enumerate(attacks):
+            await self.pusher().push(device, attack.channel, attack.payload)
+            answer = await self._listen(device, heard)
+            if answer is not None:
+                heard = answer.sequence
+            self._note(drill_id, place, answer)
+        self._finish(drill_id)
+
+    async def _listen(self, device: str, after: int) -> Heard | None:
+        deadline = self.loop.time() + STEP_SECONDS
+        while self.loop.time() < deadline:
+            answer = await asyncio.to_thread(self._hear, device, after)
+            if answer is not None:
+                return answer
+            await asyncio.sleep(LOOK_SECONDS)
+        return None
+
+    def _newest(self, device: str) -> int:
+        with self.database.read() as conn:
+            return newest_sequence(conn, device)
+
+    def _hear(self, device: str, after: int) -> Heard | None:
+        with self.database.read() as conn:
+            return select_heard(conn, device, after)
+
+    def _note(self, drill_id: str, place: int, answer: Heard | None) -> None:
+        drill = self._drills[drill_id]
+        steps = list(drill.steps)
+        if answer is None:
+            steps[place] = replace(steps[place], outcome="unanswered")
+        else:
+            outcome: Outcome = "refused" if answer.kind == "gate.refused" else "accepted"
+            steps[place] = replace(
+                steps[place],
+                outcome=outcome,
+                reason=answer.reason,
+                answer=answer.words,
+                at_ms=self.clock.wall_ms(),
+            )
+        self._drills[drill_id] = replace(drill, steps=tuple(steps))
+        self.announce(drill_id)
+
+    def _finish(self, drill_id: str) -> None:
+        drill = self._drills[drill_id]
+        outcomes = {step.outcome for step in drill.steps}
+        state: Literal["passed", "failed", "unanswered"] = "passed"
+        if "accepted" in outcomes:
+            state = "failed"
+        elif "unanswered" in outcomes:
+            state = "unanswered"
+        self._drills[drill_id] = replace(drill, state=state)
+        self.announce(drill_id)

@@ -1,0 +1,80 @@
+"""HTTP: the doctor and the tour."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import msgspec
+from litestar import get, post
+from litestar.types import ControllerRouterHandler
+
+from fleetward.runtime.database import Database
+from fleetward.server.guide import store
+from fleetward.server.guide.doctor import Doctor
+from fleetward.server.web.permissions import ACTION
+
+LAST_STEP: Final = 7
+
+
+class TourWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the tour goes on, what was done, and what the reader wants first."""
+
+    step: int | None = None
+    done: int | None = None
+    goal: Literal["update", "reach", "protect", "comply"] | None = None
+    restart: bool = False
+
+
+class Tour(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the tour stands, and what its pages need to name."""
+
+    step: int
+    done: list[int]
+    goal: str | None
+    facts: dict[str, Any]
+
+
+def make_guide_handlers(
+    database: Database, examine: Callable[[], Doctor], facts: Callable[[], dict[str, Any]]
+) -> list[ControllerRouterHandler]:
+    """Return the handlers of /doctor and /tour. `facts` is what the demo left for the tour."""
+
+    @get("/doctor", opt={ACTION: "doctor.read"}, sync_to_thread=True)
+    def show_doctor() -> Doctor:
+        """Return what is not as it should be, each with its cure."""
+        return examine()
+
+    @get("/tour", opt={ACTION: "tour.read"}, sync_to_thread=True)
+    def show_tour() -> Tour:
+        """Return where the tour stands."""
+        with database.read() as conn:
+            return _read(store.select_notes(conn), facts())
+
+    @post("/tour", opt={ACTION: "tour.step"}, sync_to_thread=True, status_code=200)
+    def step_tour(data: TourWish) -> Tour:
+        """Remember where the tour goes on."""
+        with database.write() as conn:
+            if data.restart:
+                store.delete_notes(conn)
+            notes = store.select_notes(conn)
+            if data.step is not None:
+                store.write_note(conn, "step", str(min(max(data.step, 1), LAST_STEP)))
+            if data.done is not None and 1 <= data.done <= LAST_STEP:
+                done = sorted({*json.loads(notes.get("done", "[]")), data.done})
+                store.write_note(conn, "done", json.dumps(done))
+            if data.goal is not None:
+                store.write_note(conn, "goal", data.goal)
+            return _read(store.select_notes(conn), facts())
+
+    return [show_doctor, show_tour, step_tour]
+
+
+def _read(notes: dict[str, str], facts: dict[str, Any]) -> Tour:
+    return Tour(
+        step=int(notes.get("step", "1")),
+        done=json.loads(notes.get("done", "[]")),
+        goal=notes.get("goal"),
+        facts=facts,
+    )

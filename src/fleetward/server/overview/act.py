@@ -1,0 +1,440 @@
+"""Putting the pages together: rows in, words out. It reads, it never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from fleetward.runtime.clock import Clock
+from fleetward.runtime.database import Database
+from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
+from fleetward.server.overview import store
+from fleetward.server.overview.decide import (
+    CardFacts,
+    Group,
+    Tally,
+    make_cards,
+    make_sentence,
+    tally,
+    where_of,
+)
+from fleetward.server.overview.model import (
+    Card,
+    Certificate,
+    ChangeItem,
+    Counts,
+    Device,
+    DeviceRow,
+    Identity,
+    Proof,
+    Record,
+    RecordDevice,
+    RecordState,
+    Sight,
+    SiteRow,
+    Sites,
+    Timeline,
+    TimelineItem,
+    Today,
+    Trust,
+    Verb,
+    WaitingItem,
+    WitnessRow,
+)
+from fleetward.server.overview.store import Filter
+from fleetward.trust.canonical import decode_object
+from fleetward.trust.errors import FleetwardError, Refused
+from fleetward.trust.words import device_words
+
+DAY_MS: Final = 86_400_000
+MAX_CHANGES: Final = 20
+MAX_RECORD_DEVICES: Final = 200
+BROKEN_KINDS: Final = ("intake.refused", "device.renewal_refused")
+BROKEN_REASONS: Final = ("forked_journal", "lineage", "wrong_signer", "bad_chain")
+
+
+class CheckedRecord(Protocol):
+    """What the server's own check of the record found."""
+
+    @property
+    def state(self) -> Literal["intact", "broken", "unknown"]: ...
+
+    @property
+    def as_of_ms(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def words(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the pages get what no table holds.
+
+    `show_posture` returns the posture groups of one machine, given its row.
+    """
+
+    database: Database
+    clock: Clock
+    checked: Callable[[], CheckedRecord]
+    checkpoint: Callable[[], tuple[int, int, str]]
+    show_posture: Callable[[Any], Any]
+    owner: Callable[[], tuple[str, str]]
+    witnesses: Callable[[], list[tuple[str, int | None, int | None]]]
+    set_up: Callable[[], Sequence[CardFacts]]
+
+
+class Overview:
+    """Answers the pages' questions."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._database = sources.database
+
+    def today(self, wanted: Filter) -> Today:
+        """Return the first page."""
+        now = self._sources.clock.wall_ms()
+        counted, groups, waiting = self._count(wanted)
+        cards = make_cards(
+            groups, self._broken_card(now), self._sources.set_up() if counted.total else ()
+        )
+        return Today(
+            sentence=make_sentence(counted),
+            as_of=to_rfc3339(now),
+            counts=Counts(
+                total=counted.total,
+                fine=counted.fine,
+                need_you=counted.need_you,
+                silent=counted.silent,
+                waiting=counted.waiting,
+            ),
+            cards=[_write_card(card) for card in cards],
+            waiting=waiting,
+            changes=self._changes(now, wanted),
+            record=self._record_state(),
+            first_run=counted.total == 0,
+        )
+
+    def devices(
+        self, wanted: Filter, sort: str, offset: int, limit: int
+    ) -> tuple[list[DeviceRow], int]:
+        """Return a page of machines and how many there are. Raises `Refused` for a bad sort."""
+        if sort.removeprefix("-") not in store.SORTS:
+            raise Refused(
+                f"Expected a sort of {', '.join(store.SORTS)}, got {sort[:40]!r}.",
+                reason="bad_sort",
+            )
+        with self._database.read() as conn:
+            rows, total = store.select_page(conn, wanted, sort, offset, limit)
+        return [DeviceRow(**self._row(row)) for row in rows], total
+
+    def sites(self, wanted: Filter) -> Sites:
+        """Return all sites with their machines counted."""
+        counted, _, _ = self._count(wanted)
+        return Sites(
+            items=[
+                SiteRow(
+                    site=site,
+                    total=one.total,
+                    fine=one.fine,
+                    need_you=one.need_you + one.waiting,
+                    silent=one.silent,
+                )
+                for site, one in counted.sites.items()
+            ]
+        )
+
+    def find(self, device_id: str, wanted: Filter) -> Any:
+        """Return the row of a machine in scope. Raises `Refused` (not_found) otherwise."""
+        with self._database.read() as conn:
+            row = store.select_one(conn, device_id)
+        narrowed = wanted.sites is not None or wanted.devices is not None
+        if row is None or (
+            narrowed
+            and row.site not in (wanted.sites or ())
+            and row.device_id not in (wanted.devices or ())
+        ):
+            raise Refused(
+                "No machine of this id is known here. GET /api/v1/devices lists them.",
+                reason="not_found",
+            )
+        return row
+
+    def device(self, device_id: str, wanted: Filter) -> Device:
+        """Return everything about one machine. Raises `Refused` (not_found)."""
+        row = self.find(device_id, wanted)
+        posture = self._sources.show_posture(row)
+        with self._database.read() as conn:
+            head, leaf = store.select_proof(conn, device_id)
+        return Device(
+            **self._row(row),
+            words=device_words(row.owner_id, row.device_id),
+            reason=row.reason,
+            agent=row.agent,
+            wall=row.wall or "none",
+            system=row.system,
+            joined_at=to_rfc3339(row.joined_at),
+            sight=Sight(root=posture.root, words=posture.sight),
+            trust=_describe_trust(row),
+            do_now=_do_now(row, posture),
+            reachability=posture.reachability,
+            software=posture.software,
+            properties=posture.properties,
+            certificate=Certificate(
+                not_after=to_rfc3339_or_none(row.not_after or None),
+                lineage=row.lineage,
+                serial=row.serial,
+            ),
+            identity=Identity(key_id=row.device_id, suite=row.suite, lineage=row.lineage),
+            proof=Proof(
+                last_sequence=head.last if head else 0,
+                last_leaf=leaf,
+                head_at=to_rfc3339_or_none(head.head_at if head else None),
+                journal_head=head.head if head else None,
+            ),
+        )
+
+    def timeline(self, device_id: str, kind: str, since_ms: int, page: tuple[int, int]) -> Timeline:
+        """Return a page (number, size) of changes and deeds, newest first."""
+        with self._database.read() as conn:
+            rows, total = store.select_timeline(
+                conn,
+                device_id=device_id,
+                kind=kind,
+                since_ms=since_ms,
+                span=((page[0] - 1) * page[1], page[1]),
+            )
+            names = store.select_names(conn, [_device_of(row) for row in rows])
+        return Timeline(
+            items=[_write_item(row, names) for row in rows],
+            total=total,
+            page=page[0],
+            per_page=page[1],
+        )
+
+    def record(self) -> Record:
+        """Return the record as the Proof page shows it."""
+        now = self._sources.clock.wall_ms()
+        checked = self._sources.checked()
+        generation, size, note = self._sources.checkpoint()
+        owner, _ = self._sources.owner()
+        with self._database.read() as conn:
+            heads = store.select_heads(conn, MAX_RECORD_DEVICES)
+        return Record(
+            state=checked.state,
+            size=size,
+            generation=generation,
+            checkpoint=note or None,
+            as_of=to_rfc3339_or_none(checked.as_of_ms or None),
+            words=checked.words,
+            owner_root=owner,
+            witnesses=[
+                WitnessRow(name=name, at=to_rfc3339_or_none(at), size=signed)
+                for name, at, signed in self._sources.witnesses()
+            ],
+            devices=[
+                RecordDevice(
+                    id=row.device_id,
+                    name=row.name,
+                    head_at=to_rfc3339_or_none(row.head_at),
+                    age_seconds=None if row.head_at is None else max(0, now - row.head_at) // 1000,
+                )
+                for row in heads
+            ],
+        )
+
+    def _count(self, wanted: Filter) -> tuple[Tally, dict[str, Group], list[WaitingItem]]:
+        groups: dict[str, Group] = {}
+        with self._database.read() as conn:
+            rows = store.count_needs(conn, wanted)
+            for need in sorted({row.need for row in rows if row.need}):
+                examples = store.select_examples(conn, wanted, need, 1)
+                of = [row for row in rows if row.need == need]
+                groups[need] = Group(
+                    need=need,
+                    number=sum(row.number for row in of),
+                    sites=tuple(sorted(row.site for row in of)),
+                    since_ms=_since(need, of),
+                    device_id=examples[0].device_id if examples else "",
+                    name=examples[0].name if examples else "",
+                )
+            unconfirmed = store.select_examples(conn, wanted, "unconfirmed", 5)
+        waiting = [
+            WaitingItem(
+                id=row.device_id,
+                title=f"The owner has not confirmed {row.name} yet.",
+                where=where_of([row.site]),
+                since=to_rfc3339(row.joined_at),
+            )
+            for row in unconfirmed
+        ]
+        return tally([(row.site, row.need, row.number) for row in rows]), groups, waiting
+
+    def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
+        if wanted.sites is not None or wanted.devices is not None:
+            return []
+        items = self.timeline("", "", now - DAY_MS, (1, MAX_CHANGES)).items
+        return [
+            ChangeItem(
+                at=item.at,
+                device_id=item.device_id or "",
+                device_name=item.device_name or "",
+                kind=item.kind,
+                words=item.words,
+            )
+            for item in items
+        ]
+
+    def _broken_card(self, now: int) -> CardFacts | None:
+        checked = self._sources.checked()
+        if checked.state == "broken":
+            return CardFacts(
+                "record", "broken", "The record does not check out", "This server", checked.words,
+                checked.as_of_ms, "See the proof", "/proof",
+            )  # fmt: skip
+        with self._database.read() as conn:
+            rows = store.count_refusals(conn, BROKEN_KINDS, now - DAY_MS)
+        for row in rows:
+            details = _body_of(row)
+            if details.get("reason") in BROKEN_REASONS:
+                device = _device_of(row)
+                return CardFacts(
+                    "identity", "broken", "Two machines may be using one identity", "One device",
+                    str(details.get("words", "")), row.at, "Look at it", f"/devices/{device}",
+                )  # fmt: skip
+        return None
+
+    def _record_state(self) -> RecordState:
+        checked = self._sources.checked()
+        return RecordState(
+            state=checked.state,
+            as_of=to_rfc3339_or_none(checked.as_of_ms or None),
+            size=checked.size,
+            words=checked.words,
+        )
+
+    def _row(self, row: Any) -> dict[str, Any]:
+        _, owner = self._sources.owner()
+        return {
+            "id": row.device_id,
+            "name": row.name,
+            "site": row.site,
+            "state": row.state,
+            "confirmed": bool(row.confirmed),
+            "connection": row.connection,
+            "model": row.model,
+            "maker": row.maker_id,
+            "owner": owner,
+            "simulated": bool(row.simulated),
+            "last_seen_at": to_rfc3339_or_none(row.last_seen_at or None),
+            "open_ports": row.open_ports,
+            "updates_pending": row.updates_pending,
+            "security_updates": row.security_updates,
+            "need": row.need,
+        }
+
+
+def _since(need: str, rows: Sequence[Any]) -> int:
+    return int(min((row.seen_at if need == "silent" else row.joined_at) or 0 for row in rows))
+
+
+def _describe_trust(row: Any) -> Trust:
+    seen = to_rfc3339_or_none(row.last_seen_at or None)
+    if row.state == "retired":
+        return Trust(level="L0", words="Its owner retired this machine.", as_of=seen)
+    if not row.confirmed:
+        words = (
+            "It holds the key that it joined with. Its owner has not compared the six words yet, "
+            "so nobody has said which machine this is."
+        )
+        return Trust(level="L1", words=words, as_of=seen)
+    words = (
+        "It proves by a key in its own storage that it is the machine that its owner confirmed. "
+        "Whoever copies that storage could pose as it."
+    )
+    return Trust(level="L2", words=words, as_of=seen)
+
+
+def _do_now(row: Any, posture: Any) -> list[Card]:
+    cards: list[Card] = []
+    since = to_rfc3339(row.last_seen_at or row.joined_at)
+    here = f"/devices/{row.device_id}"
+    if row.need == "silent":
+        cards.append(
+            Card(
+                id="silent", kind="silence", title="Not heard of", where=row.site,
+                why="What is shown here grows old. Check its power and network; it reports what it "
+                "kept when it comes back.", since=since, verb=Verb(label="See its timeline",
+                href=f"{here}?tab=timeline"),
+            )
+        )  # fmt: skip
+    if not row.confirmed and row.state != "retired":
+        cards.append(
+            Card(
+                id="confirm", kind="waiting", title="Compare the six words", where=row.site,
+                why="Only its owner can say that this is the machine it claims to be.",
+                since=to_rfc3339(row.joined_at), verb=Verb(label="See the words", href=here),
+            )
+        )  # fmt: skip
+    if row.state == "quarantined":
+        cards.append(
+            Card(
+                id="quarantined", kind="containment", title="In quarantine", where=row.site,
+                why=row.reason or "It reports, and reaches nothing else.", since=since,
+                verb=Verb(label="Let it back", href=here),
+            )
+        )  # fmt: skip
+    cards.extend(
+        Card(
+            id=item.id, kind=item.kind, title=item.title, where=row.site, why=item.why,
+            since=item.since, verb=Verb(label=item.verb, href=f"{here}?tab={item.tab}"),
+        )
+        for item in posture.attention
+    )  # fmt: skip
+    return cards
+
+
+def _device_of(row: Any) -> str:
+    subject = str(row.subject)
+    return subject.removeprefix("device:") if subject.startswith("device:") else ""
+
+
+def _body_of(row: Any) -> Mapping[str, Any]:
+    try:
+        value = decode_object(bytes(row.body)).get("body")
+    except FleetwardError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
+    device = _device_of(row)
+    words = _body_of(row).get("words")
+    fallback = row.kind.replace(".", " ").replace("_", " ").capitalize() + "."
+    if row.kind.startswith("document."):
+        fallback = f"The owner signed a new {row.kind.removeprefix('document.')}."
+    return TimelineItem(
+        at=to_rfc3339(row.at),
+        kind=row.kind,
+        words=words if isinstance(words, str) and words else fallback,
+        source="record" if row.leaf >= 0 else "machine",
+        device_id=device or None,
+        device_name=names.get(device),
+        sequence=row.sequence if row.sequence >= 0 else None,
+        leaf=row.leaf if row.leaf >= 0 else None,
+    )
+
+
+def _write_card(card: CardFacts) -> Card:
+    return Card(
+        id=card.id,
+        kind=card.kind,
+        title=card.title,
+        where=card.where,
+        why=card.why,
+        since=to_rfc3339(card.since_ms),
+        verb=Verb(label=card.label, href=card.href),
+    )

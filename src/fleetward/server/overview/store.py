@@ -1,0 +1,304 @@
+"""Reading the tables of several capabilities together. Nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetward.server.schema.tables import metadata
+
+Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
+
+HIDDEN_STATES: Final = ("retired",)
+SORTS: Final = ("name", "site", "last_seen", "need", "updates", "open_ports")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which machines to list. Empty strings filter nothing."""
+
+    site: str = ""
+    state: str = ""
+    connection: str = ""
+    need: str = ""
+    text: str = ""
+    sites: frozenset[str] | None = None
+    devices: frozenset[str] | None = None
+
+
+def _tables() -> tuple[sa.Table, sa.Table]:
+    return metadata.tables["identity_device"], metadata.tables["posture_device"]
+
+
+def _connection(device: sa.Table) -> sa.ColumnElement[str]:
+    return sa.case(
+        (device.c.connected.is_(True), "connected"),
+        (device.c.last_seen_at > 0, "silent"),
+        else_="never",
+    )
+
+
+def _need(device: sa.Table, posture: sa.Table) -> sa.ColumnElement[str]:
+    """Rank what a machine needs; the first that holds is shown, so that each counts once."""
+    return sa.case(
+        (device.c.state == "pending", "waiting"),
+        (device.c.state == "quarantined", "quarantined"),
+        (sa.and_(device.c.connected.is_(False), device.c.state == "active"), "silent"),
+        (posture.c.exposed_ports > 0, "exposed"),
+        (posture.c.security_updates > 0, "updates"),
+        (device.c.confirmed.is_(False), "unconfirmed"),
+        else_="",
+    )
+
+
+def _joined() -> tuple[sa.Join, sa.Table, sa.Table]:
+    device, posture = _tables()
+    return device.outerjoin(posture, posture.c.device_id == device.c.device_id), device, posture
+
+
+def _columns(device: sa.Table, posture: sa.Table) -> list[Any]:
+    return [
+        device,
+        _connection(device).label("connection"),
+        _need(device, posture).label("need"),
+        posture.c.open_ports,
+        posture.c.lan_ports,
+        posture.c.exposed_ports,
+        posture.c.updates_pending,
+        posture.c.security_updates,
+        posture.c.as_of.label("posture_as_of"),
+    ]
+
+
+def _where(wanted: Filter, device: sa.Table, posture: sa.Table) -> sa.ColumnElement[bool]:
+    clauses: list[sa.ColumnElement[bool]] = []
+    if wanted.state:
+        clauses.append(device.c.state == wanted.state)
+    else:
+        clauses.append(device.c.state.not_in(HIDDEN_STATES))
+    if wanted.site:
+        clauses.append(device.c.site == wanted.site)
+    if wanted.connection:
+        clauses.append(_connection(device) == wanted.connection)
+    if wanted.need:
+        clauses.append(_need(device, posture) == wanted.need)
+    if wanted.text:
+        pattern = "%" + _escape(wanted.text.lower()) + "%"
+        clauses.append(
+            sa.or_(
+                *(
+                    sa.func.lower(c).like(pattern, escape="\\")
+                    for c in (device.c.name, device.c.site, device.c.model, device.c.device_id)
+                )
+            )
+        )
+    if wanted.sites is not None or wanted.devices is not None:
+        clauses.append(
+            sa.or_(
+                device.c.site.in_(sorted(wanted.sites or ())),
+                device.c.device_id.in_(sorted(wanted.devices or ())),
+            )
+        )
+    return sa.and_(*clauses)
+
+
+def select_page(
+    conn: Connection, wanted: Filter, sort: str, offset: int, limit: int
+) -> tuple[list[Row], int]:
+    """Return a page of machines and how many there are in all."""
+    joined, device, posture = _joined()
+    clause = _where(wanted, device, posture)
+    rows = conn.execute(
+        sa.select(*_columns(device, posture))
+        .select_from(joined)
+        .where(clause)
+        .order_by(*_order(sort, device, posture))
+        .offset(offset)
+        .limit(limit)
+    ).all()
+    total = conn.execute(sa.select(sa.func.count()).select_from(joined).where(clause)).scalar()
+    return list(rows), int(total or 0)
+
+
+def _order(sort: str, device: sa.Table, posture: sa.Table) -> list[Any]:
+    down = sort.startswith("-")
+    keys: dict[str, Any] = {
+        "name": sa.func.lower(device.c.name),
+        "site": sa.func.lower(device.c.site),
+        "last_seen": device.c.last_seen_at,
+        "need": _need(device, posture),
+        "updates": sa.func.coalesce(posture.c.updates_pending, -1),
+        "open_ports": sa.func.coalesce(posture.c.open_ports, -1),
+    }
+    key = keys[sort.removeprefix("-")]
+    return [key.desc() if down else key, sa.func.lower(device.c.name), device.c.device_id]
+
+
+def select_one(conn: Connection, device_id: str) -> Row | None:
+    """Return one machine, or None."""
+    joined, device, posture = _joined()
+    return conn.execute(
+        sa.select(*_columns(device, posture))
+        .select_from(joined)
+        .where(device.c.device_id == device_id)
+    ).first()
+
+
+def count_needs(conn: Connection, wanted: Filter) -> list[Row]:
+    """Return per site and need: how many machines, and since when the oldest."""
+    joined, device, posture = _joined()
+    need = _need(device, posture).label("need")
+    return list(
+        conn.execute(
+            sa.select(
+                device.c.site,
+                need,
+                sa.func.count().label("number"),
+                sa.func.min(device.c.joined_at).label("joined_at"),
+                sa.func.min(device.c.last_seen_at).label("seen_at"),
+            )
+            .select_from(joined)
+            .where(_where(wanted, device, posture))
+            .group_by(device.c.site, need)
+        )
+    )
+
+
+def select_examples(conn: Connection, wanted: Filter, need: str, limit: int) -> list[Row]:
+    """Return the first few machines with a need."""
+    joined, device, posture = _joined()
+    clause = sa.and_(_where(wanted, device, posture), _need(device, posture) == need)
+    return list(
+        conn.execute(
+            sa.select(*_columns(device, posture))
+            .select_from(joined)
+            .where(clause)
+            .order_by(device.c.joined_at, device.c.device_id)
+            .limit(limit)
+        )
+    )
+
+
+def select_names(conn: Connection, device_ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of machines."""
+    device, _ = _tables()
+    rows = conn.execute(
+        sa.select(device.c.device_id, device.c.name).where(device.c.device_id.in_(list(device_ids)))
+    )
+    return {row.device_id: row.name for row in rows}
+
+
+def select_timeline(
+    conn: Connection, *, device_id: str, kind: str, since_ms: int, span: tuple[int, int]
+) -> tuple[list[Row], int]:
+    """Return changes that machines reported and deeds of the record, newest first.
+
+    `span` is offset and limit. Inventories, renewals and starts of agents are left out, and so are
+    heads and leases: they are routine.
+    """
+    union = sa.union_all(_deeds(device_id, since_ms), _events(device_id, since_ms)).subquery()
+    clause = sa.true() if not kind else union.c.kind.like(_escape(kind) + "%", escape="\\")
+    rows = conn.execute(
+        sa.select(union)
+        .where(clause)
+        .order_by(union.c.at.desc(), union.c.leaf.desc(), union.c.sequence.desc())
+        .offset(span[0])
+        .limit(span[1])
+    ).all()
+    total = conn.execute(sa.select(sa.func.count()).select_from(union).where(clause)).scalar()
+    return list(rows), int(total or 0)
+
+
+ROUTINE_EVENTS: Final = ("posture.inventory", "transport.renewed")
+ROUTINE_DEEDS: Final = (
+    "batch",
+    "device.renewed",
+    "document.head",
+    "document.lease",
+    "document.roster",
+    "session.opened",
+    "login_link.made",
+    "token.made",
+    "intake.refused",
+)
+
+
+def _deeds(device_id: str, since_ms: int) -> sa.Select[Any]:
+    leaf = metadata.tables["audit_leaf"]
+    clause = sa.and_(leaf.c.kind.not_in(ROUTINE_DEEDS), leaf.c.at >= since_ms)
+    if device_id:
+        clause = sa.and_(clause, leaf.c.subject == f"device:{device_id}")
+    return sa.select(
+        leaf.c.at.label("at"),
+        leaf.c.kind.label("kind"),
+        leaf.c.subject.label("subject"),
+        leaf.c.body.label("body"),
+        sa.literal(-1).label("sequence"),
+        leaf.c.position.label("leaf"),
+    ).where(clause)
+
+
+def _events(device_id: str, since_ms: int) -> sa.Select[Any]:
+    event = metadata.tables["events_event"]
+    clause = sa.and_(event.c.kind.not_in(ROUTINE_EVENTS), event.c.received_at >= since_ms)
+    if device_id:
+        clause = sa.and_(clause, event.c.device_id == device_id)
+    return sa.select(
+        event.c.received_at.label("at"),
+        event.c.kind.label("kind"),
+        (sa.literal("device:") + event.c.device_id).label("subject"),
+        event.c.body.label("body"),
+        event.c.sequence.label("sequence"),
+        sa.literal(-1).label("leaf"),
+    ).where(clause)
+
+
+def select_heads(conn: Connection, limit: int) -> list[Row]:
+    """Return the machines with the time of their newest signed head, the oldest first."""
+    device, _ = _tables()
+    head = metadata.tables["events_machine"]
+    return list(
+        conn.execute(
+            sa.select(device.c.device_id, device.c.name, head.c.head_at)
+            .select_from(device.outerjoin(head, head.c.device_id == device.c.device_id))
+            .where(device.c.state.not_in(HIDDEN_STATES))
+            .order_by(sa.func.coalesce(head.c.head_at, 0), device.c.name)
+            .limit(limit)
+        )
+    )
+
+
+def select_proof(conn: Connection, device_id: str) -> tuple[Row | None, int | None]:
+    """Return where a machine's stored journal ends, and its newest leaf in the record."""
+    head = metadata.tables["events_machine"]
+    leaf = metadata.tables["audit_leaf"]
+    row = conn.execute(
+        sa.select(head.c.last, head.c.head, head.c.head_at).where(head.c.device_id == device_id)
+    ).first()
+    position = conn.execute(
+        sa.select(sa.func.max(leaf.c.position)).where(
+            leaf.c.subject == f"device:{device_id}", leaf.c.kind == "batch"
+        )
+    ).scalar()
+    return row, position
+
+
+def count_refusals(conn: Connection, kinds: Sequence[str], since_ms: int) -> list[Row]:
+    """Return deeds of these kinds since then, newest first, at most 50."""
+    leaf = metadata.tables["audit_leaf"]
+    return list(
+        conn.execute(
+            sa.select(leaf.c.at, leaf.c.kind, leaf.c.subject, leaf.c.body)
+            .where(leaf.c.kind.in_(list(kinds)), leaf.c.at >= since_ms)
+            .order_by(leaf.c.at.desc())
+            .limit(50)
+        )
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from fleetward.device.posture.changes import describe_changes
 from fleetward.wire.posture import (
     Change,
@@ -129,3 +131,11 @@ def test_a_change_says_before_and_after() -> None:
             "warning",
         )
     ]
+
+
+def test_long_names_stay_within_what_a_message_may_hold() -> None:
+    long = "v" * 512
+    old = inventory(packages=packages(("n" * 512, "1" + long)))
+    new = inventory(packages=packages(("n" * 512, "2" + long)))
+    for change in describe_changes(old, new):
+        assert msgspec.convert(msgspec.to_builtins(change), Change) == change

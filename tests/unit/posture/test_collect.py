@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.posture.trees import HEAD, add_process, make_tree, rpm_header, stanza, table_row
 
@@ -18,15 +19,22 @@ from fleetward.device.posture.collect import (
     Request,
     after_walls,
     before_walls,
+    check_section,
     collect_inventory,
     collect_section,
 )
 from fleetward.device.posture.files import Root, show_text
+from fleetward.device.posture.look import describe_look, take_look
 from fleetward.device.posture.processes import take_snapshot
+from fleetward.trust.canonical import decode, encode
 from fleetward.trust.errors import Malformed
 from fleetward.wire.posture import (
     SECTION_NAMES,
     Inventory,
+    InventoryNotice,
+    Package,
+    Section,
+    Sight,
     can_log_in,
     decode_inventory,
     digest_inventory,
@@ -231,3 +239,23 @@ def test_a_document_with_control_characters_or_another_spelling_is_refused() -> 
     ):
         with pytest.raises(Malformed):
             decode_inventory(bad)
+
+
+def test_a_row_that_breaks_the_document_costs_its_section_only() -> None:
+    good = Section(Sight("full"), (Package("dpkg", "bash", "5.2"),))
+    assert check_section("packages", good) == good
+    for name in ("x" * 2000, "a\nb", "\ud800"):
+        bad = Section(Sight("full"), (Package("dpkg", name, "1"),))
+        found = check_section("packages", bad)
+        assert (found.sight.level, found.items) == ("none", ())
+        assert "cannot be written" in found.sight.reason
+
+
+def test_a_look_of_the_agent_is_checked_and_described(tmp_path: Path) -> None:
+    look = take_look([tmp_path], ["sockets", "users"])
+    assert look.digest == digest_inventory(look.document)
+    assert look.inventory.packages is None
+    assert look.walls
+    body = describe_look(look)
+    assert msgspec.convert(body, InventoryNotice).summary == summarize(look.inventory)
+    assert decode(encode(body)) == body

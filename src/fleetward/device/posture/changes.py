@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeVar
 
 from fleetward.device.posture.debversion import compare_versions
 from fleetward.wire.posture import (
+    MAX_TEXT_CHARACTERS,
     Change,
     Exposure,
     Fact,
@@ -60,7 +61,26 @@ def describe_changes(before: Inventory, after: Inventory) -> list[Change]:
         *_describe_facts(before.firmware, after.firmware),
     ]
     order = {"warning": 0, "notice": 1, "info": 2}
-    return sorted(_coalesce(changes), key=lambda change: order[change.severity])
+    clipped = [_clip(change) for change in _coalesce(changes)]
+    return sorted(clipped, key=lambda change: order[change.severity])
+
+
+def _clip(change: Change) -> Change:
+    """Keep every text within what a message may hold: names on a machine can be very long."""
+    return Change(
+        key=_shorten(change.key),
+        what=change.what,
+        words=_shorten(change.words),
+        before=_shorten(change.before),
+        after=_shorten(change.after),
+        severity=change.severity,
+    )
+
+
+def _shorten(text: str) -> str:
+    if len(text) <= MAX_TEXT_CHARACTERS:
+        return text
+    return text[: MAX_TEXT_CHARACTERS - 1] + "…"
 
 
 def _rows(
@@ -254,7 +274,7 @@ def _describe_facts(before: Section[Fact] | None, after: Section[Fact] | None) -
         was = old.get(fact.key)
         if was is None or was.value is None or fact.value is None or was.value == fact.value:
             continue
-        words = f"{fact.words} changed from {was.value} to {fact.value}"[:1000]
+        words = f"{fact.words} changed from {was.value} to {fact.value}"
         warns = fact.key.startswith(_FACTS_THAT_WARN)
         changes.append(
             Change(
@@ -304,5 +324,5 @@ def _coalesce(changes: list[Change]) -> list[Change]:
             for change in group[:3]
         )
         words = f"{len(group)} {_TOGETHER.get(what, 'changes of one kind')}, among them {first}"
-        result.append(Change("*", what, words[:1000], "", str(len(group)), grave))
+        result.append(Change("*", what, words, "", str(len(group)), grave))
     return result

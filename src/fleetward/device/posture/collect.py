@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from fleetward.device.posture import dpkg, facts, programs, services, sockets, software, users
 from fleetward.device.posture.files import Root, show_text
 from fleetward.device.posture.processes import Snapshot, take_snapshot
@@ -32,6 +34,7 @@ from fleetward.wire.posture import (
     encode_inventory,
 )
 
+_TYPES: Final = {field.name: field.type for field in msgspec.structs.fields(Inventory)}
 _DEEP: Final[frozenset[SectionName]] = frozenset({"services", "programs"})
 
 
@@ -128,11 +131,27 @@ def collect_section(collect: Callable[[], Section[Any]]) -> Section[Any]:
         return Section(Sight("none", show_text(words)))
 
 
+def check_section(name: SectionName, section: Section[Any]) -> Section[Any]:
+    """Return the section, or one without sight when it breaks the rules of the document.
+
+    So that one file of a strange form does not cost the whole look.
+    """
+    try:
+        checked: Section[Any] = msgspec.json.decode(msgspec.json.encode(section), type=_TYPES[name])
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        return Section(Sight("none", show_text(f"What was found cannot be written: {error}")))
+    return checked
+
+
 def collect_inventory(request: Request, snapshot: Snapshot, now_seconds: float) -> Inventory:
     """Return the inventory of the sections that were asked for."""
     look = _Look(request, snapshot, now_seconds)
     collectors = look.collectors()
-    found = {name: collect_section(collectors[name]) for name in request.sections}
+    found = {
+        name: check_section(name, collect_section(collectors[name]))
+        for name in collectors
+        if name in request.sections
+    }
     machine = facts.read_machine(request.root, snapshot)
     return Inventory(type="fleetward.inventory.v1", machine=machine, **found)
 

@@ -264,7 +264,11 @@ def _read_cpu(root: Root, name: str) -> str | None:
     except FleetwardError:
         return None
     match = re.search(rf"^{name}\s*:\s*(.*)$", text, re.MULTILINE)
-    return None if match is None else show_text(match.group(1), 4096)
+    return None if match is None else match.group(1)
+
+
+def _shown(raw: str | None) -> str | None:
+    return None if raw is None else show_text(raw)
 
 
 def collect_firmware(root: Root) -> Section[Fact]:
@@ -276,7 +280,7 @@ def collect_firmware(root: Root) -> Section[Fact]:
     dmi = "/sys/class/dmi/id"
     rows = [
         _fact("memory.total", _read_memory(root), "Memory"),
-        _fact("cpu.model", _read_cpu(root, "model name"), "Processor"),
+        _fact("cpu.model", _shown(_read_cpu(root, "model name")), "Processor"),
         _fact(
             "cpu.virtual",
             ("yes" if "hypervisor" in flags else "no") if flags else None,

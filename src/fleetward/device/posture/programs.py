@@ -135,8 +135,9 @@ def collect_programs(
         )
     )
     hidden = sum(1 for process in steady if process.executable is None)
-    if hidden and not snapshot.root:
-        words = f"The programs of {_coarse(hidden)} other processes are not visible without root."
+    if hidden:
+        how = "" if snapshot.root else " without root"
+        words = f"The programs of {_coarse(hidden)} processes are not visible{how}."
         return Section(Sight("partial", words), tuple(rows))
     return Section(Sight("full"), tuple(rows))
 

@@ -112,6 +112,8 @@ def collect_services(
         doubts.append("Not systemd: services are told from long-running processes.")
     if not snapshot.root:
         doubts.append("Executables and namespaces of other users are not visible without root.")
+    elif any(row.state == "running" and row.executable is None for row in rows):
+        doubts.append("The executables of some services are not visible.")
     sight = Sight("partial", " ".join(doubts)) if doubts else Sight("full")
     return Section(sight, tuple(sorted(rows, key=lambda row: row.unit)))
 

@@ -17,6 +17,7 @@ from fleetward.server.schema.everything import all_tables
 from fleetward.server.schema.migrate import MIGRATIONS, Step, current_revision, migrate
 from fleetward.trust.errors import Refused
 
+SERVER = MIGRATIONS.parents[1]
 REVISION = '''"""{words}"""
 import sqlalchemy as sa
 from alembic import op
@@ -86,8 +87,7 @@ def test_every_table_of_devices_people_keys_and_records_has_an_owner_and_a_maker
 
 def test_times_are_integers_and_names_begin_with_their_slice() -> None:
     for table in all_tables().sorted_tables:
-        slices = ("audit", "directory", "events", "identity", "people", "posture")
-        assert table.name.partition("_")[0] in slices
+        assert (SERVER / table.name.partition("_")[0]).is_dir(), table.name
         for column in table.c:
             assert not isinstance(column.type, sa.DateTime | sa.Float | sa.JSON), column
             if column.name == "at" or column.name.endswith("_at"):

@@ -21,6 +21,7 @@ from litestar.response import Stream
 from litestar.routes import HTTPRoute
 
 from fleetward.runtime.http.problems import MEDIA_TYPE, TITLES, Problem
+from fleetward.runtime.http.routes import function_of, operation_name
 
 PUBLIC: Final = "public"
 """`opt` key that is True for an operation which takes no credential."""
@@ -138,10 +139,8 @@ def _describe(
     operation: _Operation, taken: Iterator[Mapping[str, Any]], problem: Mapping[str, Any]
 ) -> dict[str, Any]:
     handler = operation.handler
-    summary, _, description = (
-        inspect.getdoc(getattr(handler.fn, "func", handler.fn)) or ""
-    ).partition("\n\n")
-    name = handler.handler_name
+    summary, _, description = (inspect.getdoc(function_of(handler)) or "").partition("\n\n")
+    name = operation_name(operation.path, handler)
     tag = operation.path.removeprefix("/api/v1/").partition("/")[0]
     described: dict[str, Any] = {"operationId": name, "summary": summary, "tags": [tag]}
     if description:

@@ -22,6 +22,23 @@ def handlers_of(app: Litestar) -> Iterator[tuple[str, Method, HTTPRouteHandler]]
                 yield route.path_format, method, handler
 
 
+def function_of(handler: HTTPRouteHandler) -> Any:
+    """Return the function that was written; the framework wraps it, for each path once more."""
+    function: Any = handler.fn
+    while hasattr(function, "func"):
+        function = function.func
+    return function
+
+
+def operation_name(path: str, handler: HTTPRouteHandler) -> str:
+    """Return the name of an operation: its function's, and its path's end where it has several."""
+    name = str(function_of(handler).__name__)
+    if len(handler.paths) == 1:
+        return name
+    words = [word for word in path.split("/") if word and not word.startswith("{")]
+    return f"{name}_{words[-1]}" if words else name
+
+
 def methods_at(app: Litestar, path: str) -> set[str]:
     """Return the methods that a path takes; empty where there is no route."""
     words = [word for word in path.split("/") if word]

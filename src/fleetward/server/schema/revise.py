@@ -10,11 +10,16 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 
 from fleetward.runtime.database import Database
 from fleetward.server.schema.migrate import MIGRATIONS, alembic_config, migrate
+
+
+MAX_STATEMENTS: Final = 50
+LONG_LIST: Final = "def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure"
 
 
 def write_revision(words: str, scripts: Path = MIGRATIONS) -> None:
@@ -29,6 +34,8 @@ def write_revision(words: str, scripts: Path = MIGRATIONS) -> None:
         database.close()
     written = scripts / "versions" / f"{number:04d}.py"
     kept = [line for line in written.read_text().splitlines() if "# ### " not in line]
+    if sum(line.startswith("    op.") for line in kept) >= MAX_STATEMENTS:
+        kept = [line.replace("def upgrade() -> None:", LONG_LIST) for line in kept]
     written.write_text("\n".join(kept) + "\n")
 
 

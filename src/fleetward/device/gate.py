@@ -1,0 +1,216 @@
+"""The one door in. Whatever the server hands to this machine comes through here, or nowhere.
+
+1. The bytes are one of the few words that a machine accepts (`wire.unsigned`).
+2. Owner documents advance the machine's view by the rules of `trust.documents`, or are refused.
+3. An order is refused: this release obeys the owner's documents and nothing else.
+4. A reduction (report now, connect again) is taken unsigned, because it only reduces.
+5. What is accepted is in the journal, then in the file of the view, before it takes effect.
+6. What is refused is recorded with a stable reason and plain words, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fleetward.device.audit.diary import Diary
+from fleetward.device.refusals import Refusals
+from fleetward.trust.canonical import JsonObject, from_base64url
+from fleetward.trust.documents import Bundle, OwnerView, advance, read_bundle
+from fleetward.trust.envelope import Envelope, document_hash, read_envelope
+from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
+from fleetward.trust.head import verify_head, verify_lease
+from fleetward.trust.policy import verify_next_policy
+from fleetward.trust.roster import verify_roster
+from fleetward.wire.orders import Documents, Order, Reduce
+from fleetward.wire.unsigned import decode_pushed
+
+DOCUMENTS: Final = "documents"
+ORDER: Final = "order"
+MESSAGE: Final = "message"
+MAX_TYPE_CHARACTERS: Final = 64
+
+Effect = Literal["none", "documents", "report_now", "reconnect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What came in, and what the machine does because of it."""
+
+    effect: Effect
+    view: OwnerView
+
+
+class Gate:
+    """Holds the machine's view of its owner, and is the only one to change it.
+
+    `persist` writes the view to the disk; it is called after the entry and before the view counts.
+    """
+
+    def __init__(
+        self,
+        view: OwnerView,
+        diary: Diary,
+        refusals: Refusals,
+        persist: Callable[[OwnerView], None],
+    ) -> None:
+        self._view = view
+        self._diary = diary
+        self._refusals = refusals
+        self._persist = persist
+
+    @property
+    def view(self) -> OwnerView:
+        """What the machine believes now."""
+        return self._view
+
+    def admit(self, raw: bytes) -> Admitted:
+        """Take what the server pushed. Raises the error that it was refused with, after recording.
+
+        The families are those of `trust.errors`; `Unreachable` means that the disk is full and the
+        same may be tried again later.
+        """
+        # 1. One of the few words.
+        try:
+            word = decode_pushed(raw)
+        except Malformed as e:
+            words = "Something that is no message to a machine. It was dropped."
+            self._refusals.refuse(MESSAGE, e.reason, words)
+            raise
+        if isinstance(word, Documents):
+            return self.admit_documents(word)
+        if isinstance(word, Order):
+            raise self._refuse_order(word)
+        return self._admit_reduction(word)
+
+    def admit_documents(self, word: Documents) -> Admitted:
+        """Advance the view by owner documents. Raises as `admit`."""
+        try:
+            bundle = read_bundle(from_base64url(word.bundle))
+            view = advance(self._view, bundle)
+        except (Malformed, Untrusted) as e:
+            subject, words = self._explain(word, e)
+            self._refusals.refuse(subject, e.reason, words)
+            raise
+        if view == self._view:
+            return Admitted("none", view)
+        self._diary.order("gate.accepted", _describe_step(self._view, view))
+        self._persist(view)
+        self._view = view
+        return Admitted("documents", view)
+
+    def _admit_reduction(self, word: Reduce) -> Admitted:
+        words = {
+            "report_now": "The server asked this machine to report at once.",
+            "reconnect": "The server asked this machine to connect again.",
+        }[word.what]
+        if not self._refusals.reduce(word.what, words):
+            return Admitted("none", self._view)
+        return Admitted(word.what, self._view)
+
+    def _refuse_order(self, word: Order) -> FleetwardError:
+        """Record that an order was refused and return the error."""
+        try:
+            envelope = read_envelope(from_base64url(word.envelope))
+        except Malformed as e:
+            words = "An order that is not a signed document. It was not carried out."
+            self._refusals.refuse(ORDER, e.reason, words)
+            return e
+        # The type is the sender's word: short, printable, and only ever shown.
+        kind = "".join(c for c in envelope.type if c.isprintable())[:MAX_TYPE_CHARACTERS]
+        if self._signed_by_owner(envelope):
+            reason = "order_unknown"
+            words = f"An order ({kind}) that this release of the machine does not know."
+        else:
+            reason = "order_unsigned"
+            words = f"An order ({kind}) signed by nobody that this machine's owner named."
+        self._refusals.refuse(ORDER, reason, words)
+        return Refused(words, reason=reason)
+
+    def _signed_by_owner(self, envelope: Envelope) -> bool:
+        """Return whether any key that the policy names signed this; it gives no right."""
+        keys = {i: k for role in self._view.policy.roles.values() for i, k in role.keys.items()}
+        for signature in envelope.signatures:
+            holder = keys.get(signature.key_id)
+            if holder is None or signature.suite != holder.key.suite:
+                continue
+            try:
+                holder.key.verify(signature.value, envelope.signed_bytes)
+            except Untrusted:
+                continue
+            return True
+        return False
+
+    def _explain(self, word: Documents, error: FleetwardError) -> tuple[str, str]:
+        """Return what was refused, and why, in words for the owner."""
+        try:
+            bundle = read_bundle(from_base64url(word.bundle))
+        except FleetwardError:
+            return DOCUMENTS, "Owner documents that could not be read. Nothing was changed."
+        if error.reason == "another_owner":
+            name = self._view.root.name
+            return DOCUMENTS, f"Documents of another owner. This machine obeys {name} alone."
+        subject = find_culprit(self._view, bundle)
+        if error.reason in ("too_few_signatures", "wrong_signer"):
+            return subject, f"A {subject} signed by nobody that this machine's owner named."
+        if error.reason in ("bad_signature", "bad_suite"):
+            return subject, f"A {subject} with a signature that is not its signer's."
+        return subject, f"{error.message} Nothing was changed."
+
+
+def find_culprit(view: OwnerView, bundle: Bundle) -> str:
+    """Return the word for the first document of a bundle that its owner did not sign."""
+    policy = view.policy
+    try:
+        for data in bundle.policies:
+            payload = read_envelope(data).payload
+            version = payload.get("version")
+            if isinstance(version, int) and version <= len(view.policies):
+                if document_hash(payload) != view.policies[version - 1].hash:
+                    return "policy"
+                continue
+            policy = verify_next_policy(data, policy)
+    except FleetwardError:
+        return "policy"
+    checks: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("head", lambda: verify_head(bundle.head, policy)),
+        ("roster", lambda: verify_roster(bundle.roster, policy)),
+        ("lease", lambda: verify_lease(bundle.lease, policy, verify_head(bundle.head, policy))),
+    )
+    for name, check in checks:
+        try:
+            if getattr(bundle, name):
+                check()
+        except FleetwardError:
+            return name
+    return DOCUMENTS
+
+
+def _describe_step(before: OwnerView, after: OwnerView) -> JsonObject:
+    words: list[str] = []
+    if after.policy.version != before.policy.version:
+        words.append(f"policy {after.policy.version}")
+    if after.roster and (not before.roster or after.roster.version != before.roster.version):
+        words.append(f"roster {after.roster.version}")
+    if after.entry != before.entry:
+        words.append(_describe_entry(after))
+    if after.lease_serial != before.lease_serial:
+        words.append("a new lease")
+    text = ", ".join(words) or "renewed documents"
+    return {
+        "head_version": after.head.version if after.head else 0,
+        "lease_serial": after.lease_serial,
+        "policy_version": after.policy.version,
+        "roster_version": after.roster.version if after.roster else 0,
+        "what": DOCUMENTS,
+        "words": f"The owner's documents were taken over: {text}.",
+    }
+
+
+def _describe_entry(view: OwnerView) -> str:
+    if view.entry is None:
+        return "this machine is no longer on the roster"
+    if view.entry.state != "active":
+        return "this machine is retired"
+    return f"this machine is confirmed as {view.entry.name}"

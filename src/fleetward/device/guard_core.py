@@ -1,0 +1,267 @@
+"""Guard without its socket: the journal, the gate, the outbox and the looks of one machine.
+
+`GuardCore` is one thread's object. It opens no network and knows no bus: `handle` answers what
+uplink asks, `tick` does what time makes due and says when to call it again. The process
+`fleetward.device.guard` wraps it behind a socket; a simulator calls it in its own process.
+
+    core = GuardCore(folder, Seat(clock, eyes, wall="uid"))
+    delay_ms = core.tick()
+    reply = core.handle(GetBatch(), b"")
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from fleetward.device.audit.diary import Diary
+from fleetward.device.audit.journal import Damage, open_journal
+from fleetward.device.audit.segments import Chain
+from fleetward.device.blobs import Blobs
+from fleetward.device.gate import Gate
+from fleetward.device.identity.joined import GuardFiles
+from fleetward.device.identity.keys import load_identity
+from fleetward.device.looking import Eyes, Looking
+from fleetward.device.outbox import Outbox, Writer, kept_cut
+from fleetward.device.port import Reply, Request
+from fleetward.device.refusals import Refusals
+from fleetward.device.report import report_status
+from fleetward.device.schedule import Schedule
+from fleetward.device.state import StateFile
+from fleetward.device.status import Connection, Status, write_status
+from fleetward.device.timekeeper import Timekeeper
+from fleetward.device.verbs import Verbs
+from fleetward.device.version import AGENT_VERSION
+from fleetward.runtime.clock import Clock
+from fleetward.runtime.files import make_private_directory
+from fleetward.trust.canonical import JsonObject
+from fleetward.trust.documents import OwnerView
+from fleetward.trust.errors import Unreachable
+
+SAVE_EVERY_MS: Final = 5_000
+STATUS_EVERY_MS: Final = 1_000
+CHORES_EVERY_MS: Final = 60_000
+LONGEST_SLEEP_MS: Final = 5_000
+
+Wall = Literal["uid", "none", "simulated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a guard sits: its clocks, its eyes, its boot, and how real its wall is."""
+
+    clock: Clock
+    eyes: Eyes
+    boot: str
+    wall: Wall
+    root: bool = False
+    once: bool = False
+    spread: float = 0.5
+
+
+class GuardCore:
+    """One machine's guard. Raises `Refused` when the machine has not joined anybody."""
+
+    def __init__(self, folder: Path, seat: Seat) -> None:
+        self.files = GuardFiles(make_private_directory(folder))
+        self.joined = self.files.require_joined()
+        self.seat = seat
+        self._on_news: Callable[[], None] | None = None
+        self.signer = load_identity(folder)
+        self._state_file = StateFile(self.files.state)
+        self.state, state_damaged = self._state_file.load()
+        self.time = Timekeeper(seat.clock, self.state, seat.boot)
+        chain = Chain(self.signer.public, self.joined.owner)
+        self.journal, damage = open_journal(self.files.journal, chain, kept_cut(self.state))
+        self.diary = Diary(self.journal, self.time, self.state)
+        self.refusals = Refusals(self.diary, self.time, self.state)
+        self.gate = Gate(
+            self.files.read_view(self.joined), self.diary, self.refusals, self._persist_view
+        )
+        writer = Writer(self.signer, self.joined.owner, self.joined.device)
+        self.outbox = Outbox(
+            self.journal, self.diary, self.refusals, (self.state, self.save), writer, self.time
+        )
+        self.blobs = Blobs(self.files.blobs, self.state)
+        schedule = Schedule(seat.spread, next_full_ms=seat.clock.boottime_ms())
+        self.looking = Looking(
+            seat.eyes, seat.clock, schedule, self.diary, self.blobs, (self.state, self.time)
+        )
+        self.verbs = Verbs(self)
+        self.connection = Connection("never", 0)
+        self.server_says = ""
+        self._next_save_ms = self._next_status_ms = self._next_chores_ms = 0
+        self._batches_seen = 0
+        self._begin(damage, state_damaged=state_damaged)
+
+    # --- what the process around it calls
+
+    def call_on_news(self, on_news: Callable[[], None]) -> None:
+        """Have `on_news` called when uplink should ask again; it must not call back."""
+        self._on_news = on_news
+
+    def handle(self, request: Request, body: bytes) -> Reply:
+        """Answer one request of uplink. Raises the families of `trust.errors`."""
+        return self.verbs.handle(request, body)
+
+    def tick(self) -> int:
+        """Do what is due; return in how many milliseconds to call again."""
+        now = self.seat.clock.boottime_ms()
+        self._watch_clock()
+        self.looking.tick()
+        with contextlib.suppress(Unreachable):
+            self.outbox.cut_when_due()
+        if now >= self._next_chores_ms:
+            self._next_chores_ms = now + CHORES_EVERY_MS
+            self._do_chores()
+        if now >= self._next_save_ms:
+            self._next_save_ms = now + SAVE_EVERY_MS
+            with contextlib.suppress(Unreachable):
+                self.save()
+        if now >= self._next_status_ms:
+            self._next_status_ms = now + STATUS_EVERY_MS
+            self.write_status()
+        self._wake_when_new()
+        if self.journal.uncut_count or self.looking.busy:
+            return 100
+        return max(50, min(LONGEST_SLEEP_MS, self.looking.next_ms() - now))
+
+    def close(self) -> None:
+        """Write that the agent stops, and close the journal."""
+        with contextlib.suppress(Unreachable):
+            self.diary.order("agent.stopped", {"words": "The agent stopped."})
+        with contextlib.suppress(Unreachable):
+            self.outbox.cut()
+        with contextlib.suppress(Unreachable):
+            self.time.observe()
+            self.save()
+        self.write_status()
+        with contextlib.suppress(Unreachable):
+            self.journal.close()
+
+    # --- what the verbs and the report use
+
+    @property
+    def view(self) -> OwnerView:
+        """What the machine believes."""
+        return self.gate.view
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything was looked at, sent, handed over and proven."""
+        return (
+            self.looking.done_full
+            and self.journal.uncut_count == 0
+            and self.outbox.unproven == 0
+            and self.blobs.wanted == 0
+        )
+
+    @property
+    def lease_seconds_left(self) -> int:
+        """How long the owner's documents may still be relied on, in powered-on seconds."""
+        lease = self.view.lease
+        if lease is None:
+            return 0
+        used_ms = self.time.powered_ms() - self.state.lease_started_powered_ms
+        return max(0, lease.seconds - used_ms // 1000)
+
+    @property
+    def renew_due(self) -> bool:
+        """Whether half of the certificate's life is over, in powered-on time, or there is none."""
+        kept = self.state.certificate
+        if kept is None:
+            return True
+        return self.time.powered_ms() - kept.received_powered_ms >= kept.lifetime_ms // 2
+
+    def save(self) -> None:
+        """Persist the state. Raises `Unreachable`."""
+        self._state_file.save(self.state)
+
+    def set_connection(self, state: str, words: str = "") -> None:
+        """Note how the connection stands."""
+        if (state, words) != (self.connection.state, self.connection.words):
+            self.connection = Connection(state, self.time.wall_ms(), words[:500])
+        if state != "connected":
+            self.outbox.end_session()
+        self._next_status_ms = 0
+
+    def write_status(self) -> None:
+        """Write what `status` shows; a full disk does not stop guard."""
+        with contextlib.suppress(OSError):
+            write_status(self.files.status, self.report())
+
+    def report(self) -> Status:
+        """Return what `status` shows."""
+        return report_status(self)
+
+    # --- the rest
+
+    def _begin(self, damage: Damage | None, *, state_damaged: bool) -> None:
+        self._watch_clock()
+        if self.view.lease and self.view.lease.hash != self.state.lease:
+            self._start_lease(self.view)
+        if damage is not None:
+            self._note_damage(damage)
+        words = "The agent started."
+        if state_damaged:
+            words += " What it remembered between starts was damaged, and is built anew."
+        with contextlib.suppress(Unreachable):
+            self.diary.order(
+                "agent.started",
+                {"version": AGENT_VERSION, "wall": self.seat.wall, "words": words},
+            )
+
+    def _note_damage(self, damage: Damage) -> None:
+        words = f"The end of the journal was damaged; {damage.cut_bytes} bytes were cut off."
+        if damage.lost_last:
+            words += f" Entries {damage.lost_first} to {damage.lost_last} are lost on this machine."
+        body: JsonObject = {
+            "cut_bytes": damage.cut_bytes,
+            "lost_first": damage.lost_first,
+            "lost_last": damage.lost_last,
+            "words": words,
+        }
+        with contextlib.suppress(Unreachable):
+            self.diary.order("journal.truncated", body)
+
+    def _watch_clock(self) -> None:
+        jump = self.time.observe()
+        if jump is None:
+            return
+        direction = "forward" if jump.after_ms > jump.before_ms else "back"
+        seconds = abs(jump.after_ms - jump.before_ms) // 1000
+        self.diary.evidence(
+            "clock.jumped",
+            {
+                "after": jump.after_ms,
+                "before": jump.before_ms,
+                "words": f"The clock was set {direction} by {seconds} seconds.",
+            },
+        )
+
+    def _do_chores(self) -> None:
+        self.refusals.close_hours()
+        self.diary.regain_room()
+        with contextlib.suppress(OSError):
+            self.outbox.drop_old()
+
+    def _persist_view(self, view: OwnerView) -> None:
+        self.files.write_view(view)
+        if view.lease and view.lease.hash != self.state.lease:
+            self._start_lease(view)
+            self.save()
+
+    def _start_lease(self, view: OwnerView) -> None:
+        if view.lease is not None:
+            self.state.lease = view.lease.hash
+            self.state.lease_started_powered_ms = self.time.powered_ms()
+
+    def _wake_when_new(self) -> None:
+        newest = self.journal.batches[-1].last if self.journal.batches else 0
+        if newest != self._batches_seen:
+            self._batches_seen = newest
+            if self._on_news is not None:
+                self._on_news()

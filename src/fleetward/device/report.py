@@ -1,0 +1,100 @@
+"""Putting together what `status` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetward.device.status import (
+    CertificateStatus,
+    CheckpointStatus,
+    Connection,
+    InventoryStatus,
+    JournalStatus,
+    RecordStatus,
+    RefusalStatus,
+    Sight,
+    Status,
+    Versions,
+)
+from fleetward.trust.words import device_words
+
+if TYPE_CHECKING:
+    from fleetward.device.guard_core import GuardCore
+
+FULL_SIGHT = "The agent runs as root and can see the whole machine."
+NO_ROOT = (
+    "Without root these are not visible: owners of other users' sockets and programs, password "
+    "states, disk encryption keys and protected settings. Run the agent as root to see them."
+)
+SIMULATED = "This machine is simulated: what it shows comes from a fixture."
+
+
+def report_status(core: GuardCore) -> Status:
+    """Return the status of a guard as it stands."""
+    view, state = core.view, core.state
+    entry, kept = view.entry, state.checkpoint
+    connection = core.connection
+    return Status(
+        device=core.joined.device,
+        words=device_words(core.joined.owner, core.joined.device),
+        owner=core.joined.owner,
+        owner_name=view.root.name,
+        name=entry.name if entry else core.joined.name,
+        site=entry.site if entry else "",
+        state=entry.state if entry else "unconfirmed",
+        confirmed=view.confirmed,
+        running=True,
+        written_ms=core.time.wall_ms(),
+        connection=Connection(
+            connection.state, connection.since_ms, connection.words, core.server_says
+        ),
+        wall=core.seat.wall,
+        sight=_describe_sight(core),
+        versions=Versions(
+            policy=view.policy.version,
+            roster=view.roster.version if view.roster else 0,
+            head=view.head.version if view.head else 0,
+        ),
+        lease_seconds_left=core.lease_seconds_left,
+        journal=JournalStatus(
+            sequence=core.journal.tip.sequence,
+            head=core.journal.tip.head.hex(),
+            acknowledged=state.acknowledged,
+            unproven=core.outbox.unproven,
+            full=core.diary.full,
+        ),
+        last_checkpoint=CheckpointStatus(
+            kept.generation, kept.size, kept.root, state.checkpoint_at_ms
+        )
+        if kept
+        else None,
+        record=RecordStatus(state.record, state.record_words),
+        certificate=CertificateStatus(
+            state.certificate.not_after_ms, state.certificate.serial, state.lineage
+        )
+        if state.certificate
+        else None,
+        inventory=_describe_inventory(core),
+        refusals=tuple(
+            RefusalStatus(r.at_ms, r.what, r.reason, r.words) for r in state.last_refusals
+        ),
+        settled=core.settled,
+        problem=core.looking.problem,
+    )
+
+
+def _describe_sight(core: GuardCore) -> Sight:
+    if core.seat.wall == "simulated":
+        return Sight(root=core.seat.root, words=SIMULATED)
+    return Sight(root=core.seat.root, words=FULL_SIGHT if core.seat.root else NO_ROOT)
+
+
+def _describe_inventory(core: GuardCore) -> InventoryStatus | None:
+    if not core.state.inventory:
+        return None
+    return InventoryStatus(
+        digest=core.state.inventory,
+        at_ms=core.state.inventory_at_ms,
+        problem=core.looking.problem,
+        missing_walls=core.looking.missing_walls,
+    )

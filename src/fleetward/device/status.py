@@ -1,0 +1,182 @@
+"""What `fleetward-agent status` shows: a document that guard replaces as a whole.
+
+It says what is so, since when, and what cannot be seen; a stopped agent is shown as stopped,
+whatever the document says, because the lock of guard's folder is free then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fleetward.runtime.files import read_bounded
+from fleetward.trust.errors import FleetwardError, Malformed, Refused
+
+MAX_STATUS_BYTES: Final = 256 * 1024
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """How the connection stands. `since_ms` is the machine's own clock."""
+
+    state: str
+    since_ms: int
+    words: str = ""
+    server_says: str = ""
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """How much of the machine can be seen."""
+
+    root: bool
+    words: str
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """Versions of the owner's documents."""
+
+    policy: int
+    roster: int
+    head: int
+
+
+class JournalStatus(msgspec.Struct, frozen=True):
+    """Where the journal stands; `unproven` entries wait for the ledger's proof."""
+
+    sequence: int
+    head: str
+    acknowledged: int
+    unproven: int
+    full: bool
+
+
+class CheckpointStatus(msgspec.Struct, frozen=True):
+    """The newest checkpoint of the ledger that was verified."""
+
+    generation: int
+    size: int
+    root: str
+    at_ms: int
+
+
+class RecordStatus(msgspec.Struct, frozen=True):
+    """Whether the server's record agrees with what this machine has seen."""
+
+    state: str
+    words: str
+
+
+class RefusalStatus(msgspec.Struct, frozen=True):
+    """One refusal."""
+
+    at_ms: int
+    what: str
+    reason: str
+    words: str
+
+
+class CertificateStatus(msgspec.Struct, frozen=True):
+    """The running certificate."""
+
+    not_after_ms: int
+    serial: str
+    lineage: int
+
+
+class InventoryStatus(msgspec.Struct, frozen=True):
+    """The newest look."""
+
+    digest: str
+    at_ms: int
+    problem: str
+    missing_walls: tuple[str, ...]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole document."""
+
+    device: str
+    words: str
+    owner: str
+    owner_name: str
+    name: str
+    site: str
+    state: str
+    confirmed: bool
+    running: bool
+    written_ms: int
+    connection: Connection
+    wall: str
+    sight: Sight
+    versions: Versions
+    lease_seconds_left: int
+    journal: JournalStatus
+    last_checkpoint: CheckpointStatus | None
+    record: RecordStatus
+    certificate: CertificateStatus | None
+    inventory: InventoryStatus | None
+    refusals: tuple[RefusalStatus, ...]
+    settled: bool
+    """Whether everything was looked at, sent and proven."""
+    problem: str = ""
+
+
+def write_status(path: Path, status: Status) -> None:
+    """Replace the document; losing the newest one in a power cut is no loss. Raises `OSError`."""
+    partial = path.with_name(".status.part")
+    with open(partial, "wb", opener=_open_private) as file:
+        file.write(msgspec.json.encode(status))
+    partial.replace(path)
+
+
+def read_status(folder: Path) -> Status:
+    """Return the document of guard's folder, `running` as it is now. Raises `Malformed`."""
+    data = read_bounded(folder / "status.json", MAX_STATUS_BYTES)
+    try:
+        status = msgspec.json.decode(data, type=Status)
+    except (msgspec.MsgspecError, UnicodeError) as e:
+        raise Malformed(
+            "Expected the status as guard wrote it; start the agent to have it written anew.",
+            reason="status_damaged",
+        ) from e
+    if is_running(folder):
+        return msgspec.structs.replace(status, running=True)
+    stopped = Connection("stopped", status.written_ms, "The agent is not running.")
+    return msgspec.structs.replace(status, running=False, connection=stopped)
+
+
+def is_running(folder: Path) -> bool:
+    """Return whether a guard holds the folder."""
+    try:
+        with lock_folder(folder):
+            return False
+    except Refused:
+        return True
+    except FleetwardError:
+        return False
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold guard's folder. Raises `Refused` when another process does."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+        os.close(descriptor)
+        raise Refused(
+            "The agent runs on this folder already. Stop it first.", reason="already_running"
+        ) from e
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

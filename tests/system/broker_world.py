@@ -104,8 +104,13 @@ class OpenJudge:
     def __init__(self) -> None:
         self.decisions: dict[str, Decision] = {}
         self.seen: list[PeerCertificate] = []
+        self.behaviour = "answers"
 
     def judge(self, peer: PeerCertificate) -> Admission:
+        if self.behaviour == "fails":
+            raise RuntimeError("a judge that fails")
+        if self.behaviour == "sleeps":
+            time.sleep(1.2)
         self.seen.append(peer)
         return Admission(self.decisions.get(peer.device_id, Decision.DEVICES), "test_table")
 

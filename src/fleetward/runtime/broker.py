@@ -38,8 +38,8 @@ PINNED_SHA256: Final = {
 
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 MAX_CONNECTIONS: Final = 20_000
-MAX_SUBSCRIPTIONS: Final = 64
-"""A connection; a device needs three."""
+MAX_SUBSCRIPTIONS: Final = 16
+"""A connection; a device needs three. A limit in the token of a connection would not be kept."""
 MAX_PENDING_BYTES: Final = 32 * 1024 * 1024
 """What may wait for one slow reader before it is cut off."""
 AUTH_SECONDS: Final = 2
@@ -148,13 +148,18 @@ class Broker:
     def replace_device_ca(self, device_ca_pem: bytes) -> None:
         """Believe these fleet CAs, and no other, from the next connection on.
 
-        Connections that are open stay; kick them. Raises `Malformed` or `Unreachable`.
+        Every device is judged anew, see `reload`. Raises `Malformed` or `Unreachable`.
         """
         self._write_bundle(device_ca_pem)
         self.reload()
 
     def reload(self) -> None:
-        """Read certificates and CA bundle again. Raises `Unreachable` when it does not run."""
+        """Read certificates and CA bundle again.
+
+        The broker then drops every connection that the callout let in; devices come back within
+        their reconnect window. The server's own connections stay.
+        Raises `Unreachable` when it does not run.
+        """
         if self._child is None:
             raise Unreachable("expected a running broker; start it", reason="child_not_running")
         self._child.signal(signal.SIGHUP)

@@ -57,6 +57,7 @@ finally:
 
 CONNECT_SECONDS: Final = 5
 """One whole attempt: TCP, TLS and the first exchange."""
+CLOSE_SECONDS: Final = 1
 PING_SECONDS: Final = 30
 RECONNECT_WINDOW_SECONDS: Final = 10.0
 """A device returns at a random moment of this window, so that 5,000 need ten seconds."""
@@ -418,9 +419,11 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
 
 
 async def _close_client(client: Client) -> None:
+    """Close, and wait a little. Where a TLS handshake failed, the client would wait for ever."""
     if not client.is_closed:
-        with contextlib.suppress(nats.errors.Error, OSError):
-            await client.close()
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await client.close()
 
 
 def _load_certificate(context: ssl.SSLContext, endpoint: BusEndpoint) -> None:

@@ -107,15 +107,13 @@ class AuthRequest(msgspec.Struct, frozen=True):
 
 
 class UserGrant(msgspec.Struct, frozen=True):
-    """What a connection gets: account, name, subjects, end, limits."""
+    """What a connection gets: account, name, subjects, end."""
 
     account: str
     name: str
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     expires_at: int
-    max_subscriptions: int
-    max_payload: int
 
 
 def read_auth_request(token: bytes) -> AuthRequest:
@@ -166,9 +164,9 @@ def make_user_token(issuer: Nkey, user_nkey: str, grant: UserGrant, *, issued_at
         "nats": {
             "pub": {"allow": list(grant.publish)},
             "sub": {"allow": list(grant.subscribe)},
-            "subs": grant.max_subscriptions,
+            "subs": -1,
             "data": -1,
-            "payload": grant.max_payload,
+            "payload": -1,
             "type": "user",
             "version": 2,
         },

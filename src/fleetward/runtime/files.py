@@ -89,9 +89,10 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
         if e.errno == errno.ELOOP:
             raise _not_regular(path) from e
         raise _disk_said_no(path, e) from e
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _not_regular(path)
         try:
             content = file.read(max_bytes + 1)
         except OSError as e:

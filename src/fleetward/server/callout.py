@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fleetward.runtime.broker import MAX_PAYLOAD_BYTES, Account
+from fleetward.runtime.broker import Account
 from fleetward.runtime.bus import Bus, Inbound
 from fleetward.runtime.bus_tokens import (
     AuthRequest,
@@ -49,7 +49,6 @@ JUDGE_SECONDS: Final = 0.8
 JUDGE_THREADS: Final = 4
 WAITING_MAX: Final = 512
 """Questions in work at once; those behind them wait, and the broker refuses them when too late."""
-MAX_DEVICE_SUBSCRIPTIONS: Final = 8
 SYSTEM_SECONDS: Final = 2.0
 
 
@@ -194,8 +193,6 @@ class Callout:
             publish=allowed.publish,
             subscribe=allowed.subscribe,
             expires_at=peer.not_after_ms // 1000,
-            max_subscriptions=MAX_DEVICE_SUBSCRIPTIONS,
-            max_payload=MAX_PAYLOAD_BYTES,
         )
         token = make_user_token(self._issuer, request.nats.user_nkey, grant, issued_at=issued_at)
         return make_auth_response(

@@ -1,5 +1,5 @@
 import { useQueryClient } from '@tanstack/react-query';
-import { createContext, useCallback, useContext, useEffect, useRef, useState, type ReactNode } from 'react';
+import { createContext, useCallback, useContext, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 import { ApiFailure, type Http } from '../../api/http';
 import { keysFor, readEvents, type Key } from './events';
 
@@ -12,8 +12,19 @@ export interface Link {
   heardAt: number | null;
 }
 
-const LinkContext = createContext<Link>({ mode: 'starting', heardAt: null });
-export const useLink = (): Link => useContext(LinkContext);
+/** Who is at the other end, and who can start it again. */
+export interface Peer {
+  who: string;
+  cure: string;
+}
+
+export const SERVER: Peer = {
+  who: 'The server',
+  cure: 'Whoever runs it can start it again: fleetward up --data DIR.',
+};
+
+const LinkContext = createContext<Link & Peer>({ mode: 'starting', heardAt: null, ...SERVER });
+export const useLink = (): Link & Peer => useContext(LinkContext);
 
 const POLL_MS = 10_000;
 const LIVE_REFRESH_MS = 60_000;
@@ -83,7 +94,7 @@ function useRefresher(): Hear {
   );
 }
 
-export function LiveProvider({ http, children }: { http: Http; children: ReactNode }) {
+export function LiveProvider({ http, peer, children }: { http: Http; peer: Peer; children: ReactNode }) {
   const [link, setLink] = useState<Link>({ mode: 'starting', heardAt: null });
   const hear = useRefresher();
 
@@ -129,5 +140,6 @@ export function LiveProvider({ http, children }: { http: Http; children: ReactNo
     document.documentElement.dataset.link = link.mode;
   }, [link.mode]);
 
-  return <LinkContext.Provider value={link}>{children}</LinkContext.Provider>;
+  const value = useMemo(() => ({ ...link, ...peer }), [link, peer]);
+  return <LinkContext.Provider value={value}>{children}</LinkContext.Provider>;
 }

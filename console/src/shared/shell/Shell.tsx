@@ -35,7 +35,7 @@ function LinkState() {
     starting: 'Connecting',
     live: 'Live',
     polling: 'Asking every 10 s',
-    down: 'Server not answering',
+    down: 'No answer',
   }[link.mode];
   return (
     <p className={`link-state link-${link.mode}`} role="status">
@@ -48,14 +48,14 @@ function LinkState() {
 function DownStrip() {
   const link = useLink();
   if (link.mode !== 'down') return null;
+  const { who, cure } = link;
   const since = link.heardAt === null ? '' : ` What you see is from ${sayClock(link.heardAt)}.`;
   return (
     <div className="strip tone-bad" role="alert">
       <Icon name="alert" />
       <p>
-        <strong>The server does not answer.</strong>
-        {since} Your devices keep working and keep their own records. Whoever runs the server can start it
-        again; this page tries again by itself.
+        <strong>{who} does not answer.</strong>
+        {since} Your devices keep working and keep their own records. {cure} This page tries again by itself.
       </p>
     </div>
   );
@@ -88,12 +88,14 @@ function BottomBar({ places, inBar, path, who }: Pick<ShellProps, 'places' | 'in
             </Link>
           </li>
         ))}
-        <li>
-          <button type="button" onClick={sheet.open} aria-haspopup="dialog">
-            <Icon name="more" size={20} />
-            More
-          </button>
-        </li>
+        {rest.length > 0 && (
+          <li>
+            <button type="button" onClick={sheet.open} aria-haspopup="dialog">
+              <Icon name="more" size={20} />
+              More
+            </button>
+          </li>
+        )}
       </ul>
       <Drawer opened={open} onClose={sheet.close} position="bottom" size="auto" title="More" radius="lg"
         closeButtonProps={{ 'aria-label': 'Close' }}>

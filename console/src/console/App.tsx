@@ -1,0 +1,67 @@
+import { QueryClientProvider } from '@tanstack/react-query';
+import { useEffect, useSyncExternalStore } from 'react';
+import { Route, Switch, useLocation } from 'wouter';
+import { http } from '../api/client';
+import { readSecret, watchSecret } from '../api/secret';
+import { LiveProvider, SERVER } from '../shared/live/Live';
+import { makeQueries } from '../shared/live/queries';
+import { Mishap } from '../shared/ui/Mishap';
+import Access from './access/Access';
+import Device from './device/Device';
+import DeviceFacts from './device/DeviceFacts';
+import DeviceHistory from './device/DeviceHistory';
+import Fleet from './fleet/Fleet';
+import { Frame } from './Frame';
+import { Nowhere } from './Nowhere';
+import Proof from './proof/Proof';
+import { SignIn } from './session/SignIn';
+import Timeline from './timeline/Timeline';
+import { Today } from './today/Today';
+import Tour from './tour/Tour';
+
+
+const queries = makeQueries();
+
+function Pages() {
+  const [path] = useLocation();
+  return (
+    <Mishap key={path}>
+      <Switch>
+        <Route path="/" component={Today} />
+        <Route path="/fleet" component={Fleet} />
+        <Route path="/devices/:id" component={Device} />
+        <Route path="/devices/:id/history" component={DeviceHistory} />
+        <Route path="/devices/:id/:list" component={DeviceFacts} />
+        <Route path="/timeline" component={Timeline} />
+        <Route path="/proof" component={Proof} />
+        <Route path="/setup/:step?" component={Tour} />
+        <Route path="/access" component={Access} />
+        <Route component={Nowhere} />
+      </Switch>
+    </Mishap>
+  );
+}
+
+/** A sign-in link was opened: its code is in the address, whatever was signed in before. */
+const codeInAddress = (): string | null => new URLSearchParams(location.hash.slice(1)).get('code');
+
+export function App() {
+  const secret = useSyncExternalStore(watchSecret, readSecret);
+  const [path] = useLocation();
+  useEffect(() => {
+    if (secret === null) queries.clear();
+  }, [secret]);
+  return (
+    <QueryClientProvider client={queries}>
+      {secret === null || codeInAddress() ? (
+        <SignIn wanted={path} />
+      ) : (
+        <LiveProvider http={http} peer={SERVER}>
+          <Frame>
+            <Pages />
+          </Frame>
+        </LiveProvider>
+      )}
+    </QueryClientProvider>
+  );
+}

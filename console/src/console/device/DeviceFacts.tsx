@@ -1,0 +1,104 @@
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { Link, useParams, useSearchParams } from 'wouter';
+import { api } from '../../api/client';
+import type { Device, FactPage } from '../../api/types';
+import { AsOf } from '../../shared/time/AsOf';
+import { Answer } from '../../shared/ui/Answer';
+import { Icon } from '../../shared/ui/Icon';
+import { Page, Panel } from '../../shared/ui/Page';
+import { Note } from '../../shared/ui/State';
+import { Pager, Table } from '../../shared/ui/Table';
+import { Nowhere } from '../Nowhere';
+import { LISTS, isListName, type FactList, type ListName } from './lists';
+import { SeeAll } from './SeeAll';
+import { isSilent } from './silence';
+import './device.css';
+
+const PER_PAGE = 100;
+
+/** One long list of a device; the others are one step away. */
+export default function DeviceFacts() {
+  const { id = '', list = '' } = useParams<{ id: string; list: string }>();
+  return isListName(list) ? <FactsPage id={id} list={list} key={list} /> : <Nowhere />;
+}
+
+function FactsPage({ id, list }: { id: string; list: ListName }) {
+  const [search, setSearch] = useSearchParams();
+  const page = Math.max(1, Number.parseInt(search.get('page') ?? '1', 10) || 1);
+  const device = useQuery({ queryKey: ['device', id], queryFn: () => api.device(id) });
+  const rows = useQuery({
+    queryKey: ['device', id, list, page],
+    queryFn: () => api.facts<never>(id, list, { page, per_page: PER_PAGE }),
+    placeholderData: keepPreviousData,
+  });
+  const what = LISTS[list] as unknown as FactList<never>;
+  const name = device.data?.name ?? 'Device';
+  const asOf = rows.data?.as_of ?? device.data?.software.as_of;
+  return (
+    <Page
+      title={`${what.tab} of ${name}`}
+      heading={what.question}
+      above={
+        <Link href={`/devices/${id}`} className="back" title={name}>
+          <Icon name="left" />
+          <span className="truncate">{name}</span>
+        </Link>
+      }
+      aside={asOf && <AsOf at={asOf} subject="software" silent={device.data ? isSilent(device.data) : false} />}
+    >
+      <nav className="tabs" aria-label="Lists of this device">
+        {(Object.keys(LISTS) as ListName[]).map((each) => (
+          <Link key={each} href={`/devices/${id}/${each}`} aria-current={each === list ? 'page' : undefined}>
+            {LISTS[each].tab}
+          </Link>
+        ))}
+      </nav>
+      <Answer of={rows} lines={10}>
+        {(data) => (
+          <>
+            <Sight page={data} device={device.data} />
+            {data.total === 0 ? (
+              <NoRows what={what} page={data} device={device.data} />
+            ) : (
+              <Panel>
+                <Table label={what.tab} columns={what.columns} rows={data.items} keyOf={what.keyOf} />
+                <Pager page={data.page} perPage={data.per_page} total={data.total} noun={what.noun} onPage={(to) => setSearch({ page: String(to) })} />
+              </Panel>
+            )}
+          </>
+        )}
+      </Answer>
+    </Page>
+  );
+}
+
+const seesAll = (page: FactPage<never>, device: Device | undefined): boolean =>
+  page.state ? page.state === 'shown' : device?.sight.root === true;
+
+function Sight({ page, device }: { page: FactPage<never>; device: Device | undefined }) {
+  if (page.total === 0 || seesAll(page, device)) return null;
+  return (
+    <div className="sight">
+      <Note tone="quiet" icon="hidden">
+        {page.words || device?.sight.words || 'Some of it is not visible.'} <SeeAll />
+      </Note>
+    </div>
+  );
+}
+
+function NoRows({ what, page, device }: { what: FactList<never>; page: FactPage<never>; device: Device | undefined }) {
+  if (device && device.software.as_of === null) {
+    return <div className="panel empty">Joined. First inventory usually takes 10 s.</div>;
+  }
+  return (
+    <div className="panel empty">
+      {seesAll(page, device) ? (
+        <strong>{what.empty}</strong>
+      ) : (
+        <span>
+          <strong>{what.unseen}</strong> <SeeAll />
+        </span>
+      )}
+    </div>
+  );
+}

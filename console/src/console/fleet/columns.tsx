@@ -1,0 +1,66 @@
+import { Link } from 'wouter';
+import type { DeviceRow } from '../../api/types';
+import { Age } from '../../shared/time/AsOf';
+import { Truncate } from '../../shared/ui/Page';
+import { State } from '../../shared/ui/State';
+import { sayCount, type Column } from '../../shared/ui/Table';
+import { faceOfConnection, faceOfDevice, fade } from '../../shared/words/faces';
+
+const NOT_VISIBLE = <span className="quiet">Not visible</span>;
+
+function Name({ row }: { row: DeviceRow }) {
+  return (
+    <div className="device-name">
+      <Link href={`/devices/${row.id}`} title={row.name} className="truncate">
+        {row.name}
+      </Link>
+      <span className="device-sub">
+        {row.simulated && <span className="simulated">simulated</span>}
+        <span className="truncate" title={row.model ?? ''}>
+          {row.model ?? 'Model not known'}
+        </span>
+      </span>
+    </div>
+  );
+}
+
+function Updates({ row }: { row: DeviceRow }) {
+  if (row.security_updates === null) return NOT_VISIBLE;
+  if (row.security_updates > 0) {
+    return <strong className="tone-warn toned number">{sayCount(row.security_updates)} security</strong>;
+  }
+  return <span className="number">{row.updates_pending ? `${sayCount(row.updates_pending)} other` : 'None'}</span>;
+}
+
+/** The columns of the list; what a device could not see is said, never counted as zero. */
+export const DEVICE_COLUMNS: Column<DeviceRow>[] = [
+  { id: 'name', title: 'Device', width: 'minmax(0, 2.2fr)', sort: 'name', cell: (row) => <Name row={row} /> },
+  { id: 'site', title: 'Site', width: 'minmax(0, 1.1fr)', sort: 'site', cell: (row) => <Truncate text={row.site} /> },
+  {
+    id: 'state',
+    title: 'State',
+    width: '168px',
+    sort: 'state',
+    cell: (row) => <State face={fade(faceOfDevice(row.state, row.confirmed), row.connection !== 'connected')} />,
+  },
+  {
+    id: 'seen',
+    title: 'Last seen',
+    width: '140px',
+    sort: 'last_seen_at',
+    cell: (row) => (
+      <div>
+        {row.connection !== 'connected' && <State face={faceOfConnection(row.connection)} />}
+        <div className="small quiet">{row.last_seen_at && <Age at={row.last_seen_at} />}</div>
+      </div>
+    ),
+  },
+  {
+    id: 'ports',
+    title: 'Open ports',
+    width: '96px',
+    sort: 'open_ports',
+    cell: (row) => (row.open_ports === null ? NOT_VISIBLE : <span className="number">{sayCount(row.open_ports)}</span>),
+  },
+  { id: 'updates', title: 'Updates', width: '104px', sort: 'security_updates', cell: (row) => <Updates row={row} /> },
+];

@@ -1,0 +1,67 @@
+import { Link } from 'wouter';
+import type { HistoryItem } from '../../api/types';
+import { useNow } from '../../shared/time/now';
+import { parseTime, sayClock, sayDay, sayExact } from '../../shared/time/time';
+import { Chip, type Tone } from '../../shared/ui/State';
+import { sayKind } from '../../shared/words/words';
+import './timeline.css';
+
+const toneOf = (kind: string): Tone =>
+  /refus|lost|trunc/.test(kind) ? 'bad' : /quarantin|reduced|changed|jumped/.test(kind) ? 'warn' : 'quiet';
+
+function Line({ item }: { item: HistoryItem }) {
+  const at = parseTime(item.at);
+  const place = [
+    item.sequence === null ? null : `its own entry ${item.sequence}`,
+    item.leaf === null ? null : `entry ${item.leaf} of the record`,
+  ].filter((part) => part !== null);
+  return (
+    <li className="moment">
+      <time dateTime={item.at} title={at === null ? undefined : sayExact(at)} className="number">
+        {at === null ? '' : sayClock(at)}
+      </time>
+      <div className="moment-words">
+        <p>{item.words}</p>
+        <p className="moment-meta">
+          {item.device_id && (
+            <Link href={`/devices/${item.device_id}`} className="truncate" title={item.device_name ?? item.device_id}>
+              {item.device_name ?? item.device_id}
+            </Link>
+          )}
+          <span className="truncate" title={item.source}>{item.source}</span>
+          {place.length > 0 && <span className="moment-place">{place.join(', ')}</span>}
+        </p>
+      </div>
+      <Chip tone={toneOf(item.kind)}>{sayKind(item.kind)}</Chip>
+    </li>
+  );
+}
+
+const keyOf = (item: HistoryItem, at: number): string => `${item.at}/${item.sequence}/${item.leaf}/${at}`;
+
+export function HistoryList({ items }: { items: HistoryItem[] }) {
+  return (
+    <ul className="panel rows">
+      {items.map((item, at) => (
+        <Line key={keyOf(item, at)} item={item} />
+      ))}
+    </ul>
+  );
+}
+
+/** Entries under the day on which they happened. */
+export function HistoryDays({ items }: { items: HistoryItem[] }) {
+  const now = useNow();
+  const days = new Map<string, HistoryItem[]>();
+  for (const item of items) {
+    const at = parseTime(item.at);
+    const day = at === null ? 'Some day' : sayDay(at, now);
+    days.set(day, [...(days.get(day) ?? []), item]);
+  }
+  return [...days].map(([day, entries]) => (
+    <section key={day} className="day">
+      <h2>{day}</h2>
+      <HistoryList items={entries} />
+    </section>
+  ));
+}

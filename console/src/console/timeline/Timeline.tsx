@@ -1,0 +1,86 @@
+import { SegmentedControl, Select } from '@mantine/core';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { Link, useSearchParams } from 'wouter';
+import { api } from '../../api/client';
+import { Answer, Empty } from '../../shared/ui/Answer';
+import { Page } from '../../shared/ui/Page';
+import { Pager } from '../../shared/ui/Table';
+import { HistoryDays } from './HistoryList';
+
+const SINCE = [
+  { value: 'day', label: '24 hours', hours: 24 },
+  { value: 'week', label: '7 days', hours: 24 * 7 },
+  { value: 'all', label: 'All', hours: null },
+];
+
+const KINDS = [
+  { value: 'change', label: 'Changes on devices' },
+  { value: 'deed', label: 'Deeds of people and the server' },
+  { value: 'refusal', label: 'Refusals' },
+];
+
+/** The start of the span, at a whole minute, so that one span is one question to the server. */
+function startOf(span: string): string | null {
+  const hours = SINCE.find((each) => each.value === span)?.hours ?? null;
+  if (hours === null) return null;
+  const minute = Math.floor(Date.now() / 60_000) * 60_000;
+  return new Date(minute - hours * 3_600_000).toISOString();
+}
+
+/** What happened in the fleet: changes and deeds, no heartbeats. */
+export default function Timeline() {
+  const [search, setSearch] = useSearchParams();
+  const span = SINCE.some((each) => each.value === search.get('span')) ? (search.get('span') ?? 'week') : 'week';
+  const kind = KINDS.some((each) => each.value === search.get('kind')) ? search.get('kind') : null;
+  const device = search.get('device');
+  const page = Math.max(1, Number.parseInt(search.get('page') ?? '1', 10) || 1);
+  const change = (part: Record<string, string | null>): void =>
+    setSearch((old) => {
+      const next = new URLSearchParams(old);
+      next.delete('page');
+      for (const [key, value] of Object.entries(part)) {
+        if (value === null) next.delete(key);
+        else next.set(key, value);
+      }
+      return next;
+    });
+  const timeline = useQuery({
+    queryKey: ['timeline', span, kind, device, page],
+    queryFn: () => api.timeline({ kind, device, since: startOf(span), page, per_page: 50 }),
+    placeholderData: keepPreviousData,
+  });
+  return (
+    <Page title="Timeline" heading="What happened?" lead="Changes and deeds. Heartbeats are not listed.">
+      <div className="timeline-filters">
+        <SegmentedControl
+          aria-label="Span"
+          value={span}
+          onChange={(value) => change({ span: value })}
+          data={SINCE.map(({ value, label }) => ({ value, label }))}
+        />
+        <Select
+          aria-label="Kind"
+          placeholder="Everything"
+          clearable
+          data={KINDS}
+          value={kind}
+          onChange={(value) => change({ kind: value })}
+        />
+      </div>
+      <Answer of={timeline} lines={10}>
+        {(list) =>
+          list.total === 0 ? (
+            <Empty title="Nothing happened in this span.">
+              {(kind || device) && <Link href="/timeline?span=all">Show everything</Link>}
+            </Empty>
+          ) : (
+            <>
+              <HistoryDays items={list.items} />
+              <Pager page={list.page} perPage={list.per_page} total={list.total} noun="entries" onPage={(to) => change({ page: String(to) })} />
+            </>
+          )
+        }
+      </Answer>
+    </Page>
+  );
+}

@@ -1,0 +1,108 @@
+import { Button } from '@mantine/core';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useState } from 'react';
+import { Link } from 'wouter';
+import { api } from '../../api/client';
+import type { Drill, DrillStep as Step, Tour } from '../../api/types';
+import { Age } from '../../shared/time/AsOf';
+import { Answer, Failure } from '../../shared/ui/Answer';
+import { Note, State, type Face } from '../../shared/ui/State';
+import { faceOfDevice } from '../../shared/words/faces';
+import { useMachine } from './useMachine';
+
+const FACES: Record<Step['outcome'], Face> = {
+  waiting: { tone: 'quiet', icon: 'clock', words: 'Under way' },
+  refused: { tone: 'good', icon: 'check', words: 'Refused' },
+  accepted: { tone: 'bad', icon: 'alert', words: 'Accepted' },
+};
+
+export function DrillStep({ tour }: { tour: Tour }) {
+  const { id } = useMachine(tour);
+  const [started, setStarted] = useState<string | null>(null);
+  const drill = started ?? tour.facts?.drill_id ?? null;
+  const client = useQueryClient();
+  const start = useMutation({
+    mutationFn: () => api.startDrill(id ?? ''),
+    onSuccess: async (made) => {
+      setStarted(made.id);
+      await client.invalidateQueries({ queryKey: ['tour'] });
+    },
+  });
+  return (
+    <>
+      <p className="tour-lead">
+        This runs real attacks on your machine with everything that the server holds: its database, its keys, its
+        certificates and an administrator’s account. Your machine refuses each, and says why.
+      </p>
+      <Button variant={drill ? 'default' : 'filled'} disabled={id === null} loading={start.isPending} onClick={() => start.mutate()}>
+        {drill ? 'Steal it again' : 'Steal the server'}
+      </Button>
+      {start.error && (
+        <div className="tour-gap">
+          <Failure failure={start.error} />
+        </div>
+      )}
+      {drill && id && <Running drill={drill} device={id} />}
+    </>
+  );
+}
+
+function Running({ drill, device }: { drill: string; device: string }) {
+  const run = useQuery({
+    queryKey: ['drill', drill],
+    queryFn: () => api.drill(drill),
+    refetchInterval: (query) =>
+      query.state.data?.steps.some((step) => step.outcome === 'waiting') ? 1_500 : false,
+  });
+  return (
+    <div className="tour-gap" aria-live="polite">
+      <Answer of={run}>{(data) => <Attacks drill={data} device={device} />}</Answer>
+    </div>
+  );
+}
+
+function Attacks({ drill, device }: { drill: Drill; device: string }) {
+  const over = drill.steps.length > 0 && drill.steps.every((step) => step.outcome !== 'waiting');
+  return (
+    <>
+      <ul className="panel rows attacks">
+        {drill.steps.map((step) => (
+          <li key={step.id} data-outcome={step.outcome}>
+            <div>
+              <strong>{step.attack}</strong>
+              <p>{step.words}</p>
+              {step.at && <span className="small quiet"><Age at={step.at} /></span>}
+            </div>
+            <State face={FACES[step.outcome]} />
+          </li>
+        ))}
+      </ul>
+      {over && <Verdict drill={drill} device={device} />}
+    </>
+  );
+}
+
+function Verdict({ drill, device }: { drill: Drill; device: string }) {
+  const state = useQuery({ queryKey: ['device', device], queryFn: () => api.device(device) });
+  const accepted = drill.steps.filter((step) => step.outcome === 'accepted').length;
+  return (
+    <div className="tour-gap">
+      {accepted > 0 ? (
+        <Note tone="bad" icon="alert" live>
+          <strong>{accepted} of {drill.steps.length} were accepted.</strong>
+          <p>That must not happen. Please report it: SECURITY.md says how.</p>
+        </Note>
+      ) : (
+        <Note tone="good" icon="check" live>
+          <strong>All {drill.steps.length} were refused. Nothing changed on your machine.</strong>
+          {state.data && (
+            <p className="tour-machine">
+              <Link href={`/devices/${device}`} className="truncate">{state.data.name}</Link>
+              <State face={faceOfDevice(state.data.state, state.data.confirmed)} />
+            </p>
+          )}
+        </Note>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,42 @@
+import type { Tour } from '../../api/types';
+import { Button } from '@mantine/core';
+import { CopyLine } from '../../shared/ui/Copy';
+import { safeHref } from '../../shared/words/words';
+
+/** The check runs where this server cannot reach: in a terminal, or in the owner's console. */
+export function LieStep({ tour }: { tour: Tour }) {
+  const facts = tour.facts;
+  const verify = facts?.verify_command ?? 'fleetward audit verify record --root OWNER_ROOT';
+  const console = safeHref(facts?.owner_console_url);
+  return (
+    <>
+      <p className="tour-lead">
+        Take a copy of the record and check it, with no server and no network. Then change one character in the copy
+        and check again: the check names the entry.
+      </p>
+      <ol className="tour-todo">
+        <li>
+          <p>Take a copy.</p>
+          <CopyLine text="fleetward audit export --out record" label="the command that exports the record" />
+        </li>
+        <li>
+          <p>Check it. It goes green.</p>
+          <CopyLine text={verify} label="the command that checks the record" />
+        </li>
+        <li>
+          <p>Alter the copy{facts?.alter_command ? '.' : ': change one character in any file under record/, with any editor.'}</p>
+          {facts?.alter_command && <CopyLine text={facts.alter_command} label="the command that alters the copy" />}
+        </li>
+        <li>
+          <p>Check it again. It goes red, and names the entry that you changed.</p>
+          <CopyLine text={verify} label="the command that checks the record, again" />
+        </li>
+      </ol>
+      {console && (
+        <Button component="a" href={console} target="_blank" rel="noreferrer" variant="default">
+          Or check it in the owner’s console, page Record
+        </Button>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,24 @@
+import '../shared/security/trustedTypes';
+import '@mantine/core/styles.layer.css';
+import '../shared/theme/base.css';
+import { StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import { prepareStyleNonce } from '../shared/security/nonce';
+import { Look } from '../shared/theme/Look';
+import { takeSecretFromAddress } from '../api/ownerClient';
+import { App } from './App';
+
+document.documentElement.dataset.program = 'owner';
+prepareStyleNonce();
+takeSecretFromAddress();
+
+const root = document.getElementById('root');
+if (root) {
+  createRoot(root).render(
+    <StrictMode>
+      <Look program="owner">
+        <App />
+      </Look>
+    </StrictMode>,
+  );
+}

@@ -17,7 +17,6 @@ from alembic import command
 from fleetward.runtime.database import Database
 from fleetward.server.schema.migrate import MIGRATIONS, alembic_config, migrate
 
-
 MAX_STATEMENTS: Final = 50
 LONG_LIST: Final = "def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure"
 

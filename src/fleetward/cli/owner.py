@@ -4,7 +4,6 @@ They run on the owner's computer, from the owner's folder. None needs the server
 that hand something over say so. This file only names commands: what they do is in `keyholder`.
 """
 
-# ruff: noqa: PLR0913  (Typer reads the options of a command from its arguments)
 from __future__ import annotations
 
 from pathlib import Path
@@ -232,7 +231,7 @@ def refresh(
         emit(shown, as_json, f"Head {documents.head.version} may be relied on until {until}.")
 
 
-def _emit_entry(documents: OwnerDocuments, device: str, as_json: bool) -> None:  # noqa: FBT001
+def _emit_entry(documents: OwnerDocuments, device: str, as_json: bool) -> None:
     entry = find_entry(documents, device)
     if entry is None:
         raise Misuse("A machine that was just signed is not on the roster.", reason="no_entry")

@@ -34,7 +34,6 @@ from fleetward.server.web.caller import ON_THE_HOST, Role
 from fleetward.trust.errors import FleetwardError, Refused
 
 MAX_CONFIG_BYTES: Final = 64 * 1024
-HOST_TOKEN_SECONDS: Final = 365 * 86_400
 SETUP_TOKEN_SECONDS: Final = 86_400
 LOG_BYTES: Final = 4 * 1024 * 1024
 
@@ -99,10 +98,7 @@ def _write_ready(program: Program, ready_file: Path | None) -> None:
     people = program.house.people.people
     person = people.bootstrap()
     run = program.places.run
-    token = people.make_token(
-        ON_THE_HOST, "command line on this host", Role.ADMIN, HOST_TOKEN_SECONDS
-    )
-    atomic_write(run / "admin-token", token.secret.encode("ascii"))
+    atomic_write(run / "admin-token", program.host_secret.encode("ascii"))
     if not program.house.directory.owner_id:
         setup = people.make_token(ON_THE_HOST, "first owner", Role.OPERATOR, SETUP_TOKEN_SECONDS)
         atomic_write(program.places.server / "setup-token", setup.secret.encode("ascii"))

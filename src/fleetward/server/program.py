@@ -29,6 +29,7 @@ from fleetward.server.rooms import House, open_house
 from fleetward.server.settings import CONSOLE_NAME, Places, ServerSettings
 from fleetward.server.tls import ListenerFiles, make_listener_files
 from fleetward.server.web.app import Services, create_app
+from fleetward.server.web.host import HostAuthenticator, make_host_secret
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.keys import ED25519
 from fleetward.wire.identity import Introduction
@@ -56,6 +57,7 @@ class Program:
         self.clock = clock
         self._make_handlers = handlers
         self.loop = asyncio.get_running_loop()
+        self.host_secret = make_host_secret()
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Any]] = []
         for folder in (places.data, places.server, places.authorities, places.logs, places.run):
@@ -205,7 +207,7 @@ class Program:
         app = create_app(
             Services(
                 handlers=[*house.people.handlers, *self._make_handlers(self)],
-                authenticator=house.people.sessions,
+                authenticator=HostAuthenticator(house.people.sessions, self.host_secret),
                 hosts=HostPolicy(
                     frozenset(names if self.settings.loopback_only else {self.settings.host}),
                     "http" if self.settings.loopback_only else "https",

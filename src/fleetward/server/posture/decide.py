@@ -157,6 +157,10 @@ def _exposed(inventory: Inventory | None) -> Sequence[Socket] | None:
 _HIDDEN: Final = "a process that is not visible"
 
 
+def _list_named(names: Sequence[str] | None) -> str:
+    return ", ".join([name for name in names or () if name != _HIDDEN][:3]) or "these programs"
+
+
 def _judge_trusted_base(inventory: Inventory | None, context: Context) -> Property:
     rows = _exposed(inventory)
     rooted = (
@@ -174,7 +178,7 @@ def _judge_trusted_base(inventory: Inventory | None, context: Context) -> Proper
                  f"Reachable from the network and running as root: {names}.",
                  "Which programs can be reached from the network is not visible."),
                 at_ms,
-                f"Give {names or 'these programs'} a user of their own, or close their ports.",
+                f"Give {_list_named(rooted)} another user than root, or close their ports.",
             ),
             _step(
                 context.wall,
@@ -204,7 +208,7 @@ def _judge_depth(inventory: Inventory | None, context: Context) -> Property:
          "Set kernel.randomize_va_space to 2."),
         ("disk encryption", _is(_fact(inventory, "disk.encrypted"), "on"),
          "Encrypt the root disk when the machine is next set up."),
-        ("signed kernel modules",
+        ("signed kernel modules, or none",
          _is(_fact(inventory, "kernel.module_signing"), "enforced", "no modules"),
          "Start the kernel with module.sig_enforce=1."),
         ("hardened network programs", _hardened(inventory),
@@ -269,7 +273,7 @@ def _judge_compartments(inventory: Inventory | None, context: Context) -> Proper
         evidence.append(Evidence("The layers of some services are not visible.", at_ms, None))
     after = "Let the agent see it: run it as root on this machine."
     if bare:
-        after = f"Give {bare[0]} its own user and NoNewPrivileges=yes in its unit."
+        after = f"Run {bare[0]} as its own user, with NoNewPrivileges=yes."
     state = combine([row.holds for row in evidence])
     done = state == "shown"
     return Property("P4", "Dynamic compartments", state, tuple(evidence), "" if done else after)

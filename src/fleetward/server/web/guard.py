@@ -111,7 +111,7 @@ def check_rule(rule: Rule, role: Role, caller: Caller) -> None:
             "this session came from a link: register a passkey first, then it may do the rest",
             reason="passkey_required",
         )
-    if rule.person and caller.kind != "person":
+    if rule.person and caller.kind == "token":
         raise Refused(
             f"{rule.action} is for people, and this is a token: sign in and do it there",
             reason="person_required",

@@ -300,7 +300,8 @@ class _Kernel:
 
 def build_filter(machine: str) -> bytes:
     """Return the program for the kernel's system call filter. Raises OSError when unknown."""
-    if machine not in _AUDIT:
+    if machine not in _AUDIT or struct.calcsize("P") != 8:
+        # A 32-bit program on a 64-bit kernel makes other calls than its kernel's name says.
         raise OSError(errno.ENOSYS, f"the system calls of {machine} are not listed")
     load, equal, greater, bits, give = 0x20, 0x15, 0x35, 0x45, 0x06
     allow, refuse, end = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000

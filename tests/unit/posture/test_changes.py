@@ -48,7 +48,7 @@ def test_ports_open_close_and_widen() -> None:
     assert words(none, lan) == [("port 23 opened by busybox, reachable from the LAN", "warning")]
     assert words(lan, none) == [("port 23 closed", "info")]
     assert words(lan, wide) == [
-        ("port 23 of busybox is now reachable from every network", "warning")
+        ("port 23 of busybox is now reachable from the LAN and every other network", "warning")
     ]
     assert words(none, local) == [
         (

@@ -122,9 +122,9 @@ def test_each_missing_piece_is_told_with_one_next_step() -> None:
     }  # fmt: skip
     assert {row.state for row in rows.values()} == {"partly"}
     assert rows["P1"].next.startswith("Choose hardware with a TPM 2.0")
-    assert rows["P2"].next.startswith("Give busybox a user of their own")
+    assert rows["P2"].next.startswith("Give busybox another user than root")
     assert rows["P3"].next == "Switch Secure Boot on in the firmware."
-    assert rows["P4"].next == "Give b.service its own user and NoNewPrivileges=yes in its unit."
+    assert rows["P4"].next == "Run b.service as its own user, with NoNewPrivileges=yes."
     assert rows["P5"].next.startswith("Lock the password of eve")
     assert rows["P6"].next == "Install the waiting security updates."
     assert rows["P7"].next.startswith("Switch a hardware watchdog on")

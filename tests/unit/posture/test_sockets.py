@@ -95,18 +95,42 @@ def test_a_port_of_this_test_is_seen_with_its_process() -> None:
     assert mine[0].executable == str(Path("/proc/self/exe").readlink())
 
 
-def test_the_watch_notices_opening_and_closing_and_nothing_else() -> None:
+def test_the_watch_notices_what_this_test_opens() -> None:
+    """Others on this machine may open sockets meanwhile, so only differences are asserted."""
     watch = SocketWatch()
     try:
-        with socket.socket() as listener:
+        with socket.socket() as listener, socket.socket(type=socket.SOCK_DGRAM) as waiting:
             listener.bind(("127.0.0.1", 0))
             before = watch.fingerprint()
             listener.listen()
             opened = watch.fingerprint()
-            with socket.create_connection(listener.getsockname()):
-                connected = watch.fingerprint()
+            waiting.bind(("127.0.0.1", 0))
+            waited = watch.fingerprint()
+        assert len({before, opened, waited, watch.fingerprint()} - {before}) >= 2
         assert opened != before
-        assert connected == opened
-        assert watch.fingerprint() == before
+        assert waited != opened
     finally:
         watch.close()
+
+
+def test_the_watch_notices_listening_and_nothing_else(tmp_path: Path) -> None:
+    telnet, shell = table_row("00000000", 23, "0A", 11), table_row("00000000", 22, "0A", 12)
+    talk = table_row("0100007F", 22, "01", 13)
+    dns = table_row("0100007F", 53, "07", 14)
+
+    def fingerprint(tcp: str, udp: str = "") -> bytes:
+        (tmp_path / "tcp").write_text(HEAD + tcp)
+        (tmp_path / "udp").write_text(HEAD + udp)
+        watch = SocketWatch(str(tmp_path))
+        try:
+            return watch.fingerprint()
+        finally:
+            watch.close()
+
+    quiet = fingerprint(telnet + shell)
+    assert fingerprint(shell + talk + telnet) == quiet
+    assert fingerprint(telnet + shell.replace("100 0 0 10 0", "200 4 30 9 7")) == quiet
+    assert fingerprint(telnet) != quiet
+    assert fingerprint(telnet + shell, dns) != quiet
+    assert fingerprint(telnet + shell, dns.replace(" 07 ", " 01 ")) == quiet
+    assert fingerprint(telnet + shell.replace(" 12 ", " 15 ")) != quiet

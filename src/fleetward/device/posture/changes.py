@@ -32,7 +32,7 @@ Keyed = dict[tuple[str, ...], Row]
 _REACH: Final[dict[Exposure, str]] = {
     "loopback": "reachable from this machine only",
     "lan": "reachable from the LAN",
-    "all": "reachable from every network",
+    "all": "reachable from the LAN and every other network",
 }
 _SEVERITY: Final[dict[Exposure, Severity]] = {
     "loopback": "info",

@@ -1,0 +1,256 @@
+"""Checking an exported record with nothing trusted but the owner root's hash.
+
+The caller feeds the pieces of an export in their order and gets three lists: what is **proven**,
+what is **contradicted**, what **cannot be known yet**. The rules:
+
+1. The owner's documents follow from the root whose hash the auditor was given (`ledger_documents`).
+2. Each generation's checkpoint is signed by the log key that the owner's policy names.
+3. The entries of a generation, hashed in their order, give the root of its checkpoint. Where they
+   do not, the hashes in the export or the machines' own statements tell which entry is the first.
+4. A generation above the first opens with the owner's signature, which names the newest state of
+   the one before; that state is in the record.
+5. Each machine's signed batches are one unbroken run (`ledger_machines`).
+6. Each state of the record that a machine had journalled before it signed is a state of this
+   record, and was reached before the place where the batch stands.
+7. So is every older checkpoint, and every state that a witness signed.
+8. Each entry is a batch, a deed or a document of this owner, and a document in the record was
+   signed by those who might (`ledger_documents`).
+
+What no machine, witness or older checkpoint has seen could still be rewritten by the server; the
+report says how much that is. What a machine said and the server never recorded is the age of the
+machine's newest word, and is never called whole.
+
+    audit = LedgerAudit(owner, handed, Auditor(now_ms), generations=1)
+    audit.open_generation(1, checkpoint)
+    for leaf in leaves:
+        audit.add(audit.reader.read(leaf), leaf)
+    audit.close_generation()
+    report = audit.finish()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from fleetward.trust.errors import FleetwardError, Misuse, Untrusted
+from fleetward.trust.generation import GENERATION_TYPE, verify_opening
+from fleetward.trust.keys import PublicKey
+from fleetward.trust.ledger_documents import DocumentsInAudit, HandedOver, OwnFolder
+from fleetward.trust.ledger_findings import AuditReport, Finding, Findings
+from fleetward.trust.ledger_generation import Generation, judge_tree
+from fleetward.trust.ledger_leaves import (
+    BAD,
+    BATCH,
+    DEED,
+    DOCUMENT,
+    STRANGE,
+    BatchFact,
+    LeafFact,
+    LeafReader,
+)
+from fleetward.trust.ledger_machines import MachinesInAudit
+from fleetward.trust.ledger_seen import StatesSeen
+from fleetward.trust.ledger_tree import RecordTree
+from fleetward.trust.note import Checkpoint, origin_of, read_checkpoint, verify_checkpoint
+
+MAX_GENERATIONS: Final = 1000
+"""Restores of one server. Each is signed by a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """What the auditor brings, besides the owner root's hash."""
+
+    now_ms: int
+    older: tuple[bytes, ...] = ()
+    """Checkpoints that the auditor, or a witness, kept from before."""
+    witnesses: Mapping[str, PublicKey] = field(default_factory=dict)
+    """Witnesses that the auditor knows himself, by the names under which they sign."""
+    own: OwnFolder | None = None
+
+
+class LedgerAudit:
+    """One audit. In order: `open_generation`, `add` for each entry, `close_generation`; `finish`.
+
+    Nothing here raises for what is wrong with a record: that is what the report says. `Misuse` is
+    raised for calls out of order.
+    """
+
+    def __init__(
+        self, owner: str, handed: HandedOver, auditor: Auditor, *, generations: int
+    ) -> None:
+        self._owner = owner
+        self._auditor = auditor
+        self._newest = generations
+        self._findings = Findings()
+        # 1.
+        self._documents = DocumentsInAudit(owner, handed, self._findings)
+        if auditor.own:
+            self._documents.compare(auditor.own)
+        machines = self._documents.machines
+        self._machines = MachinesInAudit(owner, machines, generations, self._findings)
+        self._seen = StatesSeen(owner, self._findings)
+        self._current: Generation | None = None
+        self._strange = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the owner's documents are so wrong that no entry can be judged."""
+        return self._documents.policy is None
+
+    @property
+    def keys(self) -> dict[str, PublicKey]:
+        """The machines' identity keys, by device id."""
+        return {device: entry.key for device, entry in self._documents.machines.items()}
+
+    @property
+    def reader(self) -> LeafReader:
+        """A reader of this record's entries. It can be made anywhere from `keys`."""
+        return LeafReader(self._owner, self.keys)
+
+    def open_generation(self, number: int, note: bytes) -> Checkpoint | None:
+        """Begin a generation, and return its checkpoint when it can be read at all (rule 2)."""
+        if self._current is not None or self.hopeless or number in self._seen.generations:
+            raise Misuse("A generation is opened once, after the one before.", reason="bad_order")
+        checkpoint = self._judge_checkpoint(number, note)
+        self._current = Generation(number, checkpoint, note, RecordTree())
+        self._seen.generations[number] = self._current
+        return checkpoint
+
+    def claim(self, hashes: bytes) -> None:
+        """Take hashes that the export gives for the entries in order, 32 bytes each."""
+        self._open.tree.claim(hashes)
+
+    def add(self, fact: LeafFact, leaf: bytes) -> None:
+        """Take the next entry, as `LeafReader.read` saw it."""
+        current = self._open
+        entry = current.tree.size
+        current.tree.append(fact.hash)
+        if entry == 0 and current.number > 1 and fact.type != GENERATION_TYPE:
+            words = f"Generation {current.number} does not open with the owner's signature."
+            self._contradict("no_opening", words, current.number, 0)
+        if fact.kind == BATCH and fact.batch is not None:
+            self._take_batch(current, fact.batch, entry)
+        elif fact.kind == DEED:
+            current.deeds, current.deed_at_ms = current.deeds + 1, fact.at_ms
+        elif fact.kind == DOCUMENT:
+            self._take_document(current, fact, leaf, entry)
+        elif fact.kind == STRANGE:
+            self._strange += 1
+        elif fact.kind == BAD:
+            current.bad += 1
+            words = f"Entry {entry} is nothing that a record of this owner holds: {fact.words}"
+            self._contradict("unreadable", words, current.number, entry)
+
+    def close_generation(self) -> None:
+        """Judge the generation as a whole."""
+        current = self._open
+        # 7.
+        policies, notes = self._documents.policies, self._auditor.older
+        self._seen.judge_notes(
+            current, notes, {p.roots.log_key.key_id: p.roots.log_key for p in policies}
+        )
+        witnesses = {**policies[-1].roots.witnesses, **self._auditor.witnesses}
+        for name, key in sorted(witnesses.items()):
+            found = self._seen.judge_witness(
+                current, name, key, (current.note, *notes), self._auditor.now_ms
+            )
+            if not found and current.number == self._newest:
+                words = f"Nothing that the witness {name} signed came with the record."
+                self._findings.leave_open(Finding("no_witness", words, current.number))
+        # 3., after 6. and 7., which tell up to where the record is sound.
+        judge_tree(current, self._findings)
+        self._seen.settle(current)
+        self._current = None
+
+    def finish(self) -> AuditReport:
+        """Return the report."""
+        if self._current is not None:
+            raise Misuse("Close the generation before the end.", reason="bad_order")
+        if not self.hopeless:
+            for number in range(1, self._newest + 1):
+                if number not in self._seen.generations:
+                    words = f"Generation {number} of the record is missing."
+                    self._contradict("generation_missing", words, number)
+            self._documents.finish()
+            self._machines.finish(self._auditor.now_ms)
+            self._seen.finish()
+        if self._strange:
+            words = f"{self._strange} entries are of kinds that this release does not know."
+            self._findings.leave_open(Finding("strange_entries", words))
+        return self._findings.report()
+
+    def _judge_checkpoint(self, number: int, note: bytes) -> Checkpoint | None:
+        # 2. Only the newest policy's key signs the newest generation; an older one ended under an
+        #    older key, perhaps.
+        keys = [policy.roots.log_key for policy in reversed(self._documents.policies)]
+        problem = ""
+        for key in keys[:1] if number == self._newest else keys:
+            try:
+                return verify_checkpoint(note, origin_of(self._owner, number), key)
+            except FleetwardError as e:
+                problem = problem or e.message
+        self._contradict(
+            "checkpoint_not_signed",
+            "The record's summary is not signed by the key that the owner's policy names for it: "
+            f"somebody else made this record. {problem}",
+            number,
+        )
+        try:
+            return read_checkpoint(note).checkpoint
+        except FleetwardError:
+            return None
+
+    def _take_batch(self, current: Generation, fact: BatchFact, entry: int) -> None:
+        # 5.
+        signed = self._machines.follow(fact, current.number, entry, current.deed_at_ms)
+        # 6.
+        if not signed or fact.seen_generation == 0:
+            return
+        who = f"{self._machines.name(fact.device)}, in entry {entry},"
+        seen = self._seen.generations.get(fact.seen_generation)
+        if seen is None:
+            words = f"{who} has seen generation {fact.seen_generation}, which is not here."
+            self._contradict("generation_hidden", words, current.number, entry, fact.device)
+        elif seen is current and fact.seen_size > entry:
+            words = (
+                f"{who} had seen {fact.seen_size} entries already; only {entry} stand before it: "
+                "some were taken out."
+            )
+            self._contradict("entries_removed", words, current.number, entry, fact.device)
+        else:
+            self._seen.judge(seen, fact.seen_size, fact.seen_root, who, fact.device)
+
+    def _take_document(self, current: Generation, fact: LeafFact, leaf: bytes, entry: int) -> None:
+        # 8.
+        if fact.type != GENERATION_TYPE:
+            self._documents.take(leaf, fact.type, current.number, entry)
+            return
+        # 4.
+        try:
+            opening = verify_opening(leaf, self._documents.policy_in_force)
+            if entry or opening.generation != current.number:
+                raise Untrusted("It opens another generation than this.", reason="bad_opening")
+        except FleetwardError as e:
+            words = f"Entry {entry} opens a generation without the owner's right: {e.message}"
+            self._contradict("bad_opening", words, current.number, entry)
+            return
+        known = opening.last_known
+        before = self._seen.generations.get(known.generation)
+        if before is not None:
+            who = f"The owner, who opened generation {current.number},"
+            self._seen.judge(before, known.size, bytes.fromhex(known.root), who)
+        current.opening = opening
+
+    @property
+    def _open(self) -> Generation:
+        if self._current is None:
+            raise Misuse("Open a generation first.", reason="bad_order")
+        return self._current
+
+    def _contradict(
+        self, finding: str, words: str, generation: int, entry: int | None = None, device: str = ""
+    ) -> None:  # fmt: skip
+        self._findings.contradict(Finding(finding, words, generation, entry, device))

@@ -1,0 +1,231 @@
+"""Reading one entry of an exported record: what it is, and whether its machine signed it.
+
+`LeafReader.read` is a pure function of the entry, the owner and the machines' keys, so that a tool
+can spread it over processes. It judges an entry alone; what an entry means beside the others is
+`ledger`'s.
+
+A batch header is read by a regular expression first, which matches only what canonical JSON would
+be, at a tenth of the cost of parsing; whatever it does not match takes the long way through
+`journal.verify_batch_header`. Both ways give the same facts, which a property test checks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from fleetward.trust import canonical
+from fleetward.trust.canonical import MAX_INTEGER, JsonObject
+from fleetward.trust.envelope import SIGNED_PREFIX, read_envelope
+from fleetward.trust.errors import FleetwardError, Malformed, Untrusted
+from fleetward.trust.fields import Fields
+from fleetward.trust.generation import GENERATION_TYPE
+from fleetward.trust.head import HEAD_TYPE, LEASE_TYPE
+from fleetward.trust.invitation import INVITATION_TYPE
+from fleetward.trust.journal import (
+    BATCH_TYPE,
+    MAX_BATCH_ENTRIES,
+    BatchHeader,
+    join_batch,
+    read_batch_header,
+    verify_batch,
+    verify_batch_header,
+)
+from fleetward.trust.keys import ES256, PublicKey, read_signature
+from fleetward.trust.merkle import hash_leaf
+from fleetward.trust.policy import POLICY_TYPE
+from fleetward.trust.root import ROOT_TYPE
+from fleetward.trust.roster import ROSTER_TYPE
+
+BATCH: Final = "batch"
+DEED: Final = "deed"
+DOCUMENT: Final = "document"
+STRANGE: Final = "strange"
+"""Of a type of ours that this release does not know."""
+BAD: Final = "bad"
+
+DEED_TYPE: Final = "fleetward.deed.v1"
+DOCUMENT_TYPES: Final = frozenset(
+    {
+        ROOT_TYPE,
+        POLICY_TYPE,
+        ROSTER_TYPE,
+        HEAD_TYPE,
+        LEASE_TYPE,
+        INVITATION_TYPE,
+        GENERATION_TYPE,
+    }
+)
+
+_NUMBER: Final = rb"(0|[1-9][0-9]{0,15})"
+_DIGEST: Final = rb'"([0-9a-f]{64})"'
+_ID: Final = rb'"([a-z2-7]{32})"'
+_BATCH: Final = re.compile(
+    rb'\{"payload":(\{"boot":"[ !#-\[\]-~]{0,64}","checkpoint":\{"generation":' + _NUMBER
+    + rb',"root":' + _DIGEST + rb',"size":' + _NUMBER + rb'\},"device":' + _ID
+    + rb',"first":' + _NUMBER + rb',"head":' + _DIGEST + rb',"last":' + _NUMBER
+    + rb',"owner":' + _DIGEST + rb',"previous":' + _DIGEST + rb',"type":"'
+    + re.escape(BATCH_TYPE.encode()) + rb'"\}),"signatures":\[\{"key_id":' + _ID
+    + rb',"signature":"([A-Za-z0-9_-]{86})","suite":"es256"\}\]\}'
+)  # fmt: skip
+_SIGNED_START: Final = SIGNED_PREFIX + BATCH_TYPE.encode() + b"\x00"
+
+
+class BatchFact(NamedTuple):
+    """What a batch header says. `signed` is None when the machine's key is not known."""
+
+    device: str
+    first: int
+    last: int
+    previous: bytes
+    head: bytes
+    seen_generation: int
+    seen_size: int
+    seen_root: bytes
+    signed: bool | None
+    newest_at_ms: int = 0
+    """The machine's own clock at its newest entry, where the entries themselves were given."""
+    content: str = ""
+    """Empty: not given. `whole`: the given entries are those signed. Else: why they are not."""
+
+
+class LeafFact(NamedTuple):
+    """What one entry is. `reason` and `words` say what is wrong with a bad one."""
+
+    kind: str
+    hash: bytes
+    batch: BatchFact | None = None
+    type: str = ""
+    at_ms: int = 0
+    reason: str = ""
+    words: str = ""
+
+
+class LeafReader:
+    """Reads entries of one owner's record. `keys` are the identity keys by device id."""
+
+    def __init__(self, owner: str, keys: Mapping[str, PublicKey]) -> None:
+        self._owner = owner
+        self._keys = keys
+
+    def read(self, leaf: bytes, content: bytes | None = None) -> LeafFact:
+        """Return what an entry is. It never raises: what is wrong stands in the fact.
+
+        `content` are the journal entries behind a batch header, a line each, where they are given.
+        """
+        digest = hash_leaf(leaf)
+        try:
+            return self._read(leaf, digest, content)
+        except FleetwardError as e:
+            return LeafFact(BAD, digest, reason=e.reason, words=e.message)
+
+    def _read(self, leaf: bytes, digest: bytes, content: bytes | None) -> LeafFact:
+        batch = self._read_quickly(leaf)
+        if batch is None:
+            value = canonical.decode_object(leaf)
+            kind = _type_of(value)
+            if kind != BATCH_TYPE:
+                return self._read_other(leaf, digest, kind, value)
+            batch = self._read_slowly(leaf)
+        if content is not None and batch.signed:
+            batch = self._check_content(batch, leaf, content)
+        return LeafFact(BATCH, digest, batch)
+
+    def _read_quickly(self, leaf: bytes) -> BatchFact | None:
+        match = _BATCH.fullmatch(leaf)
+        if match is None:
+            return None
+        payload, generation, root, size, device, first, head, *rest = match.groups()
+        last, owner, previous, key_id, value = rest
+        numbers = [int(each) for each in (generation, size, first, last)]
+        key = self._keys.get(device.decode("ascii"))
+        if key is None or key.suite != ES256 or max(numbers) > MAX_INTEGER:
+            return None
+        if key_id != device or owner.decode("ascii") != self._owner:
+            return None
+        if not 1 <= numbers[2] <= numbers[3] < numbers[2] + MAX_BATCH_ENTRIES:
+            return None
+        signature = read_signature(value.decode("ascii"))
+        return BatchFact(
+            device=key.key_id,
+            first=numbers[2],
+            last=numbers[3],
+            previous=bytes.fromhex(previous.decode("ascii")),
+            head=bytes.fromhex(head.decode("ascii")),
+            seen_generation=numbers[0],
+            seen_size=numbers[1],
+            seen_root=bytes.fromhex(root.decode("ascii")),
+            signed=_is_signed(key, signature, _SIGNED_START + payload),
+        )
+
+    def _read_slowly(self, leaf: bytes) -> BatchFact:
+        header, _ = read_batch_header(leaf)
+        if header.owner != self._owner:
+            raise Untrusted("The batch is for another owner.", reason="another_owner")
+        key = self._keys.get(header.device)
+        if key is None:
+            return _to_fact(header, signed=None)
+        try:
+            verify_batch_header(leaf, key, self._owner)
+        except Untrusted:
+            return _to_fact(header, signed=False)
+        return _to_fact(header, signed=True)
+
+    def _check_content(self, batch: BatchFact, leaf: bytes, content: bytes) -> BatchFact:
+        lines = content.removesuffix(b"\n").split(b"\n")
+        try:
+            whole = verify_batch(join_batch(leaf, lines), self._keys[batch.device], self._owner)
+        except FleetwardError as e:
+            return batch._replace(content=e.message)
+        return batch._replace(content="whole", newest_at_ms=whole.entries[-1].at_ms)
+
+    def _read_other(self, leaf: bytes, digest: bytes, kind: str, value: JsonObject) -> LeafFact:
+        if kind == DEED_TYPE:
+            return LeafFact(DEED, digest, type=kind, at_ms=self._read_deed(value))
+        if kind in DOCUMENT_TYPES:
+            if kind != ROOT_TYPE:
+                read_envelope(leaf)
+            return LeafFact(DOCUMENT, digest, type=kind)
+        return LeafFact(STRANGE, digest, type=kind)
+
+    def _read_deed(self, value: JsonObject) -> int:
+        """Return when the server says the deed was done. Its words are the server's own."""
+        names = {"actor", "at", "body", "kind", "owner", "subject", "type"}
+        fields = Fields(value, "a deed", names, {"nonce"})
+        fields.map("body")
+        # What was done before the owner came names no owner.
+        if fields.text("owner", most=64) not in (self._owner, ""):
+            raise Untrusted("The deed is of another owner.", reason="another_owner")
+        return fields.integer("at")
+
+
+def _type_of(value: JsonObject) -> str:
+    """Return the type of an entry, signed or not. Raises `Malformed`."""
+    payload = value.get("payload")
+    kind = payload.get("type") if isinstance(payload, dict) else value.get("type")
+    if not isinstance(kind, str) or not kind.startswith("fleetward."):
+        raise Malformed("Expected an entry with a type of ours.", reason="bad_type_string")
+    return kind
+
+
+def _is_signed(key: PublicKey, signature: bytes, message: bytes) -> bool:
+    try:
+        key.verify(signature, message)
+    except Untrusted:
+        return False
+    return True
+
+
+def _to_fact(header: BatchHeader, *, signed: bool | None) -> BatchFact:
+    return BatchFact(
+        device=header.device,
+        first=header.first,
+        last=header.last,
+        previous=bytes.fromhex(header.previous),
+        head=bytes.fromhex(header.head),
+        seen_generation=header.checkpoint.generation,
+        seen_size=header.checkpoint.size,
+        seen_root=bytes.fromhex(header.checkpoint.root),
+        signed=signed,
+    )

@@ -24,8 +24,8 @@ from fleetward.device.posture.collect import (
     collect_section,
 )
 from fleetward.device.posture.files import Root, show_text
-from fleetward.device.posture.look import describe_look, take_look
 from fleetward.device.posture.processes import take_snapshot
+from fleetward.device.posture.sockets import collect_sockets
 from fleetward.trust.canonical import decode, encode
 from fleetward.trust.errors import Malformed
 from fleetward.wire.posture import (
@@ -251,11 +251,23 @@ def test_a_row_that_breaks_the_document_costs_its_section_only() -> None:
         assert "cannot be written" in found.sight.reason
 
 
-def test_a_look_of_the_agent_is_checked_and_described(tmp_path: Path) -> None:
-    look = take_look([tmp_path], ["sockets", "users"])
-    assert look.digest == digest_inventory(look.document)
-    assert look.inventory.packages is None
-    assert look.walls
-    body = describe_look(look)
-    assert msgspec.convert(body, InventoryNotice).summary == summarize(look.inventory)
+def test_a_quick_look_says_of_sockets_what_a_full_one_says() -> None:
+    with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as child:
+        try:
+            time.sleep(0.3)
+            root = Root(Path("/"))
+            quick, full = (take_snapshot(root, deep=deep) for deep in (False, True))
+        finally:
+            child.kill()
+    sights = [collect_sockets(snapshot, {}, {}).sight for snapshot in (quick, full)]
+    assert sights[0] == sights[1]
+    if os.geteuid() == 0:
+        assert "separate networks" in sights[0].reason
+
+
+def test_an_entry_of_the_journal_can_carry_the_summary() -> None:
+    document = after_walls(["--sections", "sockets"], before_walls(["--sections", "sockets"]))
+    summary = summarize(decode_inventory(document))
+    body = msgspec.to_builtins(InventoryNotice(digest_inventory(document), len(document), summary))
     assert decode(encode(body)) == body
+    assert msgspec.convert(body, InventoryNotice).summary == summary

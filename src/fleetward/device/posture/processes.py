@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -114,8 +114,8 @@ def read_unit(cgroup: bytes | None) -> str | None:
     return None
 
 
-def _read_namespaces(base: str) -> dict[str, str] | None:
-    found = {name: _read_link(f"{base}/ns/{name}") for name in NAMESPACES}
+def _read_namespaces(base: str, names: Sequence[str]) -> dict[str, str] | None:
+    found = {name: _read_link(f"{base}/ns/{name}") for name in names}
     seen = {name: value for name, value in found.items() if value is not None}
     return seen or None
 
@@ -157,7 +157,7 @@ def read_process(proc: str, pid: int, *, deep: bool) -> Process | None:
         file_id=_file_id(base) if deep else None,
         unit=read_unit(_read_raw(f"{base}/cgroup")),
         socket_inodes=read_socket_inodes(base),
-        namespaces=_read_namespaces(base) if deep else None,
+        namespaces=_read_namespaces(base, NAMESPACES if deep else ("net",)),
         status=status,
         label=None if label is None else show_text(label.strip(b"\0\n ")),
     )

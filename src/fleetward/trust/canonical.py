@@ -68,7 +68,11 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Json:
         raise Malformed(f"Expected UTF-8; the byte at {e.start} is not.", reason="not_utf8") from e
     try:
         value = json.loads(text, parse_float=_refuse_float, parse_constant=_refuse_float)
-    except (json.JSONDecodeError, RecursionError) as e:
+    except RecursionError as e:
+        raise Malformed(
+            f"Expected at most {MAX_DEPTH} levels of nesting.", reason="too_deep"
+        ) from e
+    except json.JSONDecodeError as e:
         raise Malformed(f"Expected one JSON value: {e}.", reason="not_json") from e
     except ValueError as e:  # an integer of thousands of digits
         raise Malformed("Expected integers within 53 bits.", reason="integer_range") from e

@@ -6,7 +6,7 @@ import contextlib
 import struct
 import tempfile
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetward.device.posture.debversion import compare_versions
@@ -21,10 +21,13 @@ from fleetward.trust.errors import Malformed
 from fleetward.wire.posture import Package, decode_inventory
 
 VERSION = st.text("0123456789abzAZ.+-~:", max_size=12)
+UNHURRIED = settings(deadline=None)
+"""Files are written and other tests run beside these."""
 WORD = st.integers(0, 2**32 - 1)
 WIDE = st.integers(0, 2**64 - 1)
 
 
+@UNHURRIED
 @given(VERSION, VERSION, VERSION)
 def test_versions_are_totally_ordered(a: str, b: str, c: str) -> None:
     assert compare_versions(a, b) == -compare_versions(b, a)
@@ -33,6 +36,7 @@ def test_versions_are_totally_ordered(a: str, b: str, c: str) -> None:
         assert compare_versions(a, c) <= 0
 
 
+@UNHURRIED
 @given(VERSION, VERSION)
 def test_a_tilde_is_older_than_the_end(a: str, b: str) -> None:
     upstream = a.replace(":", "").replace("-", "").lstrip("~") + "1"
@@ -47,11 +51,13 @@ def _judge(content: bytes) -> None:
             judge_elf(stream.fileno())
 
 
+@UNHURRIED
 @given(st.binary(max_size=400))
 def test_elf_on_random_bytes(content: bytes) -> None:
     _judge(b"\x7fELF" + content)
 
 
+@UNHURRIED
 @given(
     offset=WIDE,
     size=st.sampled_from([0, 32, 56, 0xFFFF]),
@@ -70,6 +76,7 @@ def test_elf_with_absurd_headers(
     _judge(b"\x7fELF\x02\x01\x01" + b"\0" * 9 + sound.ljust(48, b"\0") + table)
 
 
+@UNHURRIED
 @given(st.lists(st.binary(max_size=80), max_size=20))
 def test_dpkg_records_of_random_bytes(blocks: list[bytes]) -> None:
     rows, skipped = parse_status(blocks)
@@ -78,6 +85,7 @@ def test_dpkg_records_of_random_bytes(blocks: list[bytes]) -> None:
     find_offers(blocks, {b"x"})
 
 
+@UNHURRIED
 @given(
     st.lists(
         st.sampled_from(
@@ -93,12 +101,14 @@ def test_where_a_block_ends_changes_nothing(lines: list[bytes], size: int) -> No
     assert parse_status(blocks) == parse_status([text])
 
 
+@UNHURRIED
 @given(st.binary(max_size=300))
 def test_rpm_headers_of_random_bytes(blob: bytes) -> None:
     with contextlib.suppress(Malformed):
         assert parse_rpm_header(blob).name
 
 
+@UNHURRIED
 @given(WORD, WORD, st.lists(st.tuples(WORD, WORD, st.integers(-(2**31), 2**31 - 1), WORD)))
 def test_rpm_headers_that_claim_anything(
     count: int, size: int, entries: list[tuple[int, int, int, int]]
@@ -109,6 +119,7 @@ def test_rpm_headers_that_claim_anything(
             parse_rpm_header(head + index)
 
 
+@UNHURRIED
 @given(st.binary(max_size=500))
 def test_socket_tables_of_random_bytes(table: bytes) -> None:
     rows, broken = parse_table("tcp", b"head\n" + table)
@@ -116,12 +127,14 @@ def test_socket_tables_of_random_bytes(table: bytes) -> None:
     assert all(0 <= row.port <= 65535 for row in rows)
 
 
+@UNHURRIED
 @given(st.binary(max_size=200))
 def test_cgroups_of_random_bytes(content: bytes) -> None:
     unit = read_unit(content)
     assert unit is None or unit.isprintable()
 
 
+@UNHURRIED
 @given(st.one_of(st.binary(max_size=700), st.text(max_size=700)))
 def test_shown_text_holds_no_control_characters(raw: bytes | str) -> None:
     shown = show_text(raw)
@@ -130,12 +143,14 @@ def test_shown_text_holds_no_control_characters(raw: bytes | str) -> None:
     shown.encode()
 
 
+@UNHURRIED
 @given(st.binary(max_size=300))
 def test_inventories_of_random_bytes(content: bytes) -> None:
     with contextlib.suppress(Malformed):
         decode_inventory(content)
 
 
+@UNHURRIED
 @given(st.lists(st.sampled_from([True, False, None]), max_size=6))
 def test_what_was_not_seen_is_never_shown(truths: list[bool | None]) -> None:
     state = combine(truths)

@@ -51,6 +51,8 @@ from fleetward.trust.keys import key_id_of
 
 DAY_MS = 86_400_000
 OWNER_ID = "ab" * 32
+NOT_LET_IN = ("certificate_refused", "bus_hung_up")
+"""In TLS 1.3 the refusal comes after the handshake, and a reset can overtake it."""
 
 
 def now_ms() -> int:

@@ -285,7 +285,8 @@ async def connect_bus(
 
     Raises `Unreachable` when nothing answers in time or the broker hangs up, `Untrusted` when the
     server's certificate is not by the CA that we expect, `Refused` when the broker says that it
-    does not take ours, `Malformed` when our own certificate or key cannot be read.
+    does not take ours, `Malformed` when our own certificate or key cannot be read. A refusal can
+    be overtaken by the end of the connection (reason `bus_hung_up`): do not tell them apart.
     """
     bus = Bus(endpoint, profile, on_problem)
     await bus.open()

@@ -13,6 +13,7 @@ from fleetward.runtime.broker import Account, Broker
 from fleetward.runtime.bus import Bus
 from fleetward.server.callout import kick_device
 from fleetward.server.directory.decide import Documents as OwnerDocuments
+from fleetward.server.identity.issuing import fleet_root
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.documents import Bundle
 from fleetward.trust.errors import FleetwardError
@@ -62,7 +63,7 @@ class BusSide:
         chain = self._bundles.issuing_chain()
         if chain != self._chain:
             self._chain = chain
-            self._broker.replace_device_ca(chain.encode("ascii"))
+            self._broker.replace_device_ca(fleet_root(chain))
         self._soon(self._push_documents())
 
     def device_changed(self, device: str) -> None:

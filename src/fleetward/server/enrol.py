@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from litestar import Litestar, get, post
+from litestar.params import JSONBody
 
 from fleetward.runtime.http.decoding import StrictRequest
 from fleetward.runtime.http.problems import answer_problem
@@ -41,14 +42,14 @@ def create_enrol_app(devices: Devices, introduce: Callable[[], Introduction]) ->
         return introduce()
 
     @post(_JOIN, sync_to_thread=True, status_code=200)
-    def join(data: JoinRequest) -> CertificateReply:
+    def join(data: JSONBody[JoinRequest]) -> CertificateReply:
         """Take a machine in that shows an invitation."""
         return _reply(
             *devices.join(from_base64url(data.statement), from_base64url(data.invitation))
         )
 
     @post(_RENEW, sync_to_thread=True, status_code=200)
-    def renew(data: RenewRequest) -> CertificateReply:
+    def renew(data: JSONBody[RenewRequest]) -> CertificateReply:
         """Issue a certificate for a fresh transport key of a known machine."""
         return _reply(*devices.renew(from_base64url(data.statement)))
 

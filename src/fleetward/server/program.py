@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from fleetward.runtime.broker import Account, Broker, BrokerSettings
+from fleetward.runtime.broker_log import BrokerLogFollower, BrokerRefusal
 from fleetward.runtime.bus import Bus, BusProblem, connect_bus, serve_devices
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
@@ -21,10 +22,11 @@ from fleetward.server.audit.check import RecordCheck
 from fleetward.server.bus_side import BusSide
 from fleetward.server.callout import Callout, Verdict
 from fleetward.server.enrol import create_enrol_app
-from fleetward.server.identity.issuing import CertificateAuthorities
+from fleetward.server.identity.issuing import CertificateAuthorities, fleet_root
 from fleetward.server.identity.judge import RosterJudge
 from fleetward.server.listeners import Listener, bind
 from fleetward.server.people.wiring import PeopleSettings
+from fleetward.server.refusals import RefusalBook
 from fleetward.server.rooms import House, open_house
 from fleetward.server.settings import CONSOLE_NAME, Places, ServerSettings
 from fleetward.server.tls import ListenerFiles, make_listener_files
@@ -39,6 +41,7 @@ CONCURRENCY: Final = 256
 BEAT_FLUSH_SECONDS: Final = 5.0
 CHECK_SECONDS: Final = 10
 CHECK_WHOLE_SECONDS: Final = 3600
+INVENTORY_KEPT_MS: Final = 30 * 86_400_000
 SILENT_AFTER_MS: Final = 150_000
 """Two and a half heartbeats of 60 s."""
 _log: Final = logging.getLogger(__name__)
@@ -132,7 +135,7 @@ class Program:
         """Say who this server is, to an owner who pinned its CA."""
         public = self.log_key.public
         return Introduction(
-            server_ca=self.authorities.server_ca_pem,
+            server_ca=self.authorities.server_ca_sha256,
             log_key={
                 "key_id": public.key_id,
                 "public": to_base64url(public.spki),
@@ -155,8 +158,7 @@ class Program:
     async def _start_bus(self) -> None:
         house = self.house
         self.broker = Broker(self._broker_settings(self.tls), on_change=_log.info)
-        chain = house.directory.issuing_chain().encode("ascii")
-        await self.broker.start(chain)
+        await self.broker.start(fleet_root(house.directory.issuing_chain()))
         self._closers.append(self.broker.stop)
         endpoint = self.broker.endpoint()
         buses: dict[Account, Bus] = {}
@@ -165,13 +167,18 @@ class Program:
                 endpoint, self.broker.profile(account), on_problem=_note_problem
             )
             self._closers.append(buses[account].close)
+        self._book = RefusalBook(house.deeds, lambda: house.directory.owner_id, self.clock)
+        follower = BrokerLogFollower(
+            self.broker.log_path, self.clock, on_refusal=self._note_broker_refusal
+        )
+        self._tasks.append(asyncio.create_task(follower.run()))
         callout = Callout(
             buses[Account.AUTH],
             self.broker.issuer,
             RosterJudge(house.devices, house.directory),
             self.clock,
             device_roots=self.broker.device_roots,
-            on_verdict=_note_verdict,
+            on_verdict=self._note_verdict,
         )
         for account in (Account.DEVICES, Account.QUARANTINE):
             await serve_devices(
@@ -187,6 +194,17 @@ class Program:
         )
         house.directory.listen(self.bus_side.documents_changed)
         house.devices.listen(self.bus_side.device_changed)
+
+    def _clean(self) -> None:
+        """Forget inventories that no machine has had for a month."""
+        owner = self.house.directory.owner_id
+        self.house.posture.clean(owner, self.clock.wall_ms() - INVENTORY_KEPT_MS)
+
+    def _note_verdict(self, verdict: Verdict) -> None:
+        self.loop.run_in_executor(None, self._book.note_verdict, verdict)
+
+    def _note_broker_refusal(self, refusal: BrokerRefusal) -> None:
+        self.loop.run_in_executor(None, self._book.note_broker, refusal)
 
     def _broker_settings(self, tls: ListenerFiles) -> BrokerSettings:
         return BrokerSettings(
@@ -241,6 +259,8 @@ class Program:
             except Exception:  # noqa: BLE001 - one failed check: said, and tried again
                 _log.exception("the record could not be checked")
             else:
+                if whole:
+                    await asyncio.to_thread(self._clean)
                 if checked.state != before:
                     self.house.hub.publish("record.changed", {"state": checked.state})
             await asyncio.sleep(CHECK_SECONDS)
@@ -256,8 +276,3 @@ def _load_or_make_log_key(places: Places) -> FileSigner:
 
 def _note_problem(problem: BusProblem) -> None:
     _log.warning("bus: %s: %s", problem.kind, problem.words)
-
-
-def _note_verdict(verdict: Verdict) -> None:
-    if verdict.admission.reason != "ok":
-        _log.warning("refused %s: %s", verdict.remote, verdict.admission.reason)

@@ -42,8 +42,10 @@ class Ledger:
         self._listeners: list[Callable[[], None]] = []
         self._signed = (-1, b"")
         with database.read() as conn:
-            self.owner_id, self.generation = store.select_generation(conn)
+            self.owner_id, self.generation, self._closed = store.select_generation(conn)
         self._tree = self._load_tree()
+        if self.generation and not self._closed:
+            self._absorb_early()
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every append."""
@@ -57,7 +59,7 @@ class Ledger:
     @property
     def waiting_for_owner(self) -> bool:
         """Whether this server was restored and the owner has not opened a new generation yet."""
-        return self.generation < 0
+        return self._closed
 
     def record(self, deed: Deed) -> int:
         """Store a deed durably and return its leaf's index. Raises `Unreachable`, `Refused`.
@@ -83,13 +85,20 @@ class Ledger:
 
     def append_batches(self, batches: Sequence[tuple[str, str, bytes]], at_ms: int) -> None:
         """Make batches (device, hash, header) leaves; those known already are passed over."""
-        with self._lock, self._database.read() as conn:
-            known = store.select_references(
-                conn, self.owner_id, self.generation, [b[1] for b in batches]
-            )
-        fresh = [make_batch_leaf(d, h, raw, at_ms) for d, h, raw in batches if h not in known]
-        if fresh:
-            self.append(fresh)
+        with self._lock:
+            if self._closed:
+                raise Refused(
+                    "This server was restored and its owner has not opened the record again. "
+                    "Machines keep their evidence until then.",
+                    reason="record_waits",
+                )
+            with self._database.read() as conn:
+                known = store.select_references(
+                    conn, self.owner_id, self.generation, [b[1] for b in batches]
+                )
+            fresh = [make_batch_leaf(d, h, raw, at_ms) for d, h, raw in batches if h not in known]
+            if fresh:
+                self.append(fresh)
 
     def append(self, new: Sequence[Leaf]) -> list[int]:
         """Append leaves in one transaction and return their indices.
@@ -97,7 +106,7 @@ class Ledger:
         Raises `Unreachable` when the store cannot take them; then none was taken.
         """
         with self._lock:
-            if self.generation == 0:
+            if self.generation == 0 or self._closed:
                 return self._keep_early(new)
             first = self._tree.size
             hashes = [hash_leaf(leaf.body) for leaf in new]
@@ -184,6 +193,11 @@ class Ledger:
     def open_generation(self, opening: Opening, at_ms: int) -> None:
         """Begin the generation that the owner opened. Raises `Refused` when it is not the next."""
         with self._lock:
+            if not self._closed:
+                raise Refused(
+                    "This server was not restored: its record goes on as it is.",
+                    reason="not_restored",
+                )
             if opening.last_known != self.last_known():
                 raise Refused(
                     "The opening names another checkpoint than this server's newest.",
@@ -191,32 +205,45 @@ class Ledger:
                 )
             with self._database.write() as conn:
                 store.insert_generation(conn, self.owner_id, opening.generation, opening.raw, at_ms)
-            self.generation = opening.generation
+            self.generation, self._closed = opening.generation, False
             self._tree = self._load_tree()
             self._signed = (-1, b"")
             self.append([make_document_leaf("generation", opening.raw, self.owner_id, at_ms)])
+            self._absorb_early()
 
     def _open_first(self, owner_id: str, at_ms: int) -> None:
-        early = self._take_early()
         with self._database.write() as conn:
             store.insert_generation(conn, owner_id, 1, b"", at_ms)
         self.owner_id, self.generation = owner_id, 1
         self._tree = self._load_tree()
-        if early:
-            self.append(early)
+        self._absorb_early()
 
     def _keep_early(self, new: Sequence[Leaf]) -> list[int]:
         """Keep deeds that came before the owner, as leaves of generation 0, which nobody signs."""
         with self._database.write() as conn:
             first = store.count_leaves(conn, "", 0)
             hashes = [hash_leaf(leaf.body) for leaf in new]
-            store.insert_leaves(conn, [self._row(first, i, new, hashes) for i in range(len(new))])
+            rows = [self._row(first, i, new, hashes) for i in range(len(new))]
+            store.insert_leaves(conn, [row | {"owner_id": "", "generation": 0} for row in rows])
         return [-1] * len(new)
 
-    def _take_early(self) -> list[Leaf]:
+    def _absorb_early(self) -> None:
+        """Make deeds that waited for this generation its leaves. Safe to repeat after a crash."""
         with self._database.read() as conn:
-            rows, _ = store.select_deeds(conn, limit=10_000)
-        return [Leaf(r.kind, r.actor, r.subject, r.reference, r.at, r.body) for r in reversed(rows)]
+            rows = store.select_early(conn)
+            known = store.select_references(
+                conn, self.owner_id, self.generation, [r.reference for r in rows]
+            )
+        early = [
+            Leaf(r.kind, r.actor, r.subject, r.reference, r.at, r.body)
+            for r in rows
+            if r.reference not in known
+        ]
+        if early:
+            self.append(early)
+        if rows:
+            with self._database.write() as conn:
+                store.delete_early(conn)
 
     def _row(
         self, first: int, offset: int, new: Sequence[Leaf], hashes: Sequence[bytes]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
@@ -70,7 +70,7 @@ def _make_readers(ledger: Ledger, database: Database, clock: Clock) -> list[HTTP
 
     @get("/record/entries", opt={ACTION: "record.read"}, sync_to_thread=True)
     def list_entries(
-        page: PageNumber = 1, per_page: PerPage = DEFAULT_PER_PAGE, subject: str = ""
+        page: PageNumber = 1, per_page: PerPage = DEFAULT_PER_PAGE, subject: FromQuery[str] = ""
     ) -> RecordEntries:
         """Return deeds and documents of the record, newest first; batches are left out."""
         with database.read() as conn:
@@ -137,7 +137,7 @@ def _make_witness(
         ]
 
     @post("/record/witnesses", opt={ACTION: "record.cosign"}, sync_to_thread=True, status_code=200)
-    def store_cosignature(request: ApiRequest, data: Cosigned) -> CosignatureView:
+    def store_cosignature(request: ApiRequest, data: JSONBody[Cosigned]) -> CosignatureView:
         """Keep a checkpoint that a witness of the owner's policy cosigned."""
         key = policy().roots.witnesses.get(data.witness)
         if key is None:
@@ -187,20 +187,21 @@ def _make_opening(
         )
 
     @post("/record/opening", opt={ACTION: "record.open"}, sync_to_thread=True, status_code=200)
-    def open_generation(request: ApiRequest, data: OpeningSigned) -> CheckpointView:
+    def open_generation(request: ApiRequest, data: JSONBody[OpeningSigned]) -> CheckpointView:
         """Begin a new generation of the record, which the owner signed, after a restore."""
         now = clock.wall_ms()
-        ledger.open_generation(verify_opening(from_base64url(data.opening), policy()), now)
+        opening = verify_opening(from_base64url(data.opening), policy())
         deeds.record(
             Deed(
                 kind="record.opened",
                 actor=request.user.actor,
                 subject=f"owner:{ledger.owner_id[:12]}",
                 owner_id=ledger.owner_id,
-                body={"words": f"Generation {ledger.generation} of the record was opened."},
+                body={"words": f"Generation {opening.generation} of the record was opened."},
                 at_ms=now,
             )
         )
+        ledger.open_generation(opening, now)
         size, note = ledger.checkpoint()
         return CheckpointView(
             generation=ledger.generation,

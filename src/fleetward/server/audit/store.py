@@ -61,6 +61,7 @@ generations: Final = sa.Table(
     *ownership(),
     sa.Column("generation", sa.Integer(), nullable=False),
     sa.Column("opening", sa.LargeBinary(), nullable=False),
+    sa.Column("restored", sa.Boolean(), nullable=False, server_default=sa.false()),
     instant("at"),
     sa.PrimaryKeyConstraint("owner_id", "generation"),
 )
@@ -78,14 +79,34 @@ cosignatures: Final = sa.Table(
 )
 
 
-def select_generation(conn: Connection) -> tuple[str, int]:
-    """Return owner and number of the newest generation; ("", 0) before there is one."""
+def select_generation(conn: Connection) -> tuple[str, int, bool]:
+    """Return owner, number, and whether restored, of the newest generation; ("", 0, False) first.
+
+    A restored generation is closed: the owner must open the next.
+    """
     row = conn.execute(
-        sa.select(generations.c.owner_id, generations.c.generation)
+        sa.select(generations.c.owner_id, generations.c.generation, generations.c.restored)
         .order_by(generations.c.generation.desc())
         .limit(1)
     ).first()
-    return (row.owner_id, row.generation) if row else ("", 0)
+    return (row.owner_id, row.generation, bool(row.restored)) if row else ("", 0, False)
+
+
+def close_restored(conn: Connection) -> None:
+    """Close every generation: the database was restored from a backup."""
+    conn.execute(generations.update().values(restored=True))
+
+
+def select_early(conn: Connection) -> list[sa.Row[*tuple[Any, ...]]]:
+    """Return deeds that wait for a generation to stand in, oldest first."""
+    return list(
+        conn.execute(sa.select(leaves).where(leaves.c.generation == 0).order_by(leaves.c.position))
+    )
+
+
+def delete_early(conn: Connection) -> None:
+    """Forget deeds that waited: they are leaves now."""
+    conn.execute(leaves.delete().where(leaves.c.generation == 0))
 
 
 def insert_generation(

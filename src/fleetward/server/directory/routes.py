@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import get, post
+from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.clock import Clock
@@ -21,7 +22,7 @@ def make_directory_handlers(directory: Directory, clock: Clock) -> list[Controll
         return directory.show()
 
     @post("/owner/documents", opt={ACTION: "owner.submit"}, sync_to_thread=True, status_code=200)
-    def store_documents(request: ApiRequest, data: OwnerDocuments) -> DocumentsStored:
+    def store_documents(request: ApiRequest, data: JSONBody[OwnerDocuments]) -> DocumentsStored:
         """Store documents that were signed off this server, when every signature holds.
 
         Refused for another owner, an older head, or a signature that the policy does not demand.

@@ -11,8 +11,7 @@ from typing import Final, Literal, Protocol
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
 from fleetward.server.deeds import Deed, DeedRecorder
-from fleetward.server.directory.decide import Documents
-from fleetward.server.drill.attacks import Attack, make_attacks
+from fleetward.server.drill.attacks import Attack, HeldDocuments, make_attacks
 from fleetward.server.drill.store import Heard, newest_sequence, select_heard
 from fleetward.trust.errors import Refused
 from fleetward.trust.keys import Signer
@@ -61,7 +60,7 @@ class Drills:
     database: Database
     clock: Clock
     deeds: DeedRecorder
-    documents: Callable[[], Documents]
+    documents: Callable[[], HeldDocuments]
     stolen: Callable[[], Sequence[Signer]]
     pusher: Callable[[], Pusher]
     is_connected: Callable[[str], bool]

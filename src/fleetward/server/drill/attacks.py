@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
-from fleetward.server.directory.decide import Documents as OwnerDocuments
 from fleetward.trust.canonical import Json, JsonLike, decode_object, to_base64url
 from fleetward.trust.documents import Bundle
 from fleetward.trust.envelope import read_envelope, seal
-from fleetward.trust.head import make_head_payload, make_lease_payload, verify_head
+from fleetward.trust.head import Head, make_head_payload, make_lease_payload, verify_head
 from fleetward.trust.keys import Signer
 from fleetward.trust.policy import ROLES, Policy, verify_policy_chain
-from fleetward.trust.root import make_root, root_hash, verify_root
-from fleetward.trust.roster import make_roster_payload, verify_roster
+from fleetward.trust.root import OwnerRoot, make_root, root_hash, verify_root
+from fleetward.trust.roster import Roster, make_roster_payload, verify_roster
 from fleetward.wire.orders import Documents, Order
+
+
+class HeldDocuments(Protocol):
+    """The owner's documents as the server holds them."""
+
+    @property
+    def root(self) -> OwnerRoot: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def roster(self) -> Roster: ...
+
+    @property
+    def head(self) -> Head: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +46,7 @@ class Attack:
     payload: bytes
 
 
-def make_attacks(held: OwnerDocuments, stolen: Sequence[Signer], now_ms: int) -> list[Attack]:
+def make_attacks(held: HeldDocuments, stolen: Sequence[Signer], now_ms: int) -> list[Attack]:
     """Return every attack of the drill, with `stolen` keys and the real documents."""
     policy = _forge_policy(held.policy, stolen, now_ms)
     return [
@@ -118,7 +134,7 @@ def _forge_owner(policy: Policy, thief: Signer, now_ms: int) -> Bundle:
     return Bundle(root=root, policies=(first,), head=head.raw, roster=roster.raw, lease=lease)
 
 
-def _forge_roster(held: OwnerDocuments, stolen: Sequence[Signer], now_ms: int) -> Bundle:
+def _forge_roster(held: HeldDocuments, stolen: Sequence[Signer], now_ms: int) -> Bundle:
     """Return a newer roster without any machine, and a head over it, by the server's keys."""
     payload = make_roster_payload(held.policy, held.roster.version + 1, now_ms, [])
     roster = seal(payload, stolen)

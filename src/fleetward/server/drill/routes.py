@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 from litestar import get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.http.times import Instant, to_rfc3339, to_rfc3339_or_none
@@ -48,7 +48,7 @@ def make_drill_handlers(drills: Drills) -> list[ControllerRouterHandler]:
     """Return the handlers of /drills."""
 
     @post("/drills", opt={ACTION: "drills.start"}, sync_to_thread=True, status_code=201)
-    def start_drill(request: ApiRequest, data: DrillWish) -> DrillView:
+    def start_drill(request: ApiRequest, data: JSONBody[DrillWish]) -> DrillView:
         """Attack one machine with everything that this server holds; it answers by its journal."""
         return _show(drills.start(data.device_id, request.user.actor))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import get
+from litestar.params import FromQuery
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.database import Database
@@ -21,9 +22,12 @@ def make_event_handlers(database: Database) -> list[ControllerRouterHandler]:
 
     @get("/events", opt={ACTION: "events.read"}, sync_to_thread=True)
     def list_events(
-        device: str = "", kind: str = "", since: str = "", page: PageNumber = 1,
+        device: FromQuery[str] = "",
+        kind: FromQuery[str] = "",
+        since: FromQuery[str] = "",
+        page: PageNumber = 1,
         per_page: PerPage = DEFAULT_PER_PAGE,
-    ) -> EventPage:  # fmt: skip
+    ) -> EventPage:
         """Return journal entries of machines, newest arrival first.
 
         `kind` may name several, with commas. `since` is a time of arrival (RFC 3339).

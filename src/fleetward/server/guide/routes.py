@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 from litestar import get, post
+from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.database import Database
@@ -53,7 +54,7 @@ def make_guide_handlers(
             return _read(store.select_notes(conn), facts())
 
     @post("/tour", opt={ACTION: "tour.step"}, sync_to_thread=True, status_code=200)
-    def step_tour(data: TourWish) -> Tour:
+    def step_tour(data: JSONBody[TourWish]) -> Tour:
         """Remember where the tour goes on."""
         with database.write() as conn:
             if data.restart:

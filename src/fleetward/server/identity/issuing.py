@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -129,9 +128,14 @@ class CertificateAuthorities:
         )
 
 
-def device_roots(chain_pem: str) -> list[x509.Certificate]:
-    """Return the certificates that the broker trusts for machines."""
-    return list(read_certificates(chain_pem.encode("ascii"))) if chain_pem else []
+def fleet_root(chain_pem: str) -> bytes:
+    """Return the PEM of the fleet CA alone, which is all that the broker trusts for machines.
+
+    The issuing CA must not be an anchor of its own: the owner's fleet CA bounds it.
+    """
+    if not chain_pem:
+        return b""
+    return write_certificates(read_certificates(chain_pem.encode("ascii"))[-1:])
 
 
 def _load_or_make_server_ca(folder: Path, now_ms: int) -> Authority:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from litestar import get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.http.times import to_rfc3339
@@ -27,7 +27,7 @@ def make_identity_handlers(devices: Devices) -> list[ControllerRouterHandler]:
         status_code=200,
     )
     def quarantine_device(
-        request: ApiRequest, device_id: FromPath[str], data: Reason
+        request: ApiRequest, device_id: FromPath[str], data: JSONBody[Reason]
     ) -> DeviceState:
         """Cut a machine off but for its evidence and its owner's documents."""
         _check_scope(request, devices, device_id)
@@ -40,7 +40,9 @@ def make_identity_handlers(devices: Devices) -> list[ControllerRouterHandler]:
         sync_to_thread=True,
         status_code=200,
     )
-    def readmit_device(request: ApiRequest, device_id: FromPath[str], data: Reason) -> DeviceState:
+    def readmit_device(
+        request: ApiRequest, device_id: FromPath[str], data: JSONBody[Reason]
+    ) -> DeviceState:
         """Let a quarantined machine back."""
         _check_scope(request, devices, device_id)
         state = devices.readmit(device_id, request.user.actor, data.reason)

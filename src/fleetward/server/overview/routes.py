@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, TypeAlias
 
 from litestar import get
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.http.paging import DEFAULT_PER_PAGE, PageNumber, PerPage, offset_of
@@ -24,7 +24,7 @@ from fleetward.server.web.caller import Caller
 from fleetward.server.web.permissions import ACTION
 from fleetward.server.web.request import ApiRequest
 
-StateFilter: TypeAlias = Annotated[str, QueryParameter(query="state")]
+StateFilter: TypeAlias = Annotated[str, QueryParameter(name="state")]
 """`state` is a word that the framework keeps for itself as an argument."""
 
 
@@ -44,12 +44,12 @@ def make_overview_handlers(overview: Overview) -> list[ControllerRouterHandler]:
     @get("/devices", opt={ACTION: "devices.read"}, sync_to_thread=True)
     def list_devices(
         request: ApiRequest,
-        site: str = "",
+        site: FromQuery[str] = "",
         device_state: StateFilter = "",
-        connection: str = "",
-        need: str = "",
-        q: str = "",
-        sort: str = "name",
+        connection: FromQuery[str] = "",
+        need: FromQuery[str] = "",
+        q: FromQuery[str] = "",
+        sort: FromQuery[str] = "name",
         page: PageNumber = 1,
         per_page: PerPage = DEFAULT_PER_PAGE,
     ) -> DevicePage:
@@ -71,8 +71,8 @@ def make_overview_handlers(overview: Overview) -> list[ControllerRouterHandler]:
     def show_history(
         request: ApiRequest,
         device_id: FromPath[str],
-        kind: str = "",
-        since: str = "",
+        kind: FromQuery[str] = "",
+        since: FromQuery[str] = "",
         page: PageNumber = 1,
         per_page: PerPage = DEFAULT_PER_PAGE,
     ) -> Timeline:
@@ -84,9 +84,9 @@ def make_overview_handlers(overview: Overview) -> list[ControllerRouterHandler]:
 
     @get("/timeline", opt={ACTION: "timeline.read"}, sync_to_thread=True)
     def show_timeline(
-        device: str = "",
-        kind: str = "",
-        since: str = "",
+        device: FromQuery[str] = "",
+        kind: FromQuery[str] = "",
+        since: FromQuery[str] = "",
         page: PageNumber = 1,
         per_page: PerPage = DEFAULT_PER_PAGE,
     ) -> Timeline:

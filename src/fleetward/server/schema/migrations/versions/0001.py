@@ -1,4 +1,4 @@
-"""Make the first tables.
+"""make the first tables
 
 Expand first: a release that runs beside this schema must go on working.
 """
@@ -13,7 +13,7 @@ down_revision = None
 
 
 def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
-    """Make the first tables."""
+    """make the first tables"""
     op.create_table(
         "audit_checkpoint",
         sa.Column("owner_id", sa.String(length=64), server_default="", nullable=False),
@@ -49,6 +49,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
         sa.Column("maker_id", sa.String(length=64), server_default="", nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("opening", sa.LargeBinary(), nullable=False),
+        sa.Column("restored", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("owner_id", "generation", name=op.f("pk_audit_generation")),
     )

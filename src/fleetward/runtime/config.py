@@ -3,7 +3,7 @@
 Every key is a field, every field has a default, and an unknown key is refused with the nearest
 known one beside it. No setting turns a check off, and nothing else reads the environment.
 
-    config = load_config(ServerConfig, read_bounded(path, MAX_CONFIG_BYTES))
+    config = load_config(ServerSettings, read_bounded(path, MAX_CONFIG_BYTES))
 
 A field may be a `str`, `int`, `bool`, a `tuple[str, ...]`, or another such dataclass (a table).
 Bounds of a number stand in the field's metadata: `between(least, most)`.
@@ -24,44 +24,6 @@ T = TypeVar("T")
 def between(default: int, least: int, most: int) -> Any:
     """A whole number with its default and bounds, both included."""
     return dataclasses.field(default=default, metadata={"between": (least, most)})
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class IntakeConfig:
-    """How much the intake takes at once."""
-
-    workers: int = between(16, 1, 256)
-    """Messages in work at a time."""
-    batch_entries: int = between(500, 1, 5000)
-    """Entries of a batch; more are refused."""
-    batch_bytes: int = between(768 * 1024, 4096, 1024 * 1024)
-    """Bytes of a batch; the broker carries at most 1 MiB."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RetentionConfig:
-    """How long things are kept. The ledger is kept for ever."""
-
-    events_days: int = between(400, 7, 36_500)
-    """Not below 7: machines resend the last seven days after a restore."""
-    backups: int = between(7, 1, 365)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ServerConfig:
-    """`fleetward.toml` of the server. Paths follow from the data directory."""
-
-    host: str = "127.0.0.1"
-    """Address on which console and API listen."""
-    port: int = between(8300, 1, 65_535)
-    enrol_port: int = between(8301, 1, 65_535)
-    bus_port: int = between(8302, 1, 65_535)
-    public_names: tuple[str, ...] = ()
-    """Names and addresses under which machines reach the server, besides loopback."""
-    database_url: str = ""
-    """Empty: SQLite in the data directory."""
-    intake: IntakeConfig = dataclasses.field(default_factory=IntakeConfig)
-    retention: RetentionConfig = dataclasses.field(default_factory=RetentionConfig)
 
 
 def load_config(cls: type[T], content: bytes) -> T:

@@ -1,9 +1,37 @@
 """Settings: unknown keys and wrong values are refused by name."""
 
+import dataclasses
+
 import pytest
 
-from fleetward.runtime.config import ServerConfig, load_config
+from fleetward.runtime.config import between, load_config
 from fleetward.trust.errors import Refused
+
+
+@dataclasses.dataclass(frozen=True)
+class Intake:
+    """A table of the example."""
+
+    workers: int = between(16, 1, 256)
+    batch_entries: int = between(500, 1, 5000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Retention:
+    """Another one."""
+
+    events_days: int = between(400, 7, 36_500)
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerConfig:
+    """Settings of every kind that a program may have."""
+
+    host: str = "127.0.0.1"
+    port: int = between(8300, 1, 65_535)
+    public_names: tuple[str, ...] = ()
+    intake: Intake = dataclasses.field(default_factory=Intake)
+    retention: Retention = dataclasses.field(default_factory=Retention)
 
 
 def test_no_file_content_means_the_defaults() -> None:

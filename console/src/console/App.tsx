@@ -19,7 +19,6 @@ import Timeline from './timeline/Timeline';
 import { Today } from './today/Today';
 import Tour from './tour/Tour';
 
-
 const queries = makeQueries();
 
 function Pages() {

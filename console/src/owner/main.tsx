@@ -1,6 +1,6 @@
 import '../shared/security/trustedTypes';
-import '@mantine/core/styles.layer.css';
 import '../shared/theme/base.css';
+import '@mantine/core/styles.layer.css';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { prepareStyleNonce } from '../shared/security/nonce';

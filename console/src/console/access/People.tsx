@@ -22,7 +22,7 @@ const linkFor = async (person: { id: string; name: string }): Promise<Secret> =>
 function LinkButton({ person, onSecret }: { person: PersonRow; onSecret: OnSecret }) {
   const make = useMutation({ mutationFn: () => linkFor(person), onSuccess: onSecret });
   return (
-    <Button variant="subtle" size="compact-sm" loading={make.isPending} onClick={() => make.mutate()} aria-label={`New sign-in link for ${person.name}`}>
+    <Button variant="subtle" size="compact-sm" loading={make.isPending} onClick={() => make.mutate()} aria-label={`${make.error ? 'Refused, again' : 'New link'} for ${person.name}`}>
       {make.error ? 'Refused, again' : 'New link'}
     </Button>
   );

@@ -35,7 +35,7 @@ export default function DeviceHistory() {
             <Empty title="Nothing has happened yet." />
           ) : (
             <>
-              <HistoryDays items={list.items} />
+              <HistoryDays items={list.items} of={id} />
               <Pager page={list.page} perPage={list.per_page} total={list.total} noun="entries" onPage={(to) => setSearch({ page: String(to) })} />
             </>
           )

@@ -31,7 +31,7 @@ export function SinceLastVisit({ id }: { id: string }) {
       ) : changes.length === 0 ? (
         <p className="quiet small">Nothing changed.</p>
       ) : (
-        <HistoryList items={changes.slice(0, 6)} />
+        <HistoryList items={changes.slice(0, 6)} of={id} />
       )}
     </Section>
   );
@@ -46,7 +46,7 @@ export function RecentHistory({ id }: { id: string }) {
           page.items.length === 0 ? (
             <p className="quiet small">Nothing has happened yet.</p>
           ) : (
-            <HistoryList items={page.items.slice(0, 8)} />
+            <HistoryList items={page.items.slice(0, 8)} of={id} />
           )
         }
       </Answer>

@@ -4,11 +4,18 @@ import { Section } from '../../shared/ui/Page';
 import { State } from '../../shared/ui/State';
 import { faceOfProperty, fade } from '../../shared/words/faces';
 
+const oldestOf = (times: (string | null)[]): string | null =>
+  times.filter((time): time is string => time !== null).sort()[0] ?? null;
+
 /** The seven properties of a device that can be trusted: what was seen of each, and one next step. */
 export function Properties({ properties, silent }: { properties: Property[]; silent: boolean }) {
   if (properties.length === 0) return null;
+  const oldest = oldestOf(properties.flatMap((property) => property.evidence.map((each) => each.as_of)));
   return (
-    <Section title="Seven properties">
+    <Section
+      title="Seven properties"
+      aside={<AsOf at={oldest} subject="software" silent={silent} label="evidence as of" never="no evidence yet" />}
+    >
       <ul className="panel rows">
         {properties.map((property) => (
           <li key={property.id} className="property">
@@ -18,9 +25,7 @@ export function Properties({ properties, silent }: { properties: Property[]; sil
             </div>
             <div className="property-words">
               {property.evidence.map((each) => (
-                <p key={each.words}>
-                  {each.words} <AsOf at={each.as_of} subject="software" silent={silent} never="" />
-                </p>
+                <p key={each.words}>{each.words}</p>
               ))}
               {property.evidence.length === 0 && <p className="quiet">No evidence yet.</p>}
               {property.next && (

@@ -15,12 +15,16 @@ export function Reachability({ device, silent }: { device: Device; silent: boole
   return (
     <Section title="What can reach it" aside={<AsOf at={reachability.as_of} subject="reachability" silent={silent} />}>
       <div className="panel">
-        <p className="panel-pad pair-words">{reachability.words}</p>
-        <Ports device={device} />
+        <p className="panel-pad pair-words">{hasNoPorts(device) ? (silent ? 'No open ports when it was last heard.' : 'No open ports.') : reachability.words}</p>
+        {!hasNoPorts(device) && <Ports device={device} />}
       </div>
     </Section>
   );
 }
+
+/** Only full sight can say that there is nothing. */
+const hasNoPorts = ({ reachability, sight }: Device): boolean =>
+  sight.root && reachability.state === 'shown' && reachability.sockets_total === 0;
 
 function Ports({ device }: { device: Device }) {
   const { id, reachability, sight } = device;
@@ -33,9 +37,6 @@ function Ports({ device }: { device: Device }) {
   const rows = sockets.data?.items ?? [];
   const total = sockets.data?.total ?? reachability.sockets_total;
   if (reachability.as_of === null) return null;
-  if (rows.length === 0 && total === 0 && sight.root && reachability.state === 'shown') {
-    return <p className="pair-foot">No open ports.</p>;
-  }
   return (
     <>
       {rows.length > 0 && (
@@ -47,7 +48,7 @@ function Ports({ device }: { device: Device }) {
       )}
       {rows.length === 0 && !sockets.isPending && (
         <p className="pair-foot">
-          None visible without root. <SeeAll />
+          {sight.root ? 'Not visible yet.' : <>None visible without root. <SeeAll /></>}
         </p>
       )}
       {rows.length > 0 && (

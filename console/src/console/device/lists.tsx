@@ -152,10 +152,10 @@ const hardening: FactList<HardeningRow> = {
       ),
     },
     { id: 'canary', title: 'Stack canary', width: '118px', cell: (row) => seen(row.canary) },
-    { id: 'nx', title: 'No-execute', width: '118px', cell: (row) => seen(row.nx) },
-    { id: 'pie', title: 'Random place', width: '118px', cell: (row) => seen(row.pie) },
-    { id: 'relro', title: 'Fixed links', width: '118px', cell: (row) => seen(row.relro) },
-    { id: 'fortify', title: 'Checked calls', width: '118px', cell: (row) => seen(row.fortify) },
+    { id: 'nx', title: 'No-execute (NX)', width: '118px', cell: (row) => seen(row.nx) },
+    { id: 'pie', title: 'Random place (PIE)', width: '118px', cell: (row) => seen(row.pie) },
+    { id: 'relro', title: 'Fixed links (RELRO)', width: '118px', cell: (row) => seen(row.relro) },
+    { id: 'fortify', title: 'Checked calls (FORTIFY)', width: '118px', cell: (row) => seen(row.fortify) },
   ],
 };
 

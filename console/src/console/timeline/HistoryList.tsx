@@ -9,7 +9,7 @@ import './timeline.css';
 const toneOf = (kind: string): Tone =>
   /refus|lost|trunc/.test(kind) ? 'bad' : /quarantin|reduced|changed|jumped/.test(kind) ? 'warn' : 'quiet';
 
-function Line({ item }: { item: HistoryItem }) {
+function Line({ item, of }: { item: HistoryItem; of?: string }) {
   const at = parseTime(item.at);
   const place = [
     item.sequence === null ? null : `its own entry ${item.sequence}`,
@@ -23,7 +23,7 @@ function Line({ item }: { item: HistoryItem }) {
       <div className="moment-words">
         <p>{item.words}</p>
         <p className="moment-meta">
-          {item.device_id && (
+          {item.device_id && item.device_id !== of && (
             <Link href={`/devices/${item.device_id}`} className="truncate" title={item.device_name ?? item.device_id}>
               {item.device_name ?? item.device_id}
             </Link>
@@ -39,18 +39,24 @@ function Line({ item }: { item: HistoryItem }) {
 
 const keyOf = (item: HistoryItem, at: number): string => `${item.at}/${item.sequence}/${item.leaf}/${at}`;
 
-export function HistoryList({ items }: { items: HistoryItem[] }) {
+interface ListProps {
+  items: HistoryItem[];
+  /** The device whose page this is: its own name is not said again. */
+  of?: string;
+}
+
+export function HistoryList({ items, of }: ListProps) {
   return (
     <ul className="panel rows">
       {items.map((item, at) => (
-        <Line key={keyOf(item, at)} item={item} />
+        <Line key={keyOf(item, at)} item={item} of={of} />
       ))}
     </ul>
   );
 }
 
 /** Entries under the day on which they happened. */
-export function HistoryDays({ items }: { items: HistoryItem[] }) {
+export function HistoryDays({ items, of }: ListProps) {
   const now = useNow();
   const days = new Map<string, HistoryItem[]>();
   for (const item of items) {
@@ -61,7 +67,7 @@ export function HistoryDays({ items }: { items: HistoryItem[] }) {
   return [...days].map(([day, entries]) => (
     <section key={day} className="day">
       <h2>{day}</h2>
-      <HistoryList items={entries} />
+      <HistoryList items={entries} of={of} />
     </section>
   ));
 }

@@ -37,7 +37,7 @@ export function ChangeStep({ tour }: { tour: Tour }) {
             </p>
           ) : (
             <>
-              <HistoryList items={changes} />
+              <HistoryList items={changes} of={id ?? undefined} />
               <p className="small quiet tour-after">
                 {tour.facts?.close_port_command ? (
                   <>Close it again: <code>{tour.facts.close_port_command}</code>. </>

@@ -40,7 +40,7 @@ function Waits({ device, tour }: { device: PendingDevice; tour: Tour }) {
             <strong>{device.name_suggested}</strong>
           </Link>
           <span className="small quiet truncate">{device.site}</span>
-          <span className="small quiet">waits since <Age at={device.joined_at} /></span>
+          <span className="small quiet">joined <Age at={device.joined_at} /></span>
         </div>
         <div className="panel-pad">
           <p className="small quiet tour-caption">What this server says its words are. Compare on the owner’s screen, not here.</p>

@@ -34,7 +34,7 @@ export function LieStep({ tour }: { tour: Tour }) {
       </ol>
       {console && (
         <Button component="a" href={console} target="_blank" rel="noreferrer" variant="default">
-          Or check it in the owner’s console, page Record
+          Or in the owner’s console
         </Button>
       )}
     </>

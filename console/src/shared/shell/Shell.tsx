@@ -101,7 +101,6 @@ function BottomBar({ places, inBar, path, who }: Pick<ShellProps, 'places' | 'in
         closeButtonProps={{ 'aria-label': 'Close' }}>
         <ul className="more-sheet">
           <Places places={rest} path={path} />
-          <li><LookToggle /></li>
           {who && <li>{who}</li>}
         </ul>
       </Drawer>
@@ -148,8 +147,10 @@ export function Shell({ title, subtitle, places, inBar, who, banner, children }:
           </div>
         </header>
         <div className="content">
-          {banner}
-          <DownStrip />
+          <section aria-label="Notices">
+            {banner}
+            <DownStrip />
+          </section>
           <main id="main" ref={main} tabIndex={-1}>
             {children}
           </main>

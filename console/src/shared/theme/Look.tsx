@@ -1,7 +1,7 @@
 import { MantineProvider, localStorageColorSchemeManager } from '@mantine/core';
 import type { ReactNode } from 'react';
 import { readStyleNonce } from '../security/nonce';
-import { makeTheme } from './theme';
+import { makeTheme, takeVariables } from './theme';
 
 const schemes = localStorageColorSchemeManager({ key: 'fleetward.look' });
 
@@ -11,6 +11,7 @@ export function Look({ program, children }: { program: 'console' | 'owner'; chil
       theme={makeTheme(program)}
       defaultColorScheme="auto"
       colorSchemeManager={schemes}
+      cssVariablesResolver={takeVariables}
       getStyleNonce={readStyleNonce}
     >
       {children}

@@ -11,7 +11,7 @@ export function LookToggle() {
   return (
     <button
       type="button"
-      className="rail-button"
+      className="rail-button look-toggle"
       onClick={() => setColorScheme(NEXT[colorScheme])}
       aria-label={`Appearance: ${WORDS[colorScheme]}. Change to: ${WORDS[NEXT[colorScheme]]}`}
     >

@@ -1,4 +1,4 @@
-import { createTheme, type MantineColorsTuple, type MantineThemeOverride } from '@mantine/core';
+import { createTheme, type CSSVariablesResolver, type MantineColorsTuple, type MantineThemeOverride } from '@mantine/core';
 
 const WATER: MantineColorsTuple = [
   '#e8f3f6', '#cfe4ea', '#a9d0db', '#7fc6da', '#4ba3bb',
@@ -13,13 +13,31 @@ const ALARM: MantineColorsTuple = [
   '#c5352b', '#bb2d23', '#b3281f', '#ac241c', '#8a1a14',
 ];
 
+/** Mantine's dark greys, drawn to the dark paper and ink of base.css. */
+const DARK: MantineColorsTuple = [
+  '#e8ebed', '#c5ccd1', '#a3adb5', '#8a949c', '#3d464d',
+  '#2f373d', '#22282d', '#1a1f23', '#14181b', '#0e1113',
+];
+
+/** Mantine takes its grounds and inks from base.css, so that there is one place for them. */
+export const takeVariables: CSSVariablesResolver = () => {
+  const shared = {
+    '--mantine-color-body': 'var(--fw-surface)',
+    '--mantine-color-text': 'var(--fw-ink)',
+    '--mantine-color-dimmed': 'var(--fw-muted)',
+    '--mantine-color-placeholder': 'var(--fw-muted)',
+    '--mantine-color-error': 'var(--fw-bad)',
+  };
+  return { variables: {}, light: shared, dark: shared };
+};
+
 const FONT =
   "-apple-system, 'Segoe UI Variable Text', 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Liberation Sans', Arial, system-ui, sans-serif";
 
 /** Colours, corners and letters for one program; the rest is in base.css. */
 export function makeTheme(program: 'console' | 'owner'): MantineThemeOverride {
   return createTheme({
-    colors: { water: WATER, plum: PLUM, alarm: ALARM },
+    colors: { dark: DARK, water: WATER, plum: PLUM, alarm: ALARM },
     primaryColor: program === 'owner' ? 'plum' : 'water',
     primaryShade: { light: 8, dark: 6 },
     defaultRadius: 8,

@@ -19,6 +19,7 @@ from fleetward.trust.errors import Refused
 
 MAX_PAGES: Final = 1000
 PER_PAGE: Final = 500
+UNBROKEN: Final = ("id", "device_id", "at", "received_at")
 LOOK_SECONDS: Final = 0.3
 DRILL_SECONDS: Final = 180.0
 
@@ -34,6 +35,16 @@ TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File (0600
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 DeviceId = Annotated[str, typer.Argument(help="The machine's id, or the start of it.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the record.")]
+
+
+@event_app.callback()
+def _event_words() -> None:
+    """What machines reported."""
+
+
+@drill_app.callback()
+def _drill_words() -> None:
+    """Attack a machine with everything that the server holds; it answers by its journal."""
 
 
 def _client(data: Path | None, server: str, token_file: Path | None) -> ApiClient:
@@ -81,7 +92,7 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], empty: str) -> 
         return
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column.replace("_", " "))
+        table.add_column(column.replace("_", " "), no_wrap=column in UNBROKEN, overflow="ignore")
     for row in rows:
         table.add_row(*("" if row.get(c) is None else str(row[c]) for c in columns), style=None)
     Console(soft_wrap=True, markup=False, highlight=False).print(table)

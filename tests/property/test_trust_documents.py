@@ -117,7 +117,8 @@ PARTS = ("root", "policies", "head", "roster", "entry", "lease")
 
 def lie(draw: st.DataObject, history: History) -> Bundle:
     """Return a bundle as a server that holds everything may splice it, from two honest ones."""
-    honest = [*history.bundles, THIEF.bundle(history.machine.device)]
+    others = [history.world.bundle(m.device) for m in history.world.machines]
+    honest = [*history.bundles, *others, THIEF.bundle(history.machine.device)]
     one, two = (draw.draw(st.sampled_from(honest)) for _ in range(2))
     spliced = one
     for part in draw.draw(st.sets(st.sampled_from(PARTS))):
@@ -136,7 +137,8 @@ def _damage(draw: st.DataObject, bundle: Bundle) -> Bundle:
     what = draw.draw(st.sampled_from(["cut", "shuffle", "drop", "flip", "twice", "empty"]))
     policies = list(bundle.policies)
     if what == "cut":
-        return replace(bundle, policies=tuple(policies[draw.draw(st.integers(0, 3)) :]))
+        kept = draw.draw(st.sets(st.integers(0, len(policies) - 1)))
+        return replace(bundle, policies=tuple(policies[n] for n in sorted(kept)))
     if what == "shuffle":
         return replace(bundle, policies=tuple(draw.draw(st.permutations(policies))))
     if what == "twice":

@@ -144,6 +144,12 @@ class LedgerAudit:
             words = f"Entry {entry} is nothing that a record of this owner holds: {fact.words}"
             self._contradict("unreadable", words, current.number, entry)
 
+    def break_off(self, words: str) -> None:
+        """Say that what follows of this generation cannot be read."""
+        entry = self._open.tree.size
+        words = f"What follows from entry {entry} on cannot be read: {words}"
+        self._contradict("unreadable", words, self._open.number, entry)
+
     def close_generation(self) -> None:
         """Judge the generation as a whole."""
         current = self._open

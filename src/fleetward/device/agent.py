@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from fleetward.device.direct import DirectPort
 from fleetward.device.guard_core import GuardCore, Seat
 from fleetward.device.identity.join import Joining, Newcomer, check_same_owner
 from fleetward.device.identity.joined import GuardFiles, Joined
 from fleetward.device.identity.transport import Transport, get_kit
-from fleetward.device.ports import DirectPort
 from fleetward.device.uplink import Timing, UplinkSession
 from fleetward.runtime.files import make_private_directory
 from fleetward.trust.errors import Misuse

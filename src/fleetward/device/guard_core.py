@@ -60,6 +60,7 @@ class Seat:
     root: bool = False
     once: bool = False
     spread: float = 0.5
+    missing_walls: tuple[str, ...] = ()
 
 
 class GuardCore:

@@ -194,6 +194,13 @@ class GuardPort(Protocol):
         """Return when guard has something new."""
 
 
+class Handler(Protocol):
+    """What answers requests: `GuardCore`, or `Joining`."""
+
+    def handle(self, request: Request, body: bytes) -> Reply:
+        """Answer one request. Raises the families of `trust.errors`."""
+
+
 _requests: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
 _downward: Final[msgspec.json.Decoder[Downward]] = msgspec.json.Decoder(Downward)
 

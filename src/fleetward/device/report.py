@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.status import (
     CertificateStatus,
     CheckpointStatus,
@@ -83,6 +84,40 @@ def report_status(core: GuardCore) -> Status:
     )
 
 
+def report_before_first_run(files: GuardFiles) -> Status:
+    """Return the status of a machine that has joined and never run. Raises as its files do."""
+    joined = files.require_joined()
+    view = files.read_view(joined)
+    return Status(
+        device=joined.device,
+        words=device_words(joined.owner, joined.device),
+        owner=joined.owner,
+        owner_name=view.root.name,
+        name=view.entry.name if view.entry else joined.name,
+        site=view.entry.site if view.entry else "",
+        state=view.entry.state if view.entry else "unconfirmed",
+        confirmed=view.confirmed,
+        running=False,
+        written_ms=joined.joined_at_ms,
+        connection=Connection("stopped", joined.joined_at_ms, "The agent has not run yet."),
+        wall="none",
+        sight=Sight(root=False, words="Nothing was looked at yet."),
+        versions=Versions(
+            policy=view.policy.version,
+            roster=view.roster.version if view.roster else 0,
+            head=view.head.version if view.head else 0,
+        ),
+        lease_seconds_left=view.lease.seconds if view.lease else 0,
+        journal=JournalStatus(sequence=1, head="", acknowledged=0, unproven=1, full=False),
+        last_checkpoint=None,
+        record=RecordStatus("intact", ""),
+        certificate=None,
+        inventory=None,
+        refusals=(),
+        settled=False,
+    )
+
+
 def _describe_sight(core: GuardCore) -> Sight:
     if core.seat.wall == "simulated":
         return Sight(root=core.seat.root, words=SIMULATED)
@@ -96,5 +131,5 @@ def _describe_inventory(core: GuardCore) -> InventoryStatus | None:
         digest=core.state.inventory,
         at_ms=core.state.inventory_at_ms,
         problem=core.looking.problem,
-        missing_walls=core.looking.missing_walls,
+        missing_walls=(*core.seat.missing_walls, *core.looking.missing_walls),
     )

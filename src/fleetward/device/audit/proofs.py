@@ -54,7 +54,7 @@ def verify_ledger_reply(
     # 1. The checkpoint.
     if not FIRST_GENERATION <= reply.generation < 2**31:
         raise Malformed("Expected the generation of a ledger.", reason="bad_generation")
-    note = from_base64url(reply.checkpoint)
+    note = reply.checkpoint.encode("utf-8")
     origin = origin_of(policy.owner, reply.generation)
     checkpoint = verify_checkpoint(note, origin, policy.roots.log_key)
     # 2. and 3. How it follows from what the machine has seen.
@@ -96,7 +96,7 @@ def _verify_succession(
             _hashes(reply.consistency),
         )
         return None
-    if reply.generation == FIRST_GENERATION:
+    if reply.generation == FIRST_GENERATION or (seen == NO_CHECKPOINT and not reply.opening):
         return None
     # 3.
     opening = verify_opening(from_base64url(reply.opening), policy)

@@ -21,7 +21,7 @@ from fleetward.wire.identity import MAX_REPLY_BYTES
 
 CONNECT_SECONDS: Final = 10.0
 MAX_PROBLEM_CHARACTERS: Final = 500
-_DER: Final = 1
+_DER: Final = 2
 """`_ssl.ENCODING_DER`."""
 
 

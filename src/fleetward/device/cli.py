@@ -1,0 +1,185 @@
+"""`fleetward-agent`: the commands of a machine. Each imports only what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from fleetward.trust.errors import FleetwardError
+
+DEFAULT_DATA: Final = Path("/var/lib/fleetward")
+DONE, REFUSED = 0, 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return 0 when done, 1 when refused or failed. Misuse leaves with 2."""
+    arguments = _make_parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except FleetwardError as e:
+        _say(f"{e.message} [{e.reason}]")
+        return REFUSED
+    except PermissionError as e:
+        _say(f"This needs the rights of whoever runs the agent: {e.strerror}: {e.filename}")
+        return REFUSED
+
+
+def _join(arguments: argparse.Namespace) -> int:
+    from fleetward.device.joining import join_owner
+    from fleetward.trust.words import device_words
+
+    joined, before = join_owner(arguments.string, arguments.data.absolute(), arguments.name)
+    words = device_words(joined.owner, joined.device)
+    if arguments.json:
+        _print_json(
+            {
+                "id": joined.device,
+                "name": joined.name,
+                "owner": joined.owner,
+                "words": words,
+                "joined_before": before,
+            }
+        )
+    _say("This machine has joined already." if before else "This machine has joined.")
+    _say(f"Its six words:  {words}")
+    _say("Read them to the owner. The machine is confirmed when the owner's tool shows the same.")
+    _say(f"Next: fleetward-agent run --data {arguments.data}   (or, as root: install)")
+    return DONE
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fleetward.device.identity.joined import GuardFiles
+    from fleetward.device.run import Supervisor
+
+    data = arguments.data.absolute()
+    GuardFiles(data / "guard").require_joined()
+    status = Supervisor(data, once=arguments.once).run()
+    if arguments.once:
+        _tell_once(data, status)
+    return DONE if status == 0 else REFUSED
+
+
+def _tell_once(data: Path, status: int) -> None:
+    from fleetward.device.status import read_status
+
+    now = read_status(data / "guard")
+    if status == 0:
+        _say(f"Looked, sent and proven up to entry {now.journal.acknowledged}.")
+        return
+    unproven = now.journal.unproven
+    said = now.connection.server_says or now.connection.words or now.problem
+    _say(f"Not everything is proven: {unproven} entries wait. {said}")
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from fleetward.device.identity.joined import GuardFiles
+    from fleetward.device.report import report_before_first_run
+    from fleetward.device.status import read_status
+
+    files = GuardFiles(arguments.data / "guard")
+    files.require_joined()
+    status = read_status(files.folder) if files.status.exists() else report_before_first_run(files)
+    if arguments.json:
+        _print_json(status)
+        return DONE
+    for line in (
+        f"{status.name or status.device}   {status.words}",
+        f"owner       {status.owner_name} ({status.state})",
+        f"connection  {status.connection.state}  {status.connection.words}",
+        f"wall        {status.wall}",
+        f"sight       {status.sight.words}",
+        f"journal     {status.journal.sequence} entries, {status.journal.unproven} not proven yet",
+        f"record      {status.record.state}  {status.record.words}",
+    ):
+        sys.stdout.write(line.rstrip() + "\n")
+    return DONE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from fleetward.device.audit.segments import Chain, Tip
+    from fleetward.device.audit.verify import verify_journal
+    from fleetward.device.identity.joined import GuardFiles
+    from fleetward.device.identity.keys import load_identity
+    from fleetward.device.state import StateFile
+
+    files = GuardFiles(arguments.data / "guard")
+    joined = files.require_joined()
+    kept = StateFile(files.state).load()[0].last_cut
+    newest = Tip(kept.sequence, bytes.fromhex(kept.head)) if kept else None
+    key = load_identity(files.folder).public
+    verdict = verify_journal(files.journal, Chain(key, joined.owner), newest)
+    if arguments.json:
+        _print_json(verdict)
+    bad = verdict.first_bad
+    if bad is None:
+        _say(f"The journal is whole: {verdict.entries} entries in {verdict.batches} batches.")
+        return DONE
+    _say(f"The journal is not as it was written, from entry {bad.sequence}: {bad.words}")
+    return REFUSED
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from fleetward.device.units import install
+
+    for line in install(arguments.root, arguments.data):
+        _say(line)
+    return DONE
+
+
+def _uninstall(arguments: argparse.Namespace) -> int:
+    from fleetward.device.units import uninstall
+
+    for line in uninstall(arguments.root):
+        _say(line)
+    return DONE
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fleetward-agent", description="This machine's part: join an owner, run, show."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    join = _add(verbs, "join", _join, "join the owner who handed over a join string")
+    join.add_argument("string", help="what `fleetward owner invite` printed")
+    join.add_argument("--name", default="", help="how this machine is called; its host name if not")
+    run = _add(verbs, "run", _run, "be this machine until SIGTERM")
+    run.add_argument("--once", action="store_true", help="look, send, wait for proofs, and end")
+    _add(verbs, "status", _status, "show how this machine stands")
+    journal = verbs.add_parser("journal", help="this machine's own record")
+    journal_verbs = journal.add_subparsers(required=True, metavar="COMMAND")
+    _add(journal_verbs, "verify", _verify, "check every entry and signature of the journal")
+    for name, command, words in (
+        ("install", _install, "run at every start of this machine, as systemd units"),
+        ("uninstall", _uninstall, "stop that; what the agent wrote stays"),
+    ):
+        unit = _add(verbs, name, command, words)
+        unit.add_argument("--root", type=Path, default=Path("/"), help="the tree to install into")
+    return parser
+
+
+def _add(
+    verbs: Any, name: str, command: Callable[[argparse.Namespace], int], words: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="the data directory")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(words + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,103 @@
+"""Starts guard: `python -I -m fleetward.device.guard_main --data DIR --control FD --parent PID`.
+
+Imports neither asyncio nor the bus; a test says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from random import SystemRandom
+from typing import Final
+
+from fleetward.device.collector import ConfinedCollector
+from fleetward.device.guard import GuardLoop, read_boot_id
+from fleetward.device.guard_core import GuardCore, Seat, Wall
+from fleetward.device.looking import Eyes
+from fleetward.device.posture.watch import SocketWatch
+from fleetward.device.privileges import deny_network, seal_process, uplink_ids
+from fleetward.device.status import lock_folder
+from fleetward.runtime.clock import SystemClock
+from fleetward.trust.errors import FleetwardError, Refused
+
+FIRST_PASSED_FD: Final = 3
+"""Where a service manager puts the socket that it listens on (sd_listen_fds(3))."""
+LOCK_TRIES: Final = 20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run guard until SIGTERM; return the exit status."""
+    arguments = _parse(argv)
+    try:
+        return _run(arguments)
+    except FleetwardError as e:
+        sys.stderr.write(f"{e.message}\n")
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    folder: Path = arguments.data / "guard"
+    watch = SocketWatch()
+    missing: list[str] = []
+    seal_process(arguments.parent)
+    try:
+        deny_network()
+    except OSError as e:
+        missing.append(f"guard's network: not taken away: {e}")
+    descriptor = FIRST_PASSED_FD if arguments.control is None else arguments.control
+    source = socket.socket(fileno=descriptor)
+    root = os.geteuid() == 0
+    wall: Wall = "uid" if root else "none"
+    seat = Seat(
+        clock=SystemClock(),
+        eyes=Eyes(ConfinedCollector((arguments.data.resolve(),)), watch),
+        boot=read_boot_id(),
+        wall=wall,
+        root=root,
+        once=arguments.once,
+        spread=SystemRandom().random(),
+        missing_walls=tuple(missing),
+    )
+    with _patient_lock(folder):
+        core = GuardCore(folder, seat)
+        listens = arguments.control is None
+        return GuardLoop(core, source, uplink_ids().uid if listens and root else None).run()
+
+
+class _patient_lock:  # noqa: N801 - a context manager that reads as words
+    """Holds guard's folder; waits a little for a `status` that looks at the lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        for attempt in range(LOCK_TRIES):
+            self._lock = lock_folder(self._folder)
+            try:
+                self._lock.__enter__()
+            except Refused:
+                if attempt == LOCK_TRIES - 1:
+                    raise
+                time.sleep(0.1)
+                continue
+            return
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.__exit__(None, None, None)
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Hold the journal, the gate and the identity.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--control", type=int, help="descriptor over which uplinks come")
+    parser.add_argument("--parent", type=int, default=0)
+    parser.add_argument("--once", action="store_true")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,172 @@
+"""`fleetward-agent run` and `join`: starts guard and uplink as two interpreters, and keeps them.
+
+This process does nothing else: no network, no keys, no parsing. Every uplink gets a fresh pair of
+sockets, one end of which guard receives over its control socket, so that half a frame of an uplink
+that died never meets the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 30.0
+STEADY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 10.0
+GUARD: Final = "fleetward.device.guard_main"
+UPLINK: Final = "fleetward.device.uplink_main"
+
+
+def spawn_module(module: str, arguments: list[str], descriptor: int, stdout: int = 1) -> int:
+    """Start one of our modules in an interpreter of its own; return its pid.
+
+    It inherits `descriptor` and the standard streams, and an environment of two names.
+    """
+    os.set_inheritable(descriptor, True)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-m", module, *arguments, "--parent", str(os.getpid())],
+            {"LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            file_actions=[] if stdout == 1 else [(os.POSIX_SPAWN_DUP2, stdout, 1)],
+        )
+    finally:
+        os.set_inheritable(descriptor, False)
+
+
+@dataclass(slots=True)
+class _Child:
+    """One process that is kept alive."""
+
+    start: Callable[[], int]
+    pid: int = 0
+    started_at: float = 0.0
+    start_at: float = 0.0
+    pause: float = FIRST_PAUSE_SECONDS
+
+    def begin(self, now: float) -> None:
+        """Start it."""
+        self.pid, self.started_at = self.start(), now
+
+    def note_end(self, now: float) -> None:
+        """It ended: start it again after a pause that grows while it keeps ending."""
+        self.pause = (
+            FIRST_PAUSE_SECONDS
+            if now - self.started_at > STEADY_SECONDS
+            else min(self.pause * 2, LONGEST_PAUSE_SECONDS)
+        )
+        self.pid, self.start_at = 0, now + self.pause
+
+
+class Supervisor:
+    """Keeps guard and uplink running until SIGTERM, or until guard is done (`once`)."""
+
+    def __init__(self, data: Path, *, once: bool) -> None:
+        self._data = data
+        self._once = once
+        self._control: socket.socket | None = None
+        self._guard = _Child(self._start_guard)
+        self._uplink = _Child(self._start_uplink)
+        self._stopping = False
+        self._result = 0
+        self._woken, self._wake = socket.socketpair()
+
+    def run(self) -> int:
+        """Supervise; return guard's exit status with `once`, 0 otherwise."""
+        self._take_signals()
+        try:
+            while not self._stopping:
+                now = time.monotonic()
+                self._start_due(now)
+                self._reap(now)
+                waits = [c.start_at - now for c in (self._guard, self._uplink) if not c.pid]
+                timeout = max(0.05, min([30.0, *waits]))
+                if select.select([self._woken], [], [], timeout)[0]:
+                    self._woken.recv(64)
+        finally:
+            self._end_all()
+        return self._result
+
+    def _start_due(self, now: float) -> None:
+        if self._stopping:
+            return
+        if not self._guard.pid and now >= self._guard.start_at:
+            self._guard.begin(now)
+        if not self._uplink.pid and self._guard.pid and now >= self._uplink.start_at:
+            self._uplink.begin(now)
+
+    def _start_guard(self) -> int:
+        if self._control is not None:
+            self._control.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._control = ours
+        arguments = ["--data", str(self._data), "--control", str(theirs.fileno())]
+        with theirs:
+            return spawn_module(
+                GUARD, arguments + (["--once"] if self._once else []), theirs.fileno()
+            )
+
+    def _start_uplink(self) -> int:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours, theirs:
+            if self._control is not None:
+                socket.send_fds(self._control, [b"u"], [ours.fileno()])
+            arguments = ["--folder", str(self._data / "uplink"), "--fd", str(theirs.fileno())]
+            return spawn_module(UPLINK, arguments, theirs.fileno())
+
+    def _reap(self, now: float) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._guard.pid:
+                self._guard.note_end(now)
+                # Without guard an uplink has nothing to carry; the next guard gets a fresh one.
+                _signal(self._uplink.pid, signal.SIGTERM)
+                if self._once:
+                    self._stopping = True
+                    self._result = os.waitstatus_to_exitcode(status)
+            elif pid == self._uplink.pid:
+                self._uplink.note_end(now)
+
+    def _end_all(self) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        # Guard first: it writes down that the agent stops, and uplink may still carry it.
+        for child in (self._guard, self._uplink):
+            _signal(child.pid, signal.SIGTERM)
+            while child.pid and time.monotonic() < deadline:
+                self._reap(time.monotonic())
+                time.sleep(0.02)
+            _signal(child.pid, signal.SIGKILL)
+
+    def _take_signals(self) -> None:
+        self._woken.setblocking(False)
+        self._wake.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+
+    def _on_stop(self, number: int, frame: object) -> None:
+        del number, frame
+        self._stopping = True
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    if pid:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return

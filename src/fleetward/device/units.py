@@ -1,0 +1,248 @@
+"""`fleetward-agent install` and `uninstall`: two hardened systemd units and a socket.
+
+Guard runs as root without an internet socket; uplink runs as a user of its own. They meet at a
+Unix socket that only that user may connect to. Guard keeps the machine's network name space on
+purpose: its watch and its collectors read the kernel's tables of open ports there. That it cannot
+open a socket itself is enforced by the address families that its unit and its own filter allow.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from fleetward.device.identity.joined import GuardFiles
+from fleetward.device.privileges import UPLINK_USER
+from fleetward.runtime.files import atomic_write
+from fleetward.trust.errors import Refused, Unreachable
+
+UNITS: Final = Path("etc/systemd/system")
+SYSUSERS: Final = Path("etc/sysusers.d/fleetward.conf")
+GUARD_UNIT: Final = "fleetward-guard.service"
+UPLINK_UNIT: Final = "fleetward-uplink.service"
+SOCKET_UNIT: Final = "fleetward-guard.socket"
+SOCKET_PATH: Final = "/run/fleetward/guard.sock"
+_PYTHON_ARGUMENTS: Final = "-I -m"
+
+_COMMON: Final = """\
+Restart=always
+RestartSec=2
+UMask=0077
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectControlGroups=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectKernelLogs=yes
+ProtectClock=yes
+ProtectHostname=yes
+PrivateTmp=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RemoveIPC=yes
+KeyringMode=private
+SystemCallArchitectures=native
+"""
+
+
+def guard_unit(data: Path, python: str) -> str:
+    """Return the unit of guard."""
+    return f"""\
+[Unit]
+Description=Fleetward guard: journal, gate and identity of this machine
+Requires={SOCKET_UNIT}
+After={SOCKET_UNIT} local-fs.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.guard_main --data {data}
+ReadWritePaths={data}
+# Reading every file and process, and building the walls around collectors; nothing else.
+CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_SYS_PTRACE CAP_SYS_ADMIN
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_KILL
+# No socket but Unix ones. The network name space stays, so that open ports can be seen.
+RestrictAddressFamilies=AF_UNIX
+IPAddressDeny=any
+SocketBindDeny=any
+DevicePolicy=closed
+SystemCallFilter=@system-service @mount unshare
+SystemCallErrorNumber=EPERM
+TimeoutStopSec=20
+{_COMMON}
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def uplink_unit(data: Path, python: str) -> str:
+    """Return the unit of uplink."""
+    return f"""\
+[Unit]
+Description=Fleetward uplink: the one connection of this machine
+Requires={GUARD_UNIT}
+After={GUARD_UNIT} network-online.target
+Wants=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+User={UPLINK_USER}
+Group={UPLINK_USER}
+ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.uplink_main --folder {data}/uplink \
+--connect {SOCKET_PATH}
+ReadWritePaths={data}/uplink
+InaccessiblePaths=-{data}/guard
+CapabilityBoundingSet=
+AmbientCapabilities=
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+SocketBindDeny=any
+PrivateDevices=yes
+PrivateUsers=yes
+ProtectHome=yes
+ProtectProc=invisible
+ProcSubset=pid
+RestrictNamespaces=yes
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+{_COMMON}
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def socket_unit() -> str:
+    """Return the unit of the socket between the two."""
+    return f"""\
+[Unit]
+Description=Where Fleetward's uplink speaks to its guard
+
+[Socket]
+ListenStream={SOCKET_PATH}
+SocketUser={UPLINK_USER}
+SocketGroup={UPLINK_USER}
+SocketMode=0600
+DirectoryMode=0755
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def install(root: Path, data: Path) -> list[str]:
+    """Write and enable the units below `root`; return what was done, in words.
+
+    On the running system the units are started too. Raises `Refused` without the rights, or when
+    the machine has not joined.
+    """
+    live = root == Path("/")
+    if live and os.geteuid() != 0:
+        raise Refused(
+            "Installing needs root: the units, their user and /etc/systemd are the system's. "
+            "Run it with sudo, or use `fleetward-agent run` as yourself (wall: none).",
+            reason="needs_root",
+        )
+    data = data.absolute()
+    if live:
+        GuardFiles(data / "guard").require_joined()
+    units = root / UNITS
+    python = sys.executable
+    contents = {
+        units / GUARD_UNIT: guard_unit(data, python),
+        units / UPLINK_UNIT: uplink_unit(data, python),
+        units / SOCKET_UNIT: socket_unit(),
+        root / SYSUSERS: f'u {UPLINK_USER} - "Fleetward uplink" /nonexistent /usr/sbin/nologin\n',
+    }
+    for path, text in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, text.encode("utf-8"), 0o644)
+    for unit, target in _links(units):
+        unit.parent.mkdir(parents=True, exist_ok=True)
+        unit.unlink(missing_ok=True)
+        unit.symlink_to(target)
+    said = [f"Written: {path}" for path in contents]
+    return said + (_start(data) if live else ["Enabled for the next start of that system."])
+
+
+def uninstall(root: Path) -> list[str]:
+    """Stop and remove the units; the data directory stays. Raises `Refused` without the rights."""
+    live = root == Path("/")
+    if live and os.geteuid() != 0:
+        raise Refused("Uninstalling needs root. Run it with sudo.", reason="needs_root")
+    if live and _runs_systemd():
+        _systemctl("disable", "--now", UPLINK_UNIT, GUARD_UNIT, SOCKET_UNIT)
+    units = root / UNITS
+    paths = [units / n for n in (GUARD_UNIT, UPLINK_UNIT, SOCKET_UNIT)] + [root / SYSUSERS]
+    removed = [p for p in [*paths, *(link for link, _ in _links(units))] if _remove(p)]
+    if live and _runs_systemd():
+        _systemctl("daemon-reload")
+    return [f"Removed: {path}" for path in removed] or ["Nothing was installed."]
+
+
+def _links(units: Path) -> list[tuple[Path, str]]:
+    wants = units / "multi-user.target.wants"
+    return [
+        (wants / GUARD_UNIT, f"../{GUARD_UNIT}"),
+        (wants / UPLINK_UNIT, f"../{UPLINK_UNIT}"),
+        (units / "sockets.target.wants" / SOCKET_UNIT, f"../{SOCKET_UNIT}"),
+    ]
+
+
+def _start(data: Path) -> list[str]:
+    said = [_make_user()]
+    owner = pwd.getpwnam(UPLINK_USER)
+    folder = data / "uplink"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+    data.chmod(0o711)
+    if not _runs_systemd():
+        return [*said, "systemd does not run here now; the units start with it at the next start."]
+    _systemctl("daemon-reload")
+    _systemctl("enable", "--now", SOCKET_UNIT, GUARD_UNIT, UPLINK_UNIT)
+    return [*said, "The agent runs, and starts with this machine."]
+
+
+def _make_user() -> str:
+    try:
+        pwd.getpwnam(UPLINK_USER)
+    except KeyError:
+        pass
+    else:
+        return f"User {UPLINK_USER} exists."
+    if shutil.which("systemd-sysusers"):
+        _command("systemd-sysusers", str(Path("/") / SYSUSERS))
+    else:
+        _command("useradd", "--system", "--no-create-home", "--user-group", UPLINK_USER)
+    return f"User {UPLINK_USER} was made."
+
+
+def _runs_systemd() -> bool:
+    return Path("/run/systemd/system").is_dir()
+
+
+def _systemctl(*arguments: str) -> None:
+    _command("systemctl", *arguments)
+
+
+def _command(*argv: str) -> None:
+    """Run a tool of the system. Raises `Unreachable` with its last words."""
+    try:
+        done = subprocess.run(argv, capture_output=True, timeout=90, check=False)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise Unreachable(f"Expected {argv[0]} to work: {e}.", reason="tool_failed") from e
+    if done.returncode != 0:
+        words = done.stderr.decode("utf-8", "replace").strip()[-300:]
+        raise Unreachable(f"{' '.join(argv)} failed: {words}", reason="tool_failed")
+
+
+def _remove(path: Path) -> bool:
+    there = path.is_symlink() or path.exists()
+    path.unlink(missing_ok=True)
+    return there

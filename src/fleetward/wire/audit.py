@@ -14,7 +14,7 @@ MAX_PROOF_ITEMS: Final = 256
 """Batches that one proof request may ask for."""
 
 
-class Receipt(Struct, tag="receipt"):
+class Receipt(Struct, frozen=True, tag="receipt"):
     """The store has committed the batch up to sequence `last`. `want` names missing inventories."""
 
     last: int
@@ -22,7 +22,7 @@ class Receipt(Struct, tag="receipt"):
     want: tuple[str, ...] = ()
 
 
-class ProofRequest(Struct):
+class ProofRequest(Struct, frozen=True):
     """Ask for proofs of batches (by header hash), and consistency with what was journalled."""
 
     generation: int
@@ -30,7 +30,7 @@ class ProofRequest(Struct):
     batches: list[str]
 
 
-class ProofItem(Struct):
+class ProofItem(Struct, frozen=True):
     """A batch's place in the ledger: the audit path in base64url, one string a hash."""
 
     batch: str
@@ -38,7 +38,7 @@ class ProofItem(Struct):
     path: list[str]
 
 
-class ProofReply(Struct, tag="proof"):
+class ProofReply(Struct, frozen=True, tag="proof"):
     """A signed checkpoint, consistency from the asked size, and the inclusion proofs known so far.
 
     `opening` and `opening_path` are sent when the ledger is of a newer generation than the one
@@ -53,7 +53,7 @@ class ProofReply(Struct, tag="proof"):
     opening_path: tuple[str, ...] = ()
 
 
-class BlobChunk(Struct):
+class BlobChunk(Struct, frozen=True):
     """A chunk of a zlib-compressed document that the server wanted."""
 
     digest: str
@@ -62,7 +62,7 @@ class BlobChunk(Struct):
     data: str
 
 
-class BlobReply(Struct, tag="blob"):
+class BlobReply(Struct, frozen=True, tag="blob"):
     """The server has `offset` bytes; `complete` when the document is stored and its hash right."""
 
     digest: str
@@ -70,7 +70,7 @@ class BlobReply(Struct, tag="blob"):
     complete: bool
 
 
-class Beat(Struct):
+class Beat(Struct, frozen=True):
     """A heartbeat: alive, and where the journal stands. Unsigned; it moves nothing but "seen"."""
 
     sequence: int

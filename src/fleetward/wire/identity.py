@@ -21,7 +21,7 @@ class Struct(
     """Frozen, keyword-only, unknown fields refused."""
 
 
-class Introduction(Struct):
+class Introduction(Struct, frozen=True):
     """What a control plane says of itself to an owner, under its own server CA."""
 
     server_ca: str
@@ -32,33 +32,33 @@ class Introduction(Struct):
     owner: str
 
 
-class JoinRequest(Struct):
+class JoinRequest(Struct, frozen=True):
     """A join statement with the invitation that it names; both base64url."""
 
     statement: str
     invitation: str
 
 
-class RenewRequest(Struct):
+class RenewRequest(Struct, frozen=True):
     """A renewal statement, base64url."""
 
     statement: str
 
 
-class CertificateReply(Struct):
+class CertificateReply(Struct, frozen=True):
     """A certificate chain over the transport key (PEM, device first) and a bundle (base64url)."""
 
     certificate: str
     bundle: str
 
 
-class NonceReply(Struct, tag="nonce"):
+class NonceReply(Struct, frozen=True, tag="nonce"):
     """A fresh nonce for a hello, base64url."""
 
     nonce: str
 
 
-class HelloReply(Struct, tag="hello"):
+class HelloReply(Struct, frozen=True, tag="hello"):
     """The server knows this session. `stored` is the newest sequence that it holds, 0 for none.
 
     `state` is the machine's state as the server sees it: a word to show, never an order.
@@ -69,7 +69,7 @@ class HelloReply(Struct, tag="hello"):
     state: str
 
 
-class Refusal(Struct, tag="refusal"):
+class Refusal(Struct, frozen=True, tag="refusal"):
     """The server refused. `reason` is a stable code, `message` is for a person."""
 
     reason: str

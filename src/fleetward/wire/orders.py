@@ -10,7 +10,7 @@ REDUCTIONS: Final = ("report_now", "reconnect")
 """All that a machine does because the server says so: report sooner, connect again."""
 
 
-class DocumentsRequest(Struct):
+class DocumentsRequest(Struct, frozen=True):
     """Ask for owner documents newer than these versions."""
 
     policy_version: int
@@ -18,19 +18,19 @@ class DocumentsRequest(Struct):
     roster_version: int
 
 
-class Documents(Struct, tag="documents"):
+class Documents(Struct, frozen=True, tag="documents"):
     """A bundle of owner documents, base64url of canonical JSON. Each is signed by the owner."""
 
     bundle: str
 
 
-class Order(Struct, tag="order"):
+class Order(Struct, frozen=True, tag="order"):
     """A signed envelope of a type that only signatures make valid, base64url."""
 
     envelope: str
 
 
-class Reduce(Struct, tag="reduce"):
+class Reduce(Struct, frozen=True, tag="reduce"):
     """An unsigned order that can only reduce."""
 
     what: Literal["report_now", "reconnect"]

@@ -151,25 +151,9 @@ class LedgerAudit:
         self._contradict("unreadable", words, self._open.number, entry)
 
     def close_generation(self) -> None:
-        """Judge the generation as a whole."""
-        current = self._open
-        # 7.
-        policies, notes = self._documents.policies, self._auditor.older
-        self._seen.judge_notes(
-            current, notes, {p.roots.log_key.key_id: p.roots.log_key for p in policies}
-        )
-        witnesses = {**policies[-1].roots.witnesses, **self._auditor.witnesses}
-        for name, key in sorted(witnesses.items()):
-            found = self._seen.judge_witness(
-                current, name, key, (current.note, *notes), self._auditor.now_ms
-            )
-            if not found and current.number == self._newest:
-                words = f"Nothing that the witness {name} signed came with the record."
-                self._findings.leave_open(Finding("no_witness", words, current.number))
-        # 3., after 6. and 7., which tell up to where the record is sound.
-        judge_tree(current, self._findings)
-        self._seen.settle(current)
-        self._current = None
+        """End a generation. It is judged as a whole when all of them were read."""
+        if self._open:
+            self._current = None
 
     def finish(self) -> AuditReport:
         """Return the report."""
@@ -180,6 +164,8 @@ class LedgerAudit:
                 if number not in self._seen.generations:
                     words = f"Generation {number} of the record is missing."
                     self._contradict("generation_missing", words, number)
+            for generation in self._seen.generations.values():
+                self._judge_whole(generation)
             self._documents.finish()
             self._machines.finish(self._auditor.now_ms)
             self._seen.finish()
@@ -187,6 +173,24 @@ class LedgerAudit:
             words = f"{self._strange} entries are of kinds that this release does not know."
             self._findings.leave_open(Finding("strange_entries", words))
         return self._findings.report()
+
+    def _judge_whole(self, generation: Generation) -> None:
+        # 7.
+        policies, notes = self._documents.policies, self._auditor.older
+        self._seen.judge_notes(
+            generation, notes, {p.roots.log_key.key_id: p.roots.log_key for p in policies}
+        )
+        witnesses = {**policies[-1].roots.witnesses, **self._auditor.witnesses}
+        for name, key in sorted(witnesses.items()):
+            found = self._seen.judge_witness(
+                generation, name, key, (generation.note, *notes), self._auditor.now_ms
+            )
+            if not found and generation.number == self._newest:
+                words = f"Nothing that the witness {name} signed came with the record."
+                self._findings.leave_open(Finding("no_witness", words, generation.number))
+        # 3., after 6. and 7., which tell up to where the record is sound.
+        judge_tree(generation, self._findings)
+        self._seen.settle(generation)
 
     def _judge_checkpoint(self, number: int, note: bytes) -> Checkpoint | None:
         # 2. Only the newest policy's key signs the newest generation; an older one ended under an

@@ -34,7 +34,6 @@ class Generation:
     deeds: int = 0
     deed_at_ms: int = 0
     bad: int = 0
-    closed: bool = False
     disputes: list[Dispute] = field(default_factory=list)
     signed_tree: RecordTree | None = None
     """The tree that the server signed, where these entries are not its own: the export's hashes

@@ -46,8 +46,6 @@ class StatesSeen:
             return True
         if len(generation.disputes) < MAX_DISPUTES:
             generation.disputes.append(Dispute(size, root, who, device))
-        if generation.closed:
-            self.settle(generation)
         return False
 
     def settle(self, generation: Generation) -> None:
@@ -57,7 +55,6 @@ class StatesSeen:
         the server signed, the altered entry is named already. Who has seen what the server signed
         has then no quarrel with the server.
         """
-        generation.closed = True
         signed = generation.signed_tree
         for each in generation.disputes:
             if signed and each.size <= signed.size and signed.root_at(each.size) == each.root:
@@ -74,7 +71,6 @@ class StatesSeen:
                     each.device,
                 )
             )
-        generation.disputes.clear()
 
     def judge_notes(
         self, generation: Generation, notes: Iterable[bytes], log_keys: Mapping[str, PublicKey]

@@ -128,3 +128,12 @@ def test_what_a_restore_lost_for_good_is_open_because_the_owner_signed() -> None
     assert report.contradicted == ()
     lost = [f for f in report.unknown if f.id == "lost_at_restore" and "entries 7 to 9" in f.words]
     assert len(lost) == 2
+
+
+def test_an_older_checkpoint_behind_a_restore_is_open_because_the_owner_signed() -> None:
+    world = World().live(3)
+    older = world.log.checkpoint()
+    world.open_generation(len(world.log.leaves) - 2)
+    report = audit(world, Auditor(NOW_MS, older=(older,)))
+    assert report.contradicted == ()
+    assert "lost_at_restore" in ids(report.unknown)

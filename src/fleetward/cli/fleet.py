@@ -20,6 +20,7 @@ from fleetward.trust.errors import Refused
 MAX_PAGES: Final = 1000
 PER_PAGE: Final = 500
 UNBROKEN: Final = ("id", "device_id", "at", "received_at")
+PIPE_COLUMNS: Final = 240
 LOOK_SECONDS: Final = 0.3
 DRILL_SECONDS: Final = 180.0
 
@@ -92,10 +93,13 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], empty: str) -> 
         return
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column.replace("_", " "), no_wrap=column in UNBROKEN, overflow="ignore")
+        table.add_column(column.replace("_", " "), no_wrap=column in UNBROKEN, overflow="fold")
     for row in rows:
         table.add_row(*("" if row.get(c) is None else str(row[c]) for c in columns), style=None)
-    Console(soft_wrap=True, markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    console.print(table)
 
 
 @device_app.command("list")

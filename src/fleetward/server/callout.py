@@ -280,3 +280,20 @@ async def kick_device(system_bus: Bus, device_id: str) -> int:
             timeout_seconds=SYSTEM_SECONDS,
         )
     return len(found.connections)
+
+
+class _Gone(msgspec.Struct, frozen=True):
+    user: str = ""
+
+
+class _Disconnected(msgspec.Struct, frozen=True):
+    client: _Gone
+
+
+def read_disconnect(payload: bytes) -> str:
+    """Return the id of the machine whose connection the broker says has ended, or nothing."""
+    try:
+        user = msgspec.json.decode(payload, type=_Disconnected).client.user
+        return check_device_id(user)
+    except (msgspec.MsgspecError, FleetwardError):
+        return ""

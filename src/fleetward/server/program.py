@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fleetward.runtime.broker import Account, Broker, BrokerSettings
 from fleetward.runtime.broker_log import BrokerLogFollower, BrokerRefusal
-from fleetward.runtime.bus import Bus, BusProblem, connect_bus, serve_devices
+from fleetward.runtime.bus import Bus, BusProblem, Inbound, connect_bus, serve_devices
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
@@ -20,7 +20,7 @@ from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.runtime.keys import FileSigner, from_pkcs8, make_key, to_pkcs8
 from fleetward.server.audit.check import RecordCheck
 from fleetward.server.bus_side import BusSide
-from fleetward.server.callout import Callout, Verdict
+from fleetward.server.callout import Callout, Verdict, read_disconnect
 from fleetward.server.enrol import create_enrol_app
 from fleetward.server.identity.issuing import CertificateAuthorities, fleet_root
 from fleetward.server.identity.judge import RosterJudge
@@ -40,6 +40,7 @@ CONCURRENCY: Final = 256
 """Messages of machines in work at once."""
 BEAT_FLUSH_SECONDS: Final = 5.0
 CHECK_SECONDS: Final = 10
+DISCONNECTS: Final = "$SYS.ACCOUNT.*.DISCONNECT"
 CHECK_WHOLE_SECONDS: Final = 3600
 INVENTORY_KEPT_MS: Final = 30 * 86_400_000
 SILENT_AFTER_MS: Final = 150_000
@@ -192,6 +193,7 @@ class Program:
         self.bus_side = BusSide(
             self.broker, buses, house.directory, house.devices, asyncio.get_running_loop()
         )
+        await buses[Account.SYS].subscribe(DISCONNECTS, self._note_disconnect)
         house.directory.listen(self.bus_side.documents_changed)
         house.devices.listen(self.bus_side.device_changed)
 
@@ -199,6 +201,12 @@ class Program:
         """Forget inventories that no machine has had for a month."""
         owner = self.house.directory.owner_id
         self.house.posture.clean(owner, self.clock.wall_ms() - INVENTORY_KEPT_MS)
+
+    async def _note_disconnect(self, message: Inbound) -> None:
+        """A connection ended: its machine is silent from now on, not minutes later."""
+        device = read_disconnect(message.payload)
+        if device:
+            await asyncio.to_thread(self.house.devices.lose, device)
 
     def _note_verdict(self, verdict: Verdict) -> None:
         self.loop.run_in_executor(None, self._book.note_verdict, verdict)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
+
+from sqlalchemy.engine import Connection
 
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
@@ -20,19 +23,24 @@ from fleetward.server.audit.decide import (
 from fleetward.server.audit.tree import Tree
 from fleetward.server.deeds import Deed
 from fleetward.trust.canonical import to_base64url
-from fleetward.trust.errors import Refused
+from fleetward.trust.errors import Malformed, Refused
 from fleetward.trust.generation import Opening
 from fleetward.trust.journal import SeenCheckpoint
 from fleetward.trust.merkle import hash_leaf
 from fleetward.trust.note import Checkpoint, origin_of, sign_checkpoint
 from fleetward.wire.audit import ProofItem, ProofReply, ProofRequest
 
-CHECKPOINT_EVERY_MS: Final = 1000
-"""A checkpoint is signed at most once a second, and whenever somebody asks for a proof."""
+FRESH_MS: Final = 1000
+"""A checkpoint that is younger and covers what is asked for serves again: signing it costs a write
+to the disk, and a fleet asks for its proofs at once."""
 
 
 class Ledger:
-    """The owner's ledger in its newest generation."""
+    """The owner's ledger in its newest generation.
+
+    The tree in memory follows the store and never leads it: whenever a write fails, it is thrown
+    away and read again before the next use, so that no checkpoint covers a leaf that is not stored.
+    """
 
     def __init__(self, database: Database, log_key: FileSigner, clock: Clock) -> None:
         self._database = database
@@ -40,10 +48,10 @@ class Ledger:
         self._clock = clock
         self._lock = threading.RLock()
         self._listeners: list[Callable[[], None]] = []
-        self._signed = (-1, b"")
+        self._signed = (-1, b"", 0)
         with database.read() as conn:
             self.owner_id, self.generation, self._closed = store.select_generation(conn)
-        self._tree = self._load_tree()
+        self._loaded: Tree | None = self._load_tree()
         if self.generation and not self._closed:
             self._absorb_early()
 
@@ -54,7 +62,8 @@ class Ledger:
     @property
     def size(self) -> int:
         """How many leaves the newest generation has."""
-        return self._tree.size
+        with self._lock:
+            return self._tree.size
 
     @property
     def waiting_for_owner(self) -> bool:
@@ -71,8 +80,17 @@ class Ledger:
         return self.append([leaf])[0]
 
     def append_document(self, owner_id: str, kind: str, raw: bytes, at_ms: int) -> None:
-        """Make an owner's document a leaf; the owner root opens the first generation."""
+        """Make an owner's document a leaf; the owner root opens the first generation.
+
+        Raises `Refused` for the document of another owner than the one whose record this is.
+        """
         with self._lock:
+            if self.owner_id not in ("", owner_id):
+                raise Refused(
+                    "This record was begun for another owner. Start a server of your own for a "
+                    "new owner.",
+                    reason="another_owner",
+                )
             if self.generation == 0 and kind == "root":
                 self._open_first(owner_id, at_ms)
             leaf = make_document_leaf(kind, raw, owner_id, at_ms)
@@ -86,19 +104,28 @@ class Ledger:
     def append_batches(self, batches: Sequence[tuple[str, str, bytes]], at_ms: int) -> None:
         """Make batches (device, hash, header) leaves; those known already are passed over."""
         with self._lock:
-            if self._closed:
-                raise Refused(
-                    "This server was restored and its owner has not opened the record again. "
-                    "Machines keep their evidence until then.",
-                    reason="record_waits",
-                )
+            self.require_open()
+            once = {digest: (device, raw) for device, digest, raw in batches}
+            if not once:
+                return
             with self._database.read() as conn:
-                known = store.select_references(
-                    conn, self.owner_id, self.generation, [b[1] for b in batches]
-                )
-            fresh = [make_batch_leaf(d, h, raw, at_ms) for d, h, raw in batches if h not in known]
+                known = store.select_references(conn, self.owner_id, self.generation, list(once))
+            fresh = [
+                make_batch_leaf(device, digest, raw, at_ms)
+                for digest, (device, raw) in once.items()
+                if digest not in known
+            ]
             if fresh:
                 self.append(fresh)
+
+    def require_open(self) -> None:
+        """Return when evidence can become leaves. Raises `Refused` after a restore."""
+        if self._closed:
+            raise Refused(
+                "This server was restored and its owner has not opened the record again. "
+                "Machines keep their evidence until then.",
+                reason="record_waits",
+            )
 
     def append(self, new: Sequence[Leaf]) -> list[int]:
         """Append leaves in one transaction and return their indices.
@@ -108,58 +135,55 @@ class Ledger:
         with self._lock:
             if self.generation == 0 or self._closed:
                 return self._keep_early(new)
-            first = self._tree.size
-            hashes = [hash_leaf(leaf.body) for leaf in new]
-            try:
-                changed = self._tree.append(hashes)
-                with self._database.write() as conn:
-                    store.insert_leaves(
-                        conn, [self._row(first, i, new, hashes) for i in range(len(new))]
-                    )
-                    store.upsert_tiles(conn, self._database, [
-                        {"owner_id": self.owner_id, "generation": self.generation,
-                         "level": level, "position": position, "hashes": tile}
-                        for (level, position), tile in changed.items()
-                    ])  # fmt: skip
-            except BaseException:
-                self._tree = self._load_tree()
-                raise
+            with self._unless_it_fails(), self._database.write() as conn:
+                indices = self._append(conn, new)
         for listener in self._listeners:
             listener()
-        return list(range(first, first + len(new)))
+        return indices
 
     def checkpoint(self) -> tuple[int, bytes]:
-        """Return size and signed note of a checkpoint over everything that was appended."""
+        """Return size and signed note of a checkpoint over everything that was appended.
+
+        Raises `Refused` before there is an owner.
+        """
         with self._lock:
+            if self.generation == 0:
+                raise Refused(
+                    "The record begins when the owner comes: `fleetward owner init`.",
+                    reason="no_owner",
+                )
             if self._signed[0] != self._tree.size:
-                size = self._tree.size
+                size, now = self._tree.size, self._clock.wall_ms()
                 origin = origin_of(self.owner_id, self.generation)
                 note = sign_checkpoint(Checkpoint(origin, size, self._tree.root()), self._log_key)
                 with self._database.write() as conn:
-                    store.write_checkpoint(
-                        conn, self.owner_id, self.generation, size, (note, self._clock.wall_ms())
-                    )
-                self._signed = (size, note)
-            return self._signed
+                    store.write_checkpoint(conn, self.owner_id, self.generation, size, (note, now))
+                self._signed = (size, note, now)
+            return self._signed[:2]
 
     def prove(self, asked: ProofRequest) -> ProofReply:
         """Answer a machine: a checkpoint, consistency with what it knew, and its batches' places.
 
-        Raises `Refused` when the machine knows more than this ledger holds.
+        Raises `Malformed`, or `Refused` when the machine knows more than this ledger holds.
         """
+        if asked.generation < 0 or asked.size < 0 or (asked.size and not asked.generation):
+            raise Malformed("Expected a checkpoint, or none at all.", reason="bad_message")
         with self._lock:
-            size, note = self.checkpoint()
-            newer = 0 < asked.generation < self.generation
-            if asked.generation > self.generation or (not newer and asked.size > size):
-                raise Refused(
-                    "This server's record is older than what the machine knows: it was restored "
-                    "from a backup. The owner opens a new generation by `fleetward restore`.",
-                    reason="ledger_behind",
-                )
             with self._database.read() as conn:
                 opening = store.select_opening(conn, self.owner_id, self.generation)
                 places = store.select_references(
                     conn, self.owner_id, self.generation, asked.batches
+                )
+            newer = 0 < asked.generation < self.generation
+            size, note = self._checkpoint_over(
+                max(0 if newer else asked.size, *(i + 1 for i in places.values()), 1)
+            )
+            if asked.generation > self.generation or (not newer and asked.size > size):
+                raise Refused(
+                    "This server's record is older than what the machine knows: it was restored "
+                    "from a backup. Its owner restores it by `fleetward restore` and opens the "
+                    "record again by `fleetward owner restore-open`.",
+                    reason="ledger_behind",
                 )
             known = 0 if newer else asked.size
             return ProofReply(
@@ -186,8 +210,13 @@ class Ledger:
             return self._tree.root_at(size)
 
     def last_known(self) -> SeenCheckpoint:
-        """Return the newest state of the newest generation, for an opening to name."""
+        """Return the newest state of the newest generation, for an opening to name.
+
+        Its checkpoint is signed and kept, so that an export holds what the opening names.
+        """
         with self._lock:
+            if self.generation:
+                self.checkpoint()
             return SeenCheckpoint(self.generation, self._tree.size, self._tree.root().hex())
 
     def open_generation(self, opening: Opening, at_ms: int) -> None:
@@ -203,20 +232,66 @@ class Ledger:
                     "The opening names another checkpoint than this server's newest.",
                     reason="wrong_opening",
                 )
-            with self._database.write() as conn:
-                store.insert_generation(conn, self.owner_id, opening.generation, opening.raw, at_ms)
-            self.generation, self._closed = opening.generation, False
-            self._tree = self._load_tree()
-            self._signed = (-1, b"")
-            self.append([make_document_leaf("generation", opening.raw, self.owner_id, at_ms)])
+            first = make_document_leaf("generation", opening.raw, self.owner_id, at_ms)
+            self._begin(self.owner_id, opening.generation, opening.raw, first)
             self._absorb_early()
 
     def _open_first(self, owner_id: str, at_ms: int) -> None:
         with self._database.write() as conn:
             store.insert_generation(conn, owner_id, 1, b"", at_ms)
         self.owner_id, self.generation = owner_id, 1
-        self._tree = self._load_tree()
+        self._loaded, self._signed = None, (-1, b"", 0)
         self._absorb_early()
+
+    def _begin(self, owner_id: str, generation: int, opening: bytes, first: Leaf) -> None:
+        """Begin a generation with its first leaf: both in one transaction, or neither."""
+        before = (self.generation, self._closed)
+        try:
+            with self._unless_it_fails(), self._database.write() as conn:
+                store.insert_generation(conn, owner_id, generation, opening, first.at_ms)
+                self.generation, self._closed = generation, False
+                self._loaded, self._signed = Tree(0, self._read_tile), (-1, b"", 0)
+                self._append(conn, [first])
+        except BaseException:
+            self.generation, self._closed = before
+            raise
+
+    def _append(self, conn: Connection, new: Sequence[Leaf]) -> list[int]:
+        first = self._tree.size
+        hashes = [hash_leaf(leaf.body) for leaf in new]
+        changed = self._tree.append(hashes)
+        store.insert_leaves(conn, [self._row(first, i, new, hashes) for i in range(len(new))])
+        store.upsert_tiles(
+            conn,
+            self._database,
+            [
+                {
+                    "owner_id": self.owner_id,
+                    "generation": self.generation,
+                    "level": level,
+                    "position": position,
+                    "hashes": tile,
+                }
+                for (level, position), tile in changed.items()
+            ],
+        )
+        return list(range(first, first + len(new)))
+
+    @contextmanager
+    def _unless_it_fails(self) -> Iterator[None]:
+        """Throw the tree away when the block fails: whether its leaves are stored, only the store
+        knows."""
+        try:
+            yield
+        except BaseException:
+            self._loaded = None
+            raise
+
+    def _checkpoint_over(self, least: int) -> tuple[int, bytes]:
+        size, note, at_ms = self._signed
+        if least <= size and 0 <= self._clock.wall_ms() - at_ms < FRESH_MS:
+            return size, note
+        return self.checkpoint()
 
     def _keep_early(self, new: Sequence[Leaf]) -> list[int]:
         """Keep deeds that came before the owner, as leaves of generation 0, which nobody signs."""
@@ -263,11 +338,17 @@ class Ledger:
             "body": leaf.body,
         }
 
-    def _load_tree(self) -> Tree:
-        def read(level: int, position: int) -> bytes:
-            with self._database.read() as conn:
-                return store.select_tile(conn, self.owner_id, self.generation, level, position)
+    @property
+    def _tree(self) -> Tree:
+        if self._loaded is None:
+            self._loaded = self._load_tree()
+        return self._loaded
 
+    def _load_tree(self) -> Tree:
         with self._database.read() as conn:
             size = store.count_leaves(conn, self.owner_id, self.generation)
-        return Tree(size if self.generation else 0, read)
+        return Tree(size if self.generation else 0, self._read_tile)
+
+    def _read_tile(self, level: int, position: int) -> bytes:
+        with self._database.read() as conn:
+            return store.select_tile(conn, self.owner_id, self.generation, level, position)

@@ -256,6 +256,13 @@ class Devices:
         """Note that a machine was heard of; written together by `flush_seen`."""
         self._seen[device] = self._clock.wall_ms()
 
+    def lose(self, device: str) -> None:
+        """Note that a machine's connection ended. A machine that is back already is heard again."""
+        self._seen.pop(device, None)
+        with self._database.write() as conn:
+            store.update_connected(conn, device, False)
+        self._changed(device)
+
     def flush_seen(self, silent_after_ms: int) -> None:
         """Write coalesced heartbeats; machines unheard of for `silent_after_ms` become silent."""
         seen, self._seen = self._seen, {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleetward.trust.canonical import (
@@ -16,6 +16,9 @@ from fleetward.trust.canonical import (
     to_base64url,
 )
 from fleetward.trust.errors import Malformed
+
+UNHURRIED = settings(deadline=None)
+"""A shared machine is slow at times; what counts is the answer."""
 
 KEYS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=12)
 SCALARS = (
@@ -38,6 +41,7 @@ def accepts_only_what_encode_writes(data: bytes) -> None:
     assert encode(value) == data
 
 
+@UNHURRIED
 @given(VALUES)
 def test_what_is_encoded_is_decoded(value: Json) -> None:
     data = encode(value)
@@ -46,6 +50,7 @@ def test_what_is_encoded_is_decoded(value: Json) -> None:
     assert json.loads(data) == value
 
 
+@UNHURRIED
 @given(VALUES, st.randoms(use_true_random=False))
 def test_the_order_of_making_does_not_matter(value: Json, random: object) -> None:
     def shuffled(item: Json) -> Json:
@@ -58,6 +63,7 @@ def test_the_order_of_making_does_not_matter(value: Json, random: object) -> Non
     assert encode(shuffled(value)) == encode(value)
 
 
+@UNHURRIED
 @given(VALUES, st.data())
 def test_changed_bytes_are_refused_or_are_another_values_own_bytes(
     value: Json, draw: st.DataObject
@@ -78,6 +84,7 @@ def test_changed_bytes_are_refused_or_are_another_values_own_bytes(
     accepts_only_what_encode_writes(bytes(data))
 
 
+@UNHURRIED
 @given(st.binary(max_size=64))
 @example(b'"\\uD800\\uDC00"')
 @example(b'{"a":1,"a":1}')
@@ -85,6 +92,7 @@ def test_any_bytes(data: bytes) -> None:
     accepts_only_what_encode_writes(data)
 
 
+@UNHURRIED
 @given(VALUES, st.booleans(), st.sampled_from([None, 1, " "]))
 def test_other_spellings_of_a_value_are_refused(
     value: Json, ascii_only: bool, indent: int | str | None
@@ -93,11 +101,13 @@ def test_other_spellings_of_a_value_are_refused(
     accepts_only_what_encode_writes(spelled)
 
 
+@UNHURRIED
 @given(st.binary(max_size=40))
 def test_base64url_round_trips(data: bytes) -> None:
     assert from_base64url(to_base64url(data)) == data
 
 
+@UNHURRIED
 @given(st.text(st.sampled_from("ABCwQx019-_+/= \n"), max_size=8))
 def test_base64url_has_one_spelling(text: str) -> None:
     try:

@@ -181,7 +181,7 @@ def check_moved(history: History, before: OwnerView, after: OwnerView) -> None:
         assert after.lease == before.lease or after.lease.serial > before.lease_serial
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(ACTIONS, st.data())
 def test_a_lying_server_moves_a_machine_along_the_true_history_only(
     actions: list[str], draw: st.DataObject

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.property.test_trust_canonical import VALUES
 from tests.trust_world import strange_signature
@@ -24,6 +24,10 @@ from fleetward.trust.envelope import (
 from fleetward.trust.errors import Malformed, Untrusted
 from fleetward.trust.keys import ED25519, ES256
 
+UNHURRIED = settings(deadline=None)
+"""A shared machine is slow at times; what counts is the answer."""
+
+
 KIND = "fleetward.test.v1"
 TYPES = [
     f"fleetward.{name}.v1"
@@ -38,6 +42,7 @@ RIGHT = [strange_signature(s, signed_bytes(PAYLOAD)) for s in SIGNERS]
 WRONG = [strange_signature(s, b"another message") for s in SIGNERS]
 
 
+@UNHURRIED
 @given(
     people=st.lists(st.sampled_from(["ada", "ben", "cleo"]), min_size=1, max_size=5),
     threshold=st.integers(1, 4),
@@ -77,6 +82,7 @@ def test_thresholds_count_people(
         assert len(found) >= threshold
 
 
+@UNHURRIED
 @given(
     before=st.sampled_from(TYPES),
     after=st.sampled_from(TYPES),
@@ -97,6 +103,7 @@ def test_no_signature_serves_for_another_type(
         assert before == after
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.sampled_from(TYPES), VALUES), min_size=2, max_size=6))
 def test_what_is_signed_is_never_the_same_for_two_payloads(
     pairs: Sequence[tuple[str, Json]],
@@ -109,6 +116,7 @@ def test_what_is_signed_is_never_the_same_for_two_payloads(
 ENVELOPE = seal(PAYLOAD, SIGNERS[:1])
 
 
+@UNHURRIED
 @given(st.integers(0, len(ENVELOPE) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_refused(place: int, mask: int) -> None:
     data = bytearray(ENVELOPE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.trust_world import reader_of
 
@@ -18,6 +18,10 @@ from fleetward.trust.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+
+UNHURRIED = settings(deadline=None)
+"""A shared machine is slow at times; what counts is the answer."""
+
 
 MOST = 130
 LEAVES = [b"leaf %d" % n for n in range(MOST)]
@@ -83,11 +87,13 @@ def mutations(hashes: list[bytes], draw: st.DataObject) -> list[bytes]:
     return changed
 
 
+@UNHURRIED
 @given(st.integers(0, MOST))
 def test_root(size: int) -> None:
     assert root_of(hash_leaf(d) for d in LEAVES[:size]) == mth(LEAVES[:size])
 
 
+@UNHURRIED
 @given(st.integers(0, MOST - 1), st.integers(1, MOST))
 def test_a_frontier_resumed_anywhere_gives_the_same_root(at: int, size: int) -> None:
     assume(at <= size)
@@ -100,6 +106,7 @@ def test_a_frontier_resumed_anywhere_gives_the_same_root(at: int, size: int) -> 
     assert after.root() == mth(LEAVES[:size])
 
 
+@UNHURRIED
 @given(st.integers(1, MOST), st.data())
 def test_inclusion(size: int, draw: st.DataObject) -> None:
     index = draw.draw(st.integers(0, size - 1))
@@ -116,6 +123,7 @@ def test_inclusion(size: int, draw: st.DataObject) -> None:
     _never(lambda: verify_inclusion(leaf, other, size, made, root))
 
 
+@UNHURRIED
 @given(st.integers(1, MOST), st.data())
 def test_consistency(new: int, draw: st.DataObject) -> None:
     old = draw.draw(st.integers(1, new))
@@ -128,6 +136,7 @@ def test_consistency(new: int, draw: st.DataObject) -> None:
     _never(lambda: verify_consistency(old, before, new, after, changed))
 
 
+@UNHURRIED
 @given(st.integers(2, MOST), st.data())
 def test_no_proof_of_a_rewritten_past(new: int, draw: st.DataObject) -> None:
     """The server rewrites one old leaf and makes the best proof that it can for the new tree."""

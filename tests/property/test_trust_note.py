@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetward.runtime.keys import make_key
@@ -18,6 +18,9 @@ from fleetward.trust.note import (
     verify_cosignature,
 )
 
+UNHURRIED = settings(deadline=None)
+"""A shared machine is slow at times; what counts is the answer."""
+
 LOG, WITNESS = make_key(ED25519), make_key(ED25519)
 NAMES = st.text(
     st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="+"),
@@ -27,6 +30,7 @@ NAMES = st.text(
 ROOTS = st.binary(min_size=32, max_size=32)
 
 
+@UNHURRIED
 @given(NAMES, st.integers(0, 10**16 - 1), ROOTS, NAMES, st.integers(0, 2**40))
 def test_round_trip(origin: str, size: int, root: bytes, witness: str, at_seconds: int) -> None:
     checkpoint = Checkpoint(origin=origin, size=size, root=root)
@@ -39,6 +43,7 @@ ORIGIN = origin_of("ab" * 32, 3)
 NOTE = sign_checkpoint(Checkpoint(origin=ORIGIN, size=77, root=bytes(range(32))), LOG)
 
 
+@UNHURRIED
 @given(st.integers(0, len(NOTE) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_refused(place: int, mask: int) -> None:
     data = bytearray(NOTE)
@@ -50,6 +55,7 @@ def test_a_changed_byte_is_refused(place: int, mask: int) -> None:
     raise AssertionError(f"byte {place} was changed and nobody noticed")
 
 
+@UNHURRIED
 @given(
     st.binary(max_size=80)
     | st.text(st.sampled_from("ab/1\n\u2014 +=A"), max_size=60).map(str.encode)

@@ -67,7 +67,9 @@ class Blobs:
         """Return the next piece to send, or None when nothing is wanted."""
         while self._state.wants:
             digest = self._state.wants[0]
-            if self._sending[0] != digest and not self._load(digest):
+            # The server keeps the newest only; an older one would be refused there.
+            stale = digest != self._state.inventory
+            if stale or (self._sending[0] != digest and not self._load(digest)):
                 self._give_up()
                 continue
             data = self._sending[1]

@@ -1,6 +1,7 @@
 """The one way out: journal entries become signed batches, and stay until the ledger has them.
 
-1. A batch is cut at 100 entries, at 256 KB, or after a second; its header is signed once.
+1. A batch is cut at 100 entries, at 256 KB, or after a second, with an answer to an order at
+   once; its header is signed once.
 2. What goes next is what follows the sequence that the server says it has stored.
 3. A receipt counts when it names the end of a batch and the head that this machine signed.
 4. A batch counts as proven by an inclusion proof under a checkpoint that extends the machine's.
@@ -79,7 +80,7 @@ class Outbox:
         self._in_flight: CutBatch | None = None
         self._refused_at: int | None = None
         self._forget_lost_proofs()
-        diary.call_after_each(self._cut_when_large)
+        diary.call_after_each(self._note_entry)
 
     # --- cutting
 
@@ -110,9 +111,13 @@ class Outbox:
             )
             self._save()
 
-    def _cut_when_large(self) -> None:
+    def _note_entry(self, order: bool) -> None:  # noqa: FBT001 - called by the diary
+        now = self._time.powered_ms()
         if self._uncut_since_ms is None:
-            self._uncut_since_ms = self._time.powered_ms()
+            self._uncut_since_ms = now
+        if order:
+            # Somebody waits for the answer to an order: it goes out with the next tick.
+            self._uncut_since_ms = now - BATCH_AGE_MS
         many = self._journal.uncut_count >= BATCH_ENTRIES
         if many or self._journal.uncut_bytes >= BATCH_BYTES:
             try:

@@ -20,13 +20,13 @@ class Diary:
     """The one way in which the rest of guard writes entries."""
 
     def __init__(self, journal: Journal, time: Timekeeper, state: GuardState) -> None:
-        self._after: Callable[[], None] | None = None
+        self._after: Callable[[bool], None] | None = None
         self._journal = journal
         self._time = time
         self._state = state
 
-    def call_after_each(self, after: Callable[[], None]) -> None:
-        """Have `after` called behind every entry: the outbox cuts batches there."""
+    def call_after_each(self, after: Callable[[bool], None]) -> None:
+        """Have `after` called behind every entry, with whether it is an order."""
         self._after = after
 
     @property
@@ -37,7 +37,7 @@ class Diary:
     def order(self, kind: str, body: Mapping[str, JsonLike]) -> int:
         """Write an entry and return when it is on the disk. Raises `Unreachable`."""
         sequence = self._journal.append(self._stamp(), kind, body, durable=True)
-        self._appended()
+        self._appended(order=True)
         return sequence
 
     def evidence(self, kind: str, body: Mapping[str, JsonLike]) -> bool:
@@ -61,12 +61,12 @@ class Diary:
             self._journal.append(self._stamp(), kind, body, durable=False)
         except Unreachable:
             return False
-        self._appended()
+        self._appended(order=False)
         return True
 
-    def _appended(self) -> None:
+    def _appended(self, *, order: bool) -> None:
         if self._after is not None:
-            self._after()
+            self._after(order)
 
     def _stamp(self) -> tuple[int, str]:
         return self._time.wall_ms(), self._time.boot

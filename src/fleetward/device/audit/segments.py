@@ -21,7 +21,6 @@ from fleetward.trust.fields import Fields
 from fleetward.trust.journal import (
     BatchHeader,
     next_head,
-    read_batch_header,
     read_entry,
     verify_batch_header,
 )
@@ -136,18 +135,20 @@ def scan_segment(data: bytes, first: int, start: Tip | None, chain: Chain) -> Sc
 def _judge_group(
     scan: Scan, group: list[bytes], line: bytes, start: int, chain: Chain
 ) -> CutBatch | None:
+    """Return the batch that a header makes of the lines before it; None when it is no header."""
     try:
-        header, _ = read_batch_header(line)
-        whole = _leads_to(scan.tip, group, header)
-        if not whole:
-            # The chain does not say that we wrote this header; our own signature must.
-            header = verify_batch_header(line, chain.key, chain.owner)
-            if scan.tip is not None and header.first <= scan.tip.sequence:
-                return None
-            before = Tip(header.first - 1, bytes.fromhex(header.previous))
-            whole = _leads_to(before, group, header)
+        header = verify_batch_header(line, chain.key, chain.owner)
     except FleetwardError:
         return None
+    if scan.tip is not None and header.first <= scan.tip.sequence:
+        return None
+    whole = _leads_to(scan.tip, group, header)
+    if not whole:
+        # Something before is damaged. What this header signs may still be whole right before it.
+        mine = group[-(header.last - header.first + 1) :]
+        start += sum(len(e) + 1 for e in group[: len(group) - len(mine)])
+        group = mine
+        whole = _leads_to(Tip(header.first - 1, bytes.fromhex(header.previous)), group, header)
     return CutBatch(
         first=header.first,
         last=header.last,

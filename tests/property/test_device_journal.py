@@ -12,11 +12,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetward.device.audit import journal as journal_module
 from fleetward.device.audit.journal import Journal, LastCut, open_journal
-from fleetward.device.audit.segments import Chain, Proof, Tip
+from fleetward.device.audit.segments import SEGMENT_BYTES, Chain, Proof, Tip
 from fleetward.device.audit.verify import verify_journal
 from fleetward.runtime.keys import make_key
+from fleetward.trust.canonical import JsonObject
 from fleetward.trust.errors import Malformed
 from fleetward.trust.journal import NO_CHECKPOINT, BatchHeader, make_batch_header, verify_batch
 from fleetward.trust.keys import ES256
@@ -36,8 +36,9 @@ def sign(first: int, last: int, previous: str, head: str) -> bytes:
 class Machine:
     """A journal, what the guard around it remembers, and everything that ever left it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
+        self.segment_bytes = segment_bytes
         self.last_cut: LastCut | None = None
         self.left: dict[int, bytes] = {}
         self.durable = 0
@@ -46,11 +47,13 @@ class Machine:
         self.open()
 
     def open(self) -> None:
-        self.journal, self.damage = open_journal(self.folder, CHAIN, self.last_cut)
+        self.journal, self.damage = open_journal(
+            self.folder, CHAIN, self.last_cut, self.segment_bytes
+        )
 
     def write(self, *, durable: bool) -> None:
         self.count += 1
-        body = {"n": self.count, "words": "w" * (self.count % 50)}
+        body: JsonObject = {"n": self.count, "words": "w" * (self.count % 50)}
         self.journal.append((self.count, "boot"), "test.entry", body, durable=durable)
         if durable:
             self.durable = self.journal.tip.sequence
@@ -144,27 +147,23 @@ def play(machine: Machine, steps: list[tuple[str, float]]) -> None:
 def test_a_crash_loses_nothing_that_was_promised(
     steps: list[tuple[str, float]], segment_bytes: int
 ) -> None:
-    before, journal_module.SEGMENT_BYTES = journal_module.SEGMENT_BYTES, segment_bytes  # type: ignore[misc]
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            machine = Machine(Path(name) / "journal")
-            play(machine, steps)
-            machine.open()
-            assert machine.journal.tip.sequence >= machine.durable
-            machine.cut()
-            machine.send_all()
-            machine.check_chain()
-            # Without damage every sequence left, in one unbroken chain from the start.
-            covered = [
-                s
-                for first in sorted(machine.left)
-                for s in range(first, first + machine.left[first].count(b"\n"))
-            ]
-            assert covered == list(range(1, machine.journal.tip.sequence + 1))
-            verdict = verify_journal(machine.folder, CHAIN, cut_tip(machine))
-            assert verdict.ok, verdict.first_bad
-    finally:
-        journal_module.SEGMENT_BYTES = before  # type: ignore[misc]
+    with tempfile.TemporaryDirectory() as name:
+        machine = Machine(Path(name) / "journal", segment_bytes)
+        play(machine, steps)
+        machine.open()
+        assert machine.journal.tip.sequence >= machine.durable
+        machine.cut()
+        machine.send_all()
+        machine.check_chain()
+        # Without damage every sequence left, in one unbroken chain from the start.
+        covered = [
+            s
+            for first in sorted(machine.left)
+            for s in range(first, first + machine.left[first].count(b"\n"))
+        ]
+        assert covered == list(range(1, machine.journal.tip.sequence + 1))
+        verdict = verify_journal(machine.folder, CHAIN, cut_tip(machine))
+        assert verdict.ok, verdict.first_bad
 
 
 @settings(max_examples=60, deadline=None)

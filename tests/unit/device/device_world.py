@@ -201,6 +201,11 @@ class Guarded:
         """Start again without closing: what was written is there, nothing else is."""
         return self.start()
 
+    def crash_after_save(self) -> GuardCore:
+        """Crash right after guard has persisted what it remembers."""
+        self.core.save()
+        return self.start()
+
     def tick(self, milliseconds: int = 4500) -> None:
         """Let guard look, write and cut, while this much time passes."""
         for _ in range(3):

@@ -42,12 +42,12 @@ def test_all_evidence_gets_stored_handed_over_and_proven(
     machine.document = lambda: make_inventory(22)
     machine.tick()
     server.wanted = [machine.core.state.inventory]
-    assert not machine.core.settled
+    assert not machine.core.report().settled
     server.serve(machine.core)
     kinds = [e.kind for b in server.batches for e in b.entries]
     assert kinds == ["agent.joined", "agent.started", "posture.inventory"]
     assert list(server.documents) == [machine.core.state.inventory]
-    assert machine.core.settled
+    assert machine.core.report().settled
     assert machine.core.outbox.checkpoint.size == len(server.leaves)
 
 
@@ -64,9 +64,7 @@ def test_the_next_batch_says_which_checkpoint_the_machine_had_seen(
     assert server.batches[-1].header.checkpoint.size == size
 
 
-def test_a_port_that_opens_becomes_an_event_in_words(
-    machine: Guarded, server: SmallServer
-) -> None:
+def test_a_port_that_opens_becomes_an_event_in_words(machine: Guarded, server: SmallServer) -> None:
     machine.tick()
     machine.document = lambda: make_inventory(23)
     machine.core.looking.ask()
@@ -149,7 +147,7 @@ def test_renewal_is_due_at_half_of_the_certificates_life(machine: Guarded) -> No
 
 def test_the_owners_confirmation_arrives_and_is_journalled(machine: Guarded) -> None:
     core, world = machine.core, machine.fleet.world
-    assert not core.view.confirmed
+    assert core.report().state == "unconfirmed"
     twin = world.machine("pump 7")
     twin.identity = core.signer
     world.confirm(twin)
@@ -206,6 +204,9 @@ def test_what_is_not_proven_is_never_dropped(machine: Guarded, server: SmallServ
 def test_two_guards_do_not_share_a_folder(machine: Guarded) -> None:
     with lock_folder(machine.folder):
         assert is_running(machine.folder)
-        with pytest.raises(Refused, match="runs on this folder already"), lock_folder(machine.folder):
+        with (
+            pytest.raises(Refused, match="runs on this folder already"),
+            lock_folder(machine.folder),
+        ):
             pass
     assert not is_running(machine.folder)

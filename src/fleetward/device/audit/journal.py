@@ -79,7 +79,8 @@ class Damage:
 class Journal:
     """An open journal. Make it by `open_journal`."""
 
-    def __init__(self, folder: Path, chain: Chain, reserve: Reserve) -> None:
+    def __init__(self, folder: Path, chain: Chain, reserve: Reserve, segment_bytes: int) -> None:
+        self._segment_bytes = segment_bytes
         self._folder = folder
         self._chain = chain
         self._reserve = reserve
@@ -178,7 +179,7 @@ class Journal:
             )
         )
         self._group_start, self._group_count = self._size, 0
-        if self._size >= SEGMENT_BYTES:
+        if self._size >= self._segment_bytes:
             self._close_file()
 
     def find_after(self, sequence: int) -> CutBatch | None:
@@ -371,7 +372,7 @@ class Journal:
         self._size = scan.good_bytes
         self._group_start, self._group_count = scan.tail_start, scan.tail_count
         self._group_previous = before.head if before else self._tip.head
-        if self._group_count == 0 and self._size >= SEGMENT_BYTES:
+        if self._group_count == 0 and self._size >= self._segment_bytes:
             self._close_file()
 
     def _mend_end(self, last_cut: LastCut | None) -> tuple[int, int] | None:
@@ -401,13 +402,13 @@ class Journal:
 
 
 def open_journal(
-    folder: Path, chain: Chain, last_cut: LastCut | None
+    folder: Path, chain: Chain, last_cut: LastCut | None, segment_bytes: int = SEGMENT_BYTES
 ) -> tuple[Journal, Damage | None]:
     """Open the journal in `folder`, making it when it is new, and mend a damaged end.
 
     The caller journals the damage. Raises `Unreachable` when the disk says no.
     """
-    journal = Journal(folder, chain, Reserve(folder / "reserve"))
+    journal = Journal(folder, chain, Reserve(folder / "reserve"), segment_bytes)
     damage = journal.recover(last_cut)
     journal.regain_reserve()
     return journal, damage

@@ -297,9 +297,12 @@ class Ledger:
         """Keep deeds that came before the owner, as leaves of generation 0, which nobody signs."""
         with self._database.write() as conn:
             first = store.count_leaves(conn, "", 0)
-            hashes = [hash_leaf(leaf.body) for leaf in new]
-            rows = [self._row(first, i, new, hashes) for i in range(len(new))]
-            store.insert_leaves(conn, [row | {"owner_id": "", "generation": 0} for row in rows])
+            known = store.select_references(conn, "", 0, [leaf.reference for leaf in new])
+            kept = [leaf for leaf in new if leaf.reference not in known]
+            hashes = [hash_leaf(leaf.body) for leaf in kept]
+            rows = [self._row(first, i, kept, hashes) for i in range(len(kept))]
+            if rows:
+                store.insert_leaves(conn, [r | {"owner_id": "", "generation": 0} for r in rows])
         return [-1] * len(new)
 
     def _absorb_early(self) -> None:

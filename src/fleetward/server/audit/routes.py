@@ -108,6 +108,7 @@ def _make_export(
     )
     def export_record() -> Stream:
         """Stream the whole record as a tar, for `fleetward audit verify`."""
+        held = from_documents(msgspec.structs.asdict(documents()))
         ledger.checkpoint()
         now = clock.wall_ms()
         head: dict[str, str | int] = {
@@ -115,9 +116,7 @@ def _make_export(
             "generation": ledger.generation,
             "exported_at": to_rfc3339(now),
         }
-        files = export_files(
-            database, lambda: from_documents(msgspec.structs.asdict(documents())), head
-        )
+        files = export_files(database, lambda: held, head)
         return Stream(to_tar(files, now // 1000), media_type="application/x-tar")
 
     return export_record

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from fleetward.runtime.database import Database
@@ -147,21 +148,15 @@ def insert_leaves(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 def upsert_tiles(conn: Connection, database: Database, rows: Sequence[dict[str, Any]]) -> None:
     """Write tiles, replacing the partial ones."""
-    if database.insert_ignore(
-        conn, tiles, rows, ("owner_id", "generation", "level", "position")
-    ) == len(rows):
-        return
-    for row in rows:
-        conn.execute(
-            tiles.update()
-            .where(
-                tiles.c.owner_id == row["owner_id"],
-                tiles.c.generation == row["generation"],
-                tiles.c.level == row["level"],
-                tiles.c.position == row["position"],
-            )
-            .values(hashes=row["hashes"])
-        )
+    insert = sqlite.insert if database.dialect == "sqlite" else postgresql.insert
+    statement = insert(tiles)
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["owner_id", "generation", "level", "position"],
+            set_={"hashes": statement.excluded.hashes},
+        ),
+        list(rows),
+    )
 
 
 def select_tile(

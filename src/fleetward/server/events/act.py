@@ -10,7 +10,7 @@ from fleetward.runtime.database import Database
 from fleetward.server.events import store
 from fleetward.server.events.decide import Fresh, decide_place, first_head
 from fleetward.server.events.store import Place
-from fleetward.trust.errors import FleetwardError
+from fleetward.trust.errors import FleetwardError, Unreachable
 from fleetward.trust.journal import Batch
 
 
@@ -48,7 +48,8 @@ class EventStore:
             with self._database.read() as conn:
                 known = store.select_place(conn, device)
             known = known or Place(0, first_head(owner, device))
-            self._places[device] = known
+            # Not an assignment: the writer may have gone on while this thread was reading.
+            known = self._places.setdefault(device, known)
         return known
 
     def last_of(self, device: str, owner: str) -> int:
@@ -60,6 +61,18 @@ class EventStore:
 
         Raises `Unreachable` when the store cannot take them; then none was stored.
         """
+        try:
+            return self._store_group(group, at_ms)
+        except Unreachable:
+            raise
+        except FleetwardError as e:
+            # One batch holds what this database cannot: the others must not suffer for it.
+            if len(group) == 1:
+                place = self.place(group[0].header.device, group[0].header.owner)
+                return [Stored(group[0], place, fresh=False, error=e)]
+            return [self.store_batches([batch], at_ms)[0] for batch in group]
+
+    def _store_group(self, group: Sequence[Batch], at_ms: int) -> list[Stored]:
         results: list[Stored] = []
         places: dict[str, Place] = {}
         fresh: list[Batch] = []
@@ -79,7 +92,13 @@ class EventStore:
                 fresh.append(batch)
             results.append(Stored(batch, place, fresh=isinstance(decision, Fresh)))
         if fresh:
-            self._write(fresh, places, at_ms)
+            try:
+                self._write(fresh, places, at_ms)
+            except BaseException:
+                # Whether it is stored, only the store knows: look there before the next batch.
+                for device in places:
+                    self._places.pop(device, None)
+                raise
             self._places.update(places)
             for listener in self._listeners:
                 listener(fresh)
@@ -93,11 +112,7 @@ class EventStore:
             if (other.header.device, other.header.first) == (header.device, header.first):
                 return other.header.hash
         with self._database.read() as conn:
-            known = store.select_batch_headers(conn, header.device, [header.hash])
-            if known:
-                return header.hash
-            ranges = store.select_batch_ranges(conn, header.device)
-        return next(("another" for r in ranges if r.first == header.first), None)
+            return store.select_batch_hash(conn, header.device, header.first)
 
     def _write(self, fresh: Sequence[Batch], places: dict[str, Place], at_ms: int) -> None:
         rows: list[dict[str, Any]] = []
@@ -133,42 +148,22 @@ class EventStore:
                     for b in fresh
                 ],
             )
-            new = [d for d in places if d in owners and store.select_place(conn, d) is None]
-            if new:
-                store.insert_machines(
-                    conn,
-                    [
-                        {
-                            "device_id": d,
-                            "owner_id": owners[d],
-                            "last": places[d].last,
-                            "head": places[d].head,
-                            "head_at": at_ms,
-                        }
-                        for d in new
-                    ],
-                )
-            known = [d for d in places if d not in set(new)]
-            if known:
-                store.update_machines(
-                    conn,
-                    [
-                        {
-                            "b_device": d,
-                            "b_last": places[d].last,
-                            "b_head": places[d].head,
-                            "b_head_at": at_ms,
-                        }
-                        for d in known
-                    ],
-                )
+            store.upsert_machines(
+                conn,
+                self._database,
+                [
+                    {
+                        "device_id": d,
+                        "owner_id": owners[d],
+                        "last": place.last,
+                        "head": place.head,
+                        "head_at": at_ms,
+                    }
+                    for d, place in places.items()
+                ],
+            )
 
     def headers_of(self, device: str, hashes: Sequence[str]) -> list[tuple[str, bytes]]:
         """Return hash and header of a machine's stored batches among `hashes`."""
         with self._database.read() as conn:
             return store.select_batch_headers(conn, device, hashes)
-
-    def batches_since(self, received_at: int, limit: int) -> list[tuple[str, str, bytes]]:
-        """Return device, hash and header of batches received since, oldest first."""
-        with self._database.read() as conn:
-            return store.select_batches_after(conn, received_at, limit)

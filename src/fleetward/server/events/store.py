@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from fleetward.runtime.database import Database
 from fleetward.server.schema.tables import identifier, instant, metadata
 
 events: Final = sa.Table(
@@ -75,20 +77,14 @@ def select_place(conn: Connection, device: str) -> Place | None:
     return Place(row.last, row.head) if row else None
 
 
-def insert_machines(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Write where the journals of new machines end."""
-    conn.execute(machines.insert(), list(rows))
-
-
-def update_machines(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Write where the journals of known machines end; rows carry `b_device`."""
+def upsert_machines(conn: Connection, database: Database, rows: Sequence[dict[str, Any]]) -> None:
+    """Write where the journals of machines end."""
+    insert = sqlite.insert if database.dialect == "sqlite" else postgresql.insert
+    statement = insert(machines)
     conn.execute(
-        machines.update()
-        .where(machines.c.device_id == sa.bindparam("b_device"))
-        .values(
-            last=sa.bindparam("b_last"),
-            head=sa.bindparam("b_head"),
-            head_at=sa.bindparam("b_head_at"),
+        statement.on_conflict_do_update(
+            index_elements=["device_id"],
+            set_={name: statement.excluded[name] for name in ("last", "head", "head_at")},
         ),
         list(rows),
     )
@@ -116,17 +112,12 @@ def select_batch_headers(
     return [(row.hash, row.header) for row in rows]
 
 
-def select_batches_after(
-    conn: Connection, received_at: int, limit: int
-) -> list[tuple[str, str, bytes]]:
-    """Return device, hash and header of the batches received since, oldest first."""
-    rows = conn.execute(
-        sa.select(batches.c.device_id, batches.c.hash, batches.c.header)
-        .where(batches.c.received_at >= received_at)
-        .order_by(batches.c.received_at, batches.c.device_id, batches.c.first)
-        .limit(limit)
-    )
-    return [(row.device_id, row.hash, row.header) for row in rows]
+def select_batch_hash(conn: Connection, device: str, first: int) -> str | None:
+    """Return the hash of the stored batch that begins at a sequence, or None."""
+    row = conn.execute(
+        sa.select(batches.c.hash).where(batches.c.device_id == device, batches.c.first == first)
+    ).first()
+    return None if row is None else str(row.hash)
 
 
 def select_events(

@@ -15,14 +15,16 @@ Rules for a batch:
 5. Stored, made a leaf of the ledger, and only then acknowledged.
 
 A refusal answers with its reason, is counted, and the first of its kind in a minute becomes an
-entry of the ledger.
+entry of the ledger. What is the server's own trouble (a full disk, a record that waits for its
+owner) or an honest machine's (it waits, it must send again) is answered and counted alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
+import logging
+import re
 import secrets
 import zlib
 from collections import Counter
@@ -37,7 +39,14 @@ from fleetward.runtime.clock import Clock
 from fleetward.server.deeds import Deed, DeedRecorder
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.documents import Bundle
-from fleetward.trust.errors import FleetwardError, Malformed, Misuse, Refused, Untrusted
+from fleetward.trust.errors import (
+    FleetwardError,
+    Malformed,
+    Misuse,
+    Refused,
+    Unreachable,
+    Untrusted,
+)
 from fleetward.trust.journal import Batch, Entry, read_batch_header, verify_batch
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.statements import NONCE_BYTES, Hello, verify_hello
@@ -58,11 +67,16 @@ from fleetward.wire.subjects import Up
 MAX_GROUP: Final = 64
 """Batches verified and committed together; the first waits for nobody."""
 MAX_OPEN_BLOBS: Final = 64
-"""Inventories in transfer at once, 8 MiB each at most."""
+"""Inventories in transfer at once, one of each machine, 8 MiB each at most."""
 REFUSAL_EVERY_MS: Final = 60_000
 """Equal refusals of one machine become an entry once a minute; the rest are counted."""
-NONCE_WINDOW_MS: Final = 60_000
-
+NONCE_MS: Final = 60_000
+"""A nonce is for one greeting, within a minute."""
+UNRECORDED: Final = frozenset({"out_of_sequence", "waiting_for_owner", "record_waits"})
+"""Refusals that happen to honest machines."""
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_KIND: Final = re.compile(r"[a-z0-9_.-]{1,64}")
+_log: Final = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -119,6 +133,8 @@ class BatchLedger(Protocol):
 
     generation: int
 
+    def require_open(self) -> None: ...
+
     def append_batches(self, batches: Sequence[tuple[str, str, bytes]], at_ms: int) -> None: ...
 
     def prove(self, asked: ProofRequest) -> ProofReply: ...
@@ -128,7 +144,7 @@ class EvidenceSink(Protocol):
     """A capability that reads entries, and the documents that they name by digest."""
 
     def take_entries(self, device: str, owner: str, entries: Sequence[Entry]) -> list[str]:
-        """Read fresh entries; return the digests of documents that are wanted."""
+        """Read entries, more than once when a batch came again; return the documents wanted."""
 
     def take_document(self, device: str, owner: str, digest: str, body: bytes) -> None:
         """Take a document whose digest is right. Raises `Malformed`."""
@@ -152,12 +168,12 @@ class Intake:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        self._secret = secrets.token_bytes(32)
+        self._nonces: dict[str, tuple[bytes, int]] = {}
         self._group: list[tuple[str, bytes, asyncio.Future[bytes]]] = []
-        self._busy = False
+        self._draining: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="intake")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="intake-read")
-        self._blobs: dict[tuple[str, str], bytearray] = {}
+        self._blobs: dict[str, tuple[str, bytearray]] = {}
         self._last_refusal: dict[tuple[str, str], int] = {}
         self.refused: Counter[str] = Counter()
         self.stored = 0
@@ -197,12 +213,9 @@ class Intake:
     async def _join_group(self, device: str, payload: bytes) -> bytes:
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._group.append((device, payload, future))
-        if not self._busy:
-            self._busy = True
-            try:
-                await self._drain()
-            finally:
-                self._busy = False
+        # A task of its own: whoever came first must not wait for everybody who comes after.
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.create_task(self._drain(), name="store batches")
         return await future
 
     async def _drain(self) -> None:
@@ -226,6 +239,7 @@ class Intake:
                     future.set_result(answer)
 
     def _store_group(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
+        self._rooms.ledger.require_open()
         answers: list[bytes | FleetwardError] = []
         verified: dict[int, Batch] = {}
         for place, (device, payload) in enumerate(work):
@@ -241,17 +255,29 @@ class Intake:
             [(p.batch.header.device, p.batch.header.hash, p.batch.header.raw) for p in good], now
         )
         for place, result in zip(verified, placed, strict=True):
-            answers[place] = result.error or self._receipt(result)
+            try:
+                answers[place] = result.error or self._receipt(result)
+            except FleetwardError as e:
+                answers[place] = e
         return answers
 
     def _verify(self, device: str, payload: bytes) -> Batch:
-        # Rule 1.
-        header, _ = read_batch_header(payload.split(b"\n", 1)[0])
-        if header.device != device:
-            raise Untrusted(
-                "The batch is of another machine than the connection.", reason="another_device"
-            )
         # Rule 2.
+        self._require_admitted(device)
+        # Rules 1 and 3: the key is that of the machine that the subject names.
+        try:
+            batch = verify_batch(
+                payload, self._rooms.machines.key_of(device), self._rooms.owner.owner_id
+            )
+        except Untrusted:
+            _require_device(device, payload)
+            raise
+        for entry in batch.entries:
+            if not _KIND.fullmatch(entry.kind):
+                raise Malformed("Expected a kind of entry in plain letters.", reason="bad_kind")
+        return batch
+
+    def _require_admitted(self, device: str) -> None:
         state = self._rooms.machines.state_of(device)
         if state == "retired":
             raise Refused("This machine was retired by its owner.", reason="retired")
@@ -260,19 +286,21 @@ class Intake:
                 "This machine waits for its owner to confirm it. It keeps its evidence until then.",
                 reason="waiting_for_owner",
             )
-        # Rule 3.
-        return verify_batch(
-            payload, self._rooms.machines.key_of(device), self._rooms.owner.owner_id
-        )
 
     def _receipt(self, placed: Placed) -> bytes:
         header = placed.batch.header
-        wanted: list[str] = []
         if placed.fresh:
             self.stored += len(placed.batch.entries)
+        # Also for a batch that came again: the first time may have ended before this.
+        wanted: list[str] = []
+        try:
             wanted = self._rooms.sink.take_entries(
                 header.device, header.owner, placed.batch.entries
             )
+        except (Malformed, Refused) as e:
+            # The evidence is stored as it is; only the view of it lacks what cannot be read.
+            self.refused[e.reason] += 1
+            _log.warning("what %s said could not be read: %s", header.device, e.message)
         self._rooms.machines.see(header.device)
         return msgspec.json.encode(Receipt(last=header.last, head=header.head, want=tuple(wanted)))
 
@@ -305,26 +333,29 @@ class Intake:
 
     def _documents(self, device: str, payload: bytes) -> bytes:
         asked = _decode(payload, DocumentsRequest)
+        if asked.policy_version < 0:
+            raise Malformed("Expected a version from 0.", reason="bad_message")
         bundle = self._rooms.owner.bundle(device, asked.policy_version)
         return msgspec.json.encode(Documents(bundle=to_base64url(bundle.to_bytes())))
 
     def _take_chunk(self, device: str, payload: bytes) -> bytes:
         chunk = _decode(payload, BlobChunk)
-        self._rooms.machines.key_of(device)
-        if not 0 < chunk.total <= MAX_BLOB_BYTES or len(chunk.digest) != 64:
+        self._require_admitted(device)
+        if not 0 < chunk.total <= MAX_BLOB_BYTES or not _DIGEST.fullmatch(chunk.digest):
             raise Malformed("Expected a document of at most 8 MiB.", reason="too_large")
-        key = (device, chunk.digest)
         if chunk.offset == 0:
-            self._blobs[key] = bytearray()
+            self._blobs.pop(device, None)
+            self._blobs[device] = (chunk.digest, bytearray())
             while len(self._blobs) > MAX_OPEN_BLOBS:
                 self._blobs.pop(next(iter(self._blobs)))
-        held = self._blobs.get(key)
-        if held is None or len(held) != chunk.offset:
-            return _blob_reply(chunk.digest, len(held) if held else 0, complete=False)
+        digest, held = self._blobs.get(device, ("", bytearray()))
+        if digest != chunk.digest or len(held) != chunk.offset:
+            offset = len(held) if digest == chunk.digest else 0
+            return _blob_reply(chunk.digest, offset, complete=False)
         held.extend(from_base64url(chunk.data))
         if len(held) < chunk.total:
             return _blob_reply(chunk.digest, len(held), complete=False)
-        del self._blobs[key]
+        del self._blobs[device]
         body = _inflate(bytes(held[: chunk.total]))
         if hashlib.sha256(body).hexdigest() != chunk.digest:
             raise Untrusted("The document is not the one that was named.", reason="wrong_digest")
@@ -339,8 +370,12 @@ class Intake:
             stored = await loop.run_in_executor(
                 self._readers, self._rooms.store.last_of, device, self._rooms.owner.owner_id
             )
-        elif error.reason != "waiting_for_owner":
-            await loop.run_in_executor(self._readers, self._record_refusal, device, error)
+        elif error.reason not in UNRECORDED and not isinstance(error, Unreachable):
+            try:
+                await loop.run_in_executor(self._readers, self._record_refusal, device, error)
+            except FleetwardError as e:
+                # The machine is refused all the same.
+                _log.warning("the refusal of %s could not be recorded: %s", device, e.message)
         return msgspec.json.encode(
             Refusal(reason=error.reason, message=error.message[:500], stored=stored)
         )
@@ -367,18 +402,29 @@ class Intake:
             )
         )
 
-    def _nonce(self, device: str, windows_ago: int = 0) -> bytes:
-        """Return a nonce that any worker with the secret can check, for one to two minutes."""
-        window = self._rooms.clock.wall_ms() // NONCE_WINDOW_MS - windows_ago
-        return hmac.digest(self._secret, f"{device}:{window}".encode(), "sha256")[:NONCE_BYTES]
+    def _nonce(self, device: str) -> bytes:
+        """Return a nonce for one greeting; a later one takes its place."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        self._nonces[device] = (nonce, self._rooms.clock.wall_ms())
+        return nonce
 
     def _check_nonce(self, device: str, payload: bytes, key: PublicKey) -> Hello:
-        try:
-            return verify_hello(payload, key, self._nonce(device))
-        except Untrusted as e:
-            if e.reason != "wrong_nonce":
-                raise
-        return verify_hello(payload, key, self._nonce(device, 1))
+        nonce, made_ms = self._nonces.get(device, (b"", 0))
+        hello = verify_hello(payload, key, nonce)
+        # Used up, whatever comes of it; a greeting that was not signed does not use it up.
+        self._nonces.pop(device, None)
+        if not 0 <= self._rooms.clock.wall_ms() - made_ms <= NONCE_MS:
+            raise Untrusted("The greeting came too late. Ask for a nonce.", reason="wrong_nonce")
+        return hello
+
+
+def _require_device(device: str, payload: bytes) -> None:
+    """Say plainly when a batch that does not verify is another machine's."""
+    header, _ = read_batch_header(payload.split(b"\n", 1)[0])
+    if header.device != device:
+        raise Untrusted(
+            "The batch is of another machine than the connection.", reason="another_device"
+        )
 
 
 def _decode(payload: bytes, kind: type[_T]) -> _T:
@@ -395,9 +441,9 @@ def _blob_reply(digest: str, offset: int, *, complete: bool) -> bytes:
 def _inflate(data: bytes) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        body = inflater.decompress(data, MAX_BLOB_BYTES)
+        body = inflater.decompress(data, MAX_BLOB_BYTES + 1)
     except zlib.error as e:
         raise Malformed("Expected a document in zlib's format.", reason="bad_blob") from e
-    if not inflater.eof:
+    if not inflater.eof or len(body) > MAX_BLOB_BYTES:
         raise Malformed("Expected a whole document of at most 8 MiB.", reason="too_large")
     return body

@@ -58,6 +58,8 @@ def open_house(
     posture = Posture(database)
     sink = PostureSink(posture, clock, _announce(hub))
     intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock))
+    if directory.documents:  # a crash may have come between storing a roster and following it
+        devices.follow_roster(directory.documents.entries)
     directory.listen(lambda documents: devices.follow_roster(documents.entries))
     directory.listen(
         lambda documents: hub.publish("owner.changed", {"head": documents.head.version})

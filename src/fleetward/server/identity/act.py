@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
@@ -19,16 +20,18 @@ from fleetward.server.identity.decide import (
     RETIRED_STATE,
     Known,
     changes_of_roster,
+    check_invitation_age,
     decide_join,
     decide_renewal,
+    decide_roster_change,
 )
 from fleetward.server.identity.issuing import CertificateAuthorities, IssuedCertificate
 from fleetward.trust.documents import Bundle
-from fleetward.trust.errors import FleetwardError, Refused
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 from fleetward.trust.invitation import Invitation, verify_invitation
 from fleetward.trust.keys import ES256, PublicKey, read_public_key
 from fleetward.trust.policy import Policy
-from fleetward.trust.roster import RosterEntry
+from fleetward.trust.roster import RosterEntry, read_entry
 from fleetward.trust.statements import (
     Hello,
     Join,
@@ -38,8 +41,9 @@ from fleetward.trust.statements import (
     verify_renewal,
 )
 
-SEEN_EVERY_MS: Final = 5000
-"""Heartbeats are written together, this often."""
+KNOCK_EVERY_MS: Final = 60_000
+"""Equal refusals at the enrolment listener become an entry once a minute; the rest are counted."""
+_log: Final = logging.getLogger(__name__)
 
 
 class OwnerDocuments(Protocol):
@@ -76,6 +80,7 @@ class Devices:
         self._keys: dict[str, PublicKey] = {}
         self._states: dict[str, str] = {}
         self._seen: dict[str, int] = {}
+        self._knocks: dict[tuple[str, str], tuple[int, int]] = {}
         self._listeners: list[Callable[[str], None]] = []
 
     def listen(self, listener: Callable[[str], None]) -> None:
@@ -93,13 +98,16 @@ class Devices:
     def key_of(self, device: str) -> PublicKey:
         """Return the identity key of a machine. Raises `Refused` when none of this id joined."""
         key = self._keys.get(device)
-        if key is None:
+        if key is not None:
+            return key
+        with self._lock:  # so that no state is read here that is being changed
             with self._database.read() as conn:
                 row = store.select_device(conn, device)
             if row is None:
                 raise Refused("No machine of this id has joined here.", reason="unknown_device")
-            key = self._keys[device] = read_public_key(ES256, row.public)
+            key = read_public_key(ES256, row.public)
             self._states[device] = row.state
+            self._keys[device] = key
         return key
 
     def state_of(self, device: str) -> str:
@@ -150,9 +158,17 @@ class Devices:
         known = self.known(join.device)
         with self._database.read() as conn:
             row = store.select_invitation(conn, invitation.id)
+            restored_at = store.select_restored_at(conn)
         used = row.used if row else 0
         owner = self._owner.owner_id
-        state = decide_join(join, owner, invitation, used, known)
+        check_invitation_age(invitation, restored_at)
+        bundle = self._owner.bundle(join.device)
+        entry = read_entry(bundle.entry) if bundle.entry else None
+        state, confirmed = decide_roster_change(
+            decide_join(join, owner, invitation, used, known), entry
+        )
+        if state == RETIRED_STATE:
+            raise Refused("This machine was retired by its owner.", reason="retired")
         chain = self._owner.issuing_chain()
         self._record(
             "device.joined",
@@ -186,14 +202,18 @@ class Devices:
                 "serial": issued.serial,
                 "not_after": issued.not_after_ms,
                 "invitation": invitation.id,
+                "state": state,
+                "confirmed": confirmed,
             }
             if known is None:
                 store.insert_device(conn, _new_row(join, invitation, state, now) | fields)
             else:
                 store.update_device(conn, join.device, **fields)
+            if known is None and entry is not None:
+                store.update_device(conn, join.device, name=entry.name, site=entry.site)
         self._states[join.device] = state
         self._changed(join.device)
-        return issued, self._owner.bundle(join.device)
+        return issued, bundle
 
     def renew(self, statement: bytes) -> tuple[IssuedCertificate, Bundle]:
         """Issue a certificate for a fresh transport key that the identity key vouches for.
@@ -266,9 +286,13 @@ class Devices:
     def flush_seen(self, silent_after_ms: int) -> None:
         """Write coalesced heartbeats; machines unheard of for `silent_after_ms` become silent."""
         seen, self._seen = self._seen, {}
-        with self._database.write() as conn:
-            store.update_seen(conn, seen.items())
-            store.silence_before(conn, self._clock.wall_ms() - silent_after_ms)
+        try:
+            with self._database.write() as conn:
+                store.update_seen(conn, seen.items())
+                store.silence_before(conn, self._clock.wall_ms() - silent_after_ms)
+        except FleetwardError:
+            self._seen = seen | self._seen
+            raise
 
     def quarantine(self, device: str, actor: str, reason: str) -> str:
         """Move a machine into quarantine. Raises `Refused` when its state does not allow it."""
@@ -326,9 +350,12 @@ class Devices:
 
     def _set_state(self, device: str, state: str, kind: str, actor: str, reason: str) -> str:
         self._record(kind, device, {"reason": reason, "words": reason or kind}, actor)
-        with self._lock, self._database.write() as conn:
-            store.update_device(conn, device, state=state, reason=reason)
-        self._states[device] = state
+        with self._lock:
+            with self._database.write() as conn:
+                changed = store.update_state(conn, device, state, reason, unless=RETIRED_STATE)
+            if not changed:
+                raise Refused("This machine was retired by its owner.", reason="retired")
+            self._states[device] = state
         self._changed(device)
         return state
 
@@ -345,11 +372,32 @@ class Devices:
         )
 
     def _record_refusal(self, kind: str, statement: bytes, error: FleetwardError) -> None:
+        """Record that somebody was refused, once a minute for each reason; the rest are counted.
+
+        Anybody who reaches the listener can knock: the record must not grow by every knock.
+        """
+        if isinstance(error, Unreachable):
+            return
+        now = self._clock.wall_ms()
+        with self._lock:
+            since, count = self._knocks.get((kind, error.reason), (now - KNOCK_EVERY_MS, 0))
+            if now - since < KNOCK_EVERY_MS:
+                self._knocks[kind, error.reason] = (since, count + 1)
+                return
+            self._knocks[kind, error.reason] = (now, 0)
         try:
             device = device_of_statement(statement)
         except FleetwardError:
             device = "unknown"
-        self._record(kind, device, {"reason": error.reason, "words": error.message[:500]})
+        body: dict[str, str | int] = {
+            "reason": error.reason,
+            "words": error.message[:500],
+            "count": count + 1,
+        }
+        try:
+            self._record(kind, device, body)
+        except FleetwardError as e:
+            _log.warning("the refusal of %s could not be recorded: %s", device, e.message)
 
     def _changed(self, device: str) -> None:
         for listener in self._listeners:

@@ -69,6 +69,16 @@ def decide_join(
     return ACTIVE if invitation.preapproved else PENDING
 
 
+def check_invitation_age(invitation: Invitation, restored_at_ms: int) -> None:
+    """Return when an invitation was issued after the last restore, or raise `Refused`."""
+    if invitation.issued_at_ms <= restored_at_ms:
+        raise Refused(
+            "This server was restored from a backup after the invitation was made, which ended "
+            "it. Ask the owner for a new one.",
+            reason="invitation_ended",
+        )
+
+
 def decide_renewal(renewal: Renewal, owner: str, known: Known) -> None:
     """Return when a machine may have a new certificate, or raise `Refused` or `Untrusted`."""
     if renewal.owner != owner:

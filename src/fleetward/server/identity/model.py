@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 
@@ -31,7 +33,7 @@ class PendingDevices(msgspec.Struct, frozen=True, kw_only=True):
 class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Why somebody does this; it stands in the record."""
 
-    reason: str
+    reason: Annotated[str, msgspec.Meta(max_length=500)]
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from sqlalchemy.engine import Connection
 
 from fleetward.server.schema.tables import instant, metadata, ownership
 
+RESTORED: Final = "restored"
+"""In the place of an invitation's id: no invitation that was issued before it is good."""
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
 devices: Final = sa.Table(
@@ -80,6 +82,16 @@ def update_device(conn: Connection, device: str, **values: Any) -> None:
     conn.execute(devices.update().where(devices.c.device_id == device).values(**values))
 
 
+def update_state(conn: Connection, device: str, state: str, reason: str, *, unless: str) -> bool:
+    """Change a machine's state unless it is `unless`; say whether it was changed."""
+    changed = conn.execute(
+        devices.update()
+        .where(devices.c.device_id == device, devices.c.state != unless)
+        .values(state=state, reason=reason)
+    )
+    return int(changed.rowcount) > 0
+
+
 def update_seen(conn: Connection, seen: Iterable[tuple[str, int]]) -> None:
     """Write when machines were last heard of: (device, time). Heartbeats come coalesced."""
     rows = [{"b_device": device, "b_at": at} for device, at in seen]
@@ -128,6 +140,22 @@ def use_invitation(conn: Connection, values: dict[str, Any]) -> None:
         conn.execute(invitations.insert().values(**values, used=1))
 
 
-def end_invitations(conn: Connection) -> None:
-    """Use up every invitation: after a restore nobody knows how often they were used."""
+def end_invitations(conn: Connection, at_ms: int) -> None:
+    """End every invitation that was issued until now, also those that were never seen here.
+
+    After a restore nobody knows how often they were used.
+    """
     conn.execute(invitations.update().values(used=invitations.c.uses))
+    conn.execute(invitations.delete().where(invitations.c.invitation_id == RESTORED))
+    conn.execute(
+        invitations.insert().values(
+            invitation_id=RESTORED, site="", uses=0, used=0, body=b"", expires_at=0,
+            first_used_at=at_ms,
+        )
+    )  # fmt: skip
+
+
+def select_restored_at(conn: Connection) -> int:
+    """Return when this server was last restored, 0 for never."""
+    row = select_invitation(conn, RESTORED)
+    return 0 if row is None else int(row.first_used_at)

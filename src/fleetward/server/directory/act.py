@@ -123,9 +123,10 @@ class Directory:
         with self._lock:
             before = self.documents
             judge_succession(before, after)
+            same_ca = before and before.policy.roots.fleet_ca == after.policy.roots.fleet_ca
             if sent.issuing_chain:
                 self._check_chain(sent.issuing_chain, after.policy.roots.fleet_ca)
-            elif before is None:
+            elif not same_ca:
                 raise Refused(
                     "Expected the issuing chain that the owner signed.", reason="no_issuing_chain"
                 )

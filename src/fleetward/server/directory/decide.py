@@ -86,6 +86,19 @@ def judge_succession(before: Documents | None, after: Documents) -> None:
         )
     if after.head.version == before.head.version and after.head.hash != before.head.hash:
         raise Untrusted("Two heads of one version differ.", reason="forked_head")
+    if after.roster.version < before.roster.version:
+        raise Refused(
+            f"Expected roster {before.roster.version} or newer, got {after.roster.version}.",
+            reason="old_roster",
+        )
+    if after.roster.version == before.roster.version and after.roster.hash != before.roster.hash:
+        raise Untrusted("Two rosters of one version differ.", reason="forked_roster")
+    if after.lease.hash != before.lease.hash and after.lease.serial <= before.lease.serial:
+        raise Refused(
+            f"Expected a lease with a serial above {before.lease.serial}, got "
+            f"{after.lease.serial}.",
+            reason="old_lease",
+        )
 
 
 class BundleMaker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -69,9 +70,10 @@ class BusSide:
     def device_changed(self, device: str) -> None:
         """Cut a machine's connection when it belongs into another account now."""
         account = self._devices.account_of(device)
-        before = self._accounts.get(device)
+        # A machine that never greeted may be connected all the same: it counts as let in.
+        before = self._accounts.get(device, "devices")
         self._accounts[device] = account
-        if before is not None and before != account:
+        if before != account:
             self._soon(self._kick(device))
 
     async def push(self, device: str, word: str, payload: bytes) -> None:
@@ -96,4 +98,9 @@ class BusSide:
             _log.warning("%s could not be cut off: %s", device, e.message)
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop)
+        asyncio.run_coroutine_threadsafe(work, self._loop).add_done_callback(_say_failure)
+
+
+def _say_failure(done: Future[Any]) -> None:
+    if not done.cancelled() and done.exception() is not None:
+        _log.error("a push to machines failed", exc_info=done.exception())

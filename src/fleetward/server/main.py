@@ -21,6 +21,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy.engine import make_url
+
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.config import load_config
 from fleetward.runtime.database import Database
@@ -71,7 +73,6 @@ def load_settings(places: Places, arguments: argparse.Namespace) -> ServerSettin
         port=settings.port or free_port(),
         enrol_port=settings.enrol_port or free_port(),
         bus_port=settings.bus_port or free_port(),
-        database_url=settings.database_url or f"sqlite:///{places.database}",
     )
     atomic_write(places.config, _to_toml(settings).encode("utf-8"))
     return settings
@@ -79,8 +80,16 @@ def load_settings(places: Places, arguments: argparse.Namespace) -> ServerSettin
 
 async def _serve(places: Places, settings: ServerSettings, ready_file: Path | None) -> None:
     clock = SystemClock()
-    database = Database.open(settings.database_url)
-    await asyncio.to_thread(migrate, database, backup=_no_backup_needed)
+    database = Database.open(settings.database_url or places.database_url)
+    try:
+        await asyncio.to_thread(migrate, database, backup=_no_backup_needed)
+    except FleetwardError as e:
+        database.close()
+        raise type(e)(
+            f"The state database cannot be used ({_name_of(settings, places)}): {e.message}. "
+            "Restore a backup by `fleetward restore` into a new folder, or mend the database.",
+            reason=e.reason,
+        ) from e
     program = Program(places, settings, clock, make_handlers)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,10 +103,17 @@ async def _serve(places: Places, settings: ServerSettings, ready_file: Path | No
         await program.stop()
 
 
+def _name_of(settings: ServerSettings, places: Places) -> str:
+    if not settings.database_url:
+        return str(places.database)
+    return make_url(settings.database_url).render_as_string(hide_password=True)
+
+
 def _write_ready(program: Program, ready_file: Path | None) -> None:
     people = program.house.people.people
     person = people.bootstrap()
     run = program.places.run
+    (program.places.server / "setup-token").unlink(missing_ok=True)
     atomic_write(run / "admin-token", program.host_secret.encode("ascii"))
     if not program.house.directory.owner_id:
         setup = people.make_token(ON_THE_HOST, "first owner", Role.OPERATOR, SETUP_TOKEN_SECONDS)
@@ -125,20 +141,24 @@ def _no_backup_needed() -> None:
 
 
 class _sole_owner_of:  # noqa: N801 - a context manager that reads as words
-    """Holds a lock on the data folder, so that two servers never share one."""
+    """Holds a lock on the data folder, so that two servers never share one; it names its holder."""
 
     def __init__(self, places: Places) -> None:
-        self._path = places.run / "server.lock"
+        self._path = places.lock
 
     def __enter__(self) -> None:
-        self._file = self._path.open("w")
+        self._file = self._path.open("a")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
+            self._file.close()
             raise Refused(
                 "A control plane runs on this folder already. `fleetward down --data DIR` ends it.",
                 reason="already_running",
             ) from e
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
 
     def __exit__(self, *_: object) -> None:
         self._file.close()

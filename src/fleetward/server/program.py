@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -33,6 +34,7 @@ from fleetward.server.tls import ListenerFiles, make_listener_files
 from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.host import HostAuthenticator, make_host_secret
 from fleetward.trust.canonical import to_base64url
+from fleetward.trust.errors import FleetwardError, Misuse
 from fleetward.trust.keys import ED25519
 from fleetward.wire.identity import Introduction
 
@@ -64,6 +66,9 @@ class Program:
         self.host_secret = make_host_secret()
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Any]] = []
+        self._sockets: list[socket.socket] = []
+        self._database: Database | None = None
+        self._opened: House | None = None
         for folder in (places.data, places.server, places.authorities, places.logs, places.run):
             make_private_directory(folder)
         self.authorities = CertificateAuthorities(places.authorities, clock.wall_ms())
@@ -76,18 +81,16 @@ class Program:
         )
 
     async def start(self, database: Database) -> None:
-        """Open everything, in the order in which it is needed."""
-        self._sockets = (
-            bind(self.settings.listen_host, self.settings.port),
-            bind(self.settings.listen_host, self.settings.enrol_port),
-        )
+        """Open everything, in the order in which it is needed. `stop` closes it, also half-way."""
+        self._database = database
+        for port in (self.settings.port, self.settings.enrol_port):
+            self._sockets.append(bind(self.settings.listen_host, port))
         self.settings = replace(
             self.settings,
             port=int(self._sockets[0].getsockname()[1]),
             enrol_port=int(self._sockets[1].getsockname()[1]),
         )
-        self.database = database
-        self.house = await asyncio.to_thread(self._open_house)
+        self._opened = await asyncio.to_thread(self._open_house)
         self.record_check = RecordCheck(database, self.house.ledger, self.clock)
         await self._start_bus()
         await self._start_listeners()
@@ -96,18 +99,40 @@ class Program:
 
     async def stop(self) -> None:
         """Close everything in the reverse order; nothing that was acknowledged is lost."""
-        self.house.hub.close()
+        if self._opened is not None:
+            self._opened.hub.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for close in reversed(self._closers):
-            result = close()
-            if asyncio.iscoroutine(result):
-                await result
-        await asyncio.to_thread(self.house.intake.close)
-        with contextlib.suppress(Exception):  # the database may be what is broken
-            await asyncio.to_thread(self.house.ledger.checkpoint)
-        self.database.close()
+            try:
+                result = close()
+                if asyncio.iscoroutine(result):
+                    await result
+            except Exception:  # noqa: BLE001 - one part that will not close: said, the rest closes
+                _log.exception("a part of the server did not close")
+        for sock in self._sockets:
+            sock.close()
+        if self._opened is not None:
+            await asyncio.to_thread(self._opened.intake.close)
+            with contextlib.suppress(FleetwardError):  # no owner, or the database is what is broken
+                await asyncio.to_thread(self._opened.ledger.checkpoint)
+        if self._database is not None:
+            self._database.close()
+
+    @property
+    def house(self) -> House:
+        """The slices of the running server. Raises `Misuse` before it was started."""
+        if self._opened is None:
+            raise Misuse("The server was not started.", reason="not_started")
+        return self._opened
+
+    @property
+    def database(self) -> Database:
+        """The state database. Raises `Misuse` before it was started."""
+        if self._database is None:
+            raise Misuse("The server was not started.", reason="not_started")
+        return self._database
 
     @property
     def origin(self) -> str:
@@ -159,8 +184,8 @@ class Program:
     async def _start_bus(self) -> None:
         house = self.house
         self.broker = Broker(self._broker_settings(self.tls), on_change=_log.info)
-        await self.broker.start(fleet_root(house.directory.issuing_chain()))
         self._closers.append(self.broker.stop)
+        await self.broker.start(fleet_root(house.directory.issuing_chain()))
         endpoint = self.broker.endpoint()
         buses: dict[Account, Bus] = {}
         for account in (Account.AUTH, Account.SYS, Account.DEVICES, Account.QUARANTINE):

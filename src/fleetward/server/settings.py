@@ -81,6 +81,17 @@ class Places:
         return self.server / "state.db"
 
     @property
+    def database_url(self) -> str:
+        """Where the state is when the configuration names no database. It is never written down:
+        a folder that was moved, or restored elsewhere, must not reach back to the old one."""
+        return f"sqlite:///{self.database}"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the server that runs on this folder."""
+        return self.run / "server.lock"
+
+    @property
     def broker(self) -> Path:
         """The broker's configuration and trust bundle."""
         return self.server / "broker"

@@ -50,8 +50,13 @@ from fleetward.trust.words import device_words
 DAY_MS: Final = 86_400_000
 MAX_CHANGES: Final = 20
 MAX_RECORD_DEVICES: Final = 200
-BROKEN_KINDS: Final = ("intake.refused", "device.renewal_refused")
-BROKEN_REASONS: Final = ("forked_journal", "lineage", "wrong_signer", "bad_chain")
+BROKEN: Final[Mapping[str, frozenset[str]]] = {
+    "intake.refused": frozenset({"forked_journal", "wrong_signer", "bad_chain"}),
+    "device.renewal_refused": frozenset({"lineage"}),
+    "device.join_refused": frozenset({"lineage"}),
+}
+"""Refusals that say that two machines may share an identity. Only what a machine's certificate or
+signature vouches for counts: anybody may knock at the enrolment listener in another's name."""
 
 
 class CheckedRecord(Protocol):
@@ -296,10 +301,10 @@ class Overview:
                 checked.as_of_ms, "See the proof", "/proof",
             )  # fmt: skip
         with self._database.read() as conn:
-            rows = store.count_refusals(conn, BROKEN_KINDS, now - DAY_MS)
+            rows = store.count_refusals(conn, tuple(BROKEN), now - DAY_MS)
         for row in rows:
             details = _body_of(row)
-            if details.get("reason") in BROKEN_REASONS:
+            if details.get("reason") in BROKEN[row.kind]:
                 device = _device_of(row)
                 return CardFacts(
                     "identity", "broken", "Two machines may be using one identity", "One device",

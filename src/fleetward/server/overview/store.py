@@ -87,12 +87,15 @@ def _where(wanted: Filter, device: sa.Table, posture: sa.Table) -> sa.ColumnElem
     if wanted.need:
         clauses.append(_need(device, posture) == wanted.need)
     if wanted.text:
-        pattern = "%" + _escape(wanted.text.lower()) + "%"
+        # SQLite lowers ASCII alone: "Ä" is found as it is written, "a" in both cases.
+        patterns = {"%" + _escape(text) + "%" for text in (wanted.text, wanted.text.lower())}
         clauses.append(
             sa.or_(
                 *(
-                    sa.func.lower(c).like(pattern, escape="\\")
+                    made.like(pattern, escape="\\")
                     for c in (device.c.name, device.c.site, device.c.model, device.c.device_id)
+                    for made in (c, sa.func.lower(c))
+                    for pattern in sorted(patterns)
                 )
             )
         )

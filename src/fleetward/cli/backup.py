@@ -7,6 +7,7 @@ owner's folder, the folders of machines, the broker's files, tokens and links of
 from __future__ import annotations
 
 import io
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,14 +15,21 @@ import tarfile
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, BinaryIO, Final
+from urllib.parse import quote
 
 import typer
 
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.speak import emit, refusals, say
-from fleetward.runtime.files import PRIVATE_FILE, make_private_directory, read_bounded
+from fleetward.runtime.files import (
+    PRIVATE_FILE,
+    make_private_directory,
+    read_bounded,
+    sync_directory,
+)
 from fleetward.runtime.sealed import open_stream, seal_stream
 from fleetward.trust.errors import Malformed, Refused, Unreachable
 
@@ -37,6 +45,7 @@ MARKS: Final = ("server/owner-was-here",)
 DATABASE: Final = "server/state.db"
 MAX_FILE_BYTES: Final = 1024 * 1024
 STEP_BYTES: Final = 1024 * 1024
+CLOSE_SECONDS: Final = 300
 
 backup_app: Final = typer.Typer(add_completion=False)
 restore_app: Final = typer.Typer(add_completion=False)
@@ -83,9 +92,6 @@ def restore(
     with refusals():
         passphrase = ask_passphrase(passphrase_file)
         names = read_backup(file, data, passphrase)
-        subprocess.run(
-            [sys.executable, "-m", "fleetward.server.restored", "--data", str(data)], check=True
-        )
         say("Start it by `fleetward up`, then let the owner run `fleetward owner restore-open`.")
         emit({"data": str(data), "files": names}, as_json, f"Restored into {data}.")
 
@@ -97,60 +103,93 @@ def write_backup(data: Path, out: Path, passphrase: bytes) -> int:
         copy = Path(scratch) / "state.db"
         _copy_database(data / DATABASE, copy)
         temporary = out.with_name(out.name + ".part")
-        with temporary.open("wb") as target:
-            temporary.chmod(PRIVATE_FILE)
-            for chunk in seal_stream(_tar(data, copy), passphrase, WHAT):
-                target.write(chunk)
-        temporary.replace(out)
-    return out.stat().st_size
+        try:
+            temporary.unlink(missing_ok=True)
+            with _open_private(temporary) as target:
+                for chunk in seal_stream(_tar(data, copy), passphrase, WHAT):
+                    target.write(chunk)
+                target.flush()
+                os.fsync(target.fileno())
+            temporary.replace(out)
+            sync_directory(out.absolute().parent)
+            return out.stat().st_size
+        except OSError as e:
+            raise Unreachable(f"The backup could not be written: {e}.", reason="disk") from e
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def read_backup(file: Path, data: Path, passphrase: bytes) -> list[str]:
     """Unpack a backup into an empty folder and return the names. Raises and leaves nothing half.
 
-    Only the names that a backup has are written, whatever the file says.
+    Only the names that a backup has are written, whatever the file says. The folder appears with
+    its record closed and its credentials ended, or not at all.
     """
     if data.exists() and any(data.iterdir()):
         raise Refused(
             f"Expected {data} to be empty or absent. Restore into a new folder.",
             reason="folder_not_empty",
         )
-    make_private_directory(data.parent)
-    scratch = Path(tempfile.mkdtemp(dir=data.parent, prefix=".restore-"))
-    plain = scratch / "backup.tar"
     try:
-        with file.open("rb") as source, plain.open("wb") as target:
-            for chunk in open_stream(source, passphrase, WHAT):
-                target.write(chunk)
-        names = _unpack(plain, scratch / "data")
-        if data.exists():
-            data.rmdir()
-        (scratch / "data").rename(data)
+        data.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data.parent, prefix=".restore-") as name:
+            plain, unpacked = Path(name) / "backup.tar", Path(name) / "data"
+            with file.open("rb") as source, _open_private(plain) as target:
+                for chunk in open_stream(source, passphrase, WHAT):
+                    target.write(chunk)
+            names = _unpack(plain, unpacked)
+            _close_record(unpacked)
+            os.sync()
+            unpacked.rename(data)
+    except tarfile.TarError as e:
+        raise Malformed(f"Expected the files of a backup: {e}.", reason="bad_backup") from e
     except OSError as e:
         raise Unreachable(f"The backup could not be unpacked: {e}.", reason="disk") from e
-    finally:
-        plain.unlink(missing_ok=True)
-        subprocess.run(["rm", "-rf", "--", str(scratch)], check=False)
     return names
+
+
+def _close_record(data: Path) -> None:
+    """End credentials and close the record, by the server's own program in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fleetward.server.restored", "--data", str(data)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=CLOSE_SECONDS,
+    )
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).strip().splitlines()
+        raise Refused(
+            f"The backup's record could not be closed: {words[-1] if words else 'no words came'}",
+            reason="not_closed",
+        )
+
+
+def _open_private(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "wb")
 
 
 def _require_sqlite(data: Path) -> None:
     content = read_bounded(data / "fleetward.toml", MAX_FILE_BYTES)
     url = str(tomllib.loads(content.decode("utf-8")).get("database_url", ""))
-    if url and not url.startswith("sqlite:"):
+    if url:
         raise Refused(
-            "This control plane keeps its state in PostgreSQL. Back that up with pg_dump, and "
-            "copy server/ca and server/log.key beside it.",
+            "This control plane keeps its state in a database of its own choosing. Back that up "
+            "with its own tools (pg_dump), and copy server/ca and server/log.key beside it.",
             reason="not_sqlite",
         )
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as live:
-        with sqlite3.connect(target) as copy:
-            live.backup(copy, pages=4096)
-        copy.close()
-    live.close()
+    # In one go: in WAL mode it holds up no writer, and in steps every write would begin it anew.
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)) as live,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            live.backup(copy)
+    except sqlite3.Error as e:
+        raise Unreachable(f"The database could not be copied: {e}.", reason="database") from e
 
 
 def _tar(data: Path, database: Path) -> Iterator[bytes]:

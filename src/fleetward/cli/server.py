@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -76,6 +77,11 @@ def start_server(
     """Start the control plane as a process of its own session, which outlives this one."""
     make_private_directory(data)
     make_private_directory(data / "run")
+    if is_running(data):
+        raise Refused(
+            f"A control plane runs on {data} already. `fleetward down --data {data}` ends it.",
+            reason="already_running",
+        )
     (data / "run" / "ready.json").unlink(missing_ok=True)
     argv = [sys.executable, "-m", "fleetward.server.main", "--data", str(data)]
     if host:
@@ -90,6 +96,18 @@ def start_server(
         )
     atomic_write(data / "run" / "pid", str(child.pid).encode("ascii"))
     return child
+
+
+def is_running(data: Path) -> bool:
+    """Return whether a server holds this folder, by its lock: a process id may be another's."""
+    try:
+        with (data / "run" / "server.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def wait_ready(data: Path, child: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -131,11 +149,14 @@ def down(data: Data) -> None:
 
 def stop_server(data: Path) -> None:
     """Stop the server of a folder and wait for its end. Raises `Refused` when none runs."""
+    stopped = Refused(f"No control plane runs on {data}.", reason="not_running")
+    if not is_running(data):
+        raise stopped
     try:
-        pid = int(read_ready_file(data)["pid"])
+        pid = int(read_bounded(data / "run" / "server.lock", MAX_READY_BYTES))
         os.kill(pid, signal.SIGTERM)
-    except (Unreachable, ProcessLookupError) as e:
-        raise Refused(f"No control plane runs on {data}.", reason="not_running") from e
+    except (ValueError, ProcessLookupError) as e:
+        raise stopped from e
     deadline = time.monotonic() + STOP_SECONDS
     while time.monotonic() < deadline:
         if not _is_alive(pid):

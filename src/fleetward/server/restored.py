@@ -10,6 +10,7 @@ closed: the owner opens the next one, naming the last checkpoint that is still h
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from fleetward.runtime.clock import SystemClock
@@ -24,17 +25,18 @@ from fleetward.server.main import MAX_CONFIG_BYTES
 from fleetward.server.people.wiring import PeopleSettings, open_people
 from fleetward.server.settings import CONSOLE_NAME, Places, ServerSettings
 from fleetward.server.web.caller import ON_THE_HOST
+from fleetward.trust.errors import FleetwardError
 
 
 def close_after_restore(places: Places) -> None:
     """End credentials and invitations, and close the record until its owner opens it again."""
     settings = load_config(ServerSettings, read_bounded(places.config, MAX_CONFIG_BYTES))
-    database = Database.open(settings.database_url or f"sqlite:///{places.database}")
+    database = Database.open(settings.database_url or places.database_url)
     clock = SystemClock()
     with database.write() as conn:
         audit_store.close_restored(conn)
     with database.write() as conn:
-        identity_store.end_invitations(conn)
+        identity_store.end_invitations(conn, clock.wall_ms())
         identity_store.update_connected(conn, None, False)
     ledger = Ledger(database, from_pkcs8(read_bounded(places.log_key, 4096)), clock)
     people = open_people(
@@ -52,7 +54,11 @@ def main() -> int:
     """Run on the data folder that the command line names."""
     parser = argparse.ArgumentParser(description="Close a restored control plane's record.")
     parser.add_argument("--data", type=Path, required=True)
-    close_after_restore(Places(parser.parse_args().data.resolve()))
+    try:
+        close_after_restore(Places(parser.parse_args().data.resolve()))
+    except FleetwardError as e:
+        print(e.message, file=sys.stderr)  # noqa: T201 - for `fleetward restore`, which shows it
+        return 1
     return 0
 
 

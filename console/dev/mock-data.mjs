@@ -179,7 +179,7 @@ export function makeFacts(row, list) {
     case 'users':
       return [{ name: 'root', uid: 0, can_login: noRoot ? null : false, words: noRoot ? null : 'No password, no key' }, { name: 'anna', uid: 1000, can_login: true, words: 'By password and by key, shell /bin/bash' }];
     case 'services':
-      return ['ssh', 'cups', 'cron', 'fleetward-guard'].map((name, at) => ({ name, state: 'running', user: at === 3 ? 'fleetward' : 'root', layers: noRoot ? null : at % 2 ? ['own user', 'no new privileges', 'read-only system'] : [] }));
+      return ['ssh', 'cups', 'cron', 'fleetward-agent'].map((name, at) => ({ name, state: 'running', user: at === 3 ? 'fleetward' : 'root', layers: noRoot ? null : at % 2 ? ['own user', 'no new privileges', 'read-only system'] : [] }));
     case 'hardening':
       return Array.from({ length: 23 }, (_, at) => ({ path: `/usr/sbin/${['sshd', 'cupsd', 'cron'][at % 3]}${at}`, package: 'openssh-server', network_facing: at < 3, canary: 'yes', nx: 'yes', pie: at % 6 ? 'yes' : 'no', relro: at % 4 ? 'yes' : 'partly', fortify: noRoot ? 'not_visible' : 'yes' }));
     case 'facts':

@@ -116,7 +116,7 @@ function deviceAnswer(method, parts, search) {
 }
 
 function consoleAnswer(method, path, search, body) {
-  if (scenario === 'error' && path !== '/session') return problem(500, 'Something broke here', 'The server could not answer. Its log has the entry 4f2a91.', 'Whoever runs the server finds the cause in its log.');
+  if (scenario === 'error' && !path.startsWith('/session')) return problem(500, 'Something broke here', 'The server could not answer. Its log has the entry 4f2a91.', 'Whoever runs the server finds the cause in its log.');
   const parts = path.slice(1).split('/');
   if (parts[0] === 'devices' && parts.length > 1) return deviceAnswer(method, parts.slice(1), search);
   if (parts[0] === 'drills' && parts[1]) return { body: drills.get(parts[1]) };

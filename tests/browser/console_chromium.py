@@ -155,7 +155,7 @@ class Walk:
     def settle(self) -> None:
         """Wait until nothing is being loaded on the page."""
         self.page.locator("h1").first.wait_for()
-        self.page.wait_for_function("!document.querySelector('[aria-label=Loading]')")
+        self.page.locator("[aria-label=Loading]").first.wait_for(state="detached")
         self.page.wait_for_timeout(SETTLED_MS)
 
     def width_too_much(self) -> int:
@@ -204,5 +204,5 @@ def sign_in(walker: Walk, server: MadeUpServer) -> None:
     """Sign in by a made-up link, in one click."""
     walker.open(f"{server.console}/#code=made-up")
     walker.page.get_by_role("button", name="Sign in").click()
-    walker.page.get_by_role("navigation", name="All pages").wait_for(state="attached")
+    walker.page.locator(".shell").wait_for()
     walker.settle()

@@ -21,7 +21,7 @@ import './device.css';
 export default function Device() {
   const { id = '' } = useParams<{ id: string }>();
   const device = useQuery({ queryKey: ['device', id], queryFn: () => api.device(id) });
-  return <Answer of={device} lines={12}>{(data) => <DevicePage device={data} key={data.id} />}</Answer>;
+  return <Answer of={device} lines={12} title="Device">{(data) => <DevicePage device={data} key={data.id} />}</Answer>;
 }
 
 function DevicePage({ device }: { device: DeviceData }) {

@@ -11,7 +11,7 @@ const NOT_VISIBLE = <span className="quiet">Not visible</span>;
 function Name({ row }: { row: DeviceRow }) {
   return (
     <div className="device-name">
-      <Link href={`/devices/${row.id}`} title={row.name} className="truncate">
+      <Link href={`/devices/${row.id}`} title={row.name}>
         {row.name}
       </Link>
       <span className="device-sub">

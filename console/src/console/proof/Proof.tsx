@@ -16,7 +16,7 @@ import './proof.css';
 /** Is the record whole? This page says what the server says, and how to check it without the server. */
 export default function Proof() {
   const record = useQuery({ queryKey: ['record'], queryFn: api.record });
-  return <Answer of={record} lines={8}>{(data) => <ProofPage record={data} />}</Answer>;
+  return <Answer of={record} lines={8} title="Proof">{(data) => <ProofPage record={data} />}</Answer>;
 }
 
 const SENTENCES: Record<LogRecord['state'], string> = {

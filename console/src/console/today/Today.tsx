@@ -20,7 +20,7 @@ import './today.css';
 /** The home page answers one question: does anything need me? */
 export function Today() {
   const today = useQuery({ queryKey: ['today'], queryFn: api.today });
-  return <Answer of={today}>{(data) => <TodayPage today={data} />}</Answer>;
+  return <Answer of={today} title="Today">{(data) => <TodayPage today={data} />}</Answer>;
 }
 
 function TodayPage({ today }: { today: TodayData }) {

@@ -16,8 +16,8 @@ const given = ['waiting', 'exposure', 'record', 'updates', 'silence'].map(card);
 
 describe('the order of the home page', () => {
   it('is the server’s own without a goal', () => expect(orderCards(given, null)).toBe(given));
-  it('never puts a goal before a broken record', () => {
-    expect(kinds(orderCards(given, 'update'))).toEqual(['record', 'updates', 'waiting', 'exposure', 'silence']);
+  it('never puts a goal before who waits, nor before a broken record', () => {
+    expect(kinds(orderCards(given, 'update'))).toEqual(['waiting', 'record', 'updates', 'exposure', 'silence']);
   });
   it('keeps every card', () => {
     expect(kinds(orderCards(given, 'reach')).sort()).toEqual(kinds(given).sort());

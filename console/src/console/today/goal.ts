@@ -20,6 +20,8 @@ const MATCHES: Record<Goal, RegExp> = {
   comply: /record|identity|proof|confirm/,
 };
 
+const SOMEBODY_WAITS = /wait|pending|confirm/;
+
 export const isGoal = (text: string | null | undefined): text is Goal =>
   GOALS.some((goal) => goal.id === text);
 
@@ -32,11 +34,11 @@ export function keepGoal(goal: Goal): void {
   localStorage.setItem(KEY, goal);
 }
 
-/** The server's order, but that after the gravest cards come those of the goal. */
+/** The server's order, but that after who waits and what is grave come the cards of the goal. */
 export function orderCards(cards: Card[], goal: Goal | null): Card[] {
   if (goal === null) return cards;
   const rank = (card: Card): number =>
-    toneOfCard(card.kind) === 'bad' ? 0 : MATCHES[goal].test(card.kind) ? 1 : 2;
+    toneOfCard(card.kind) === 'bad' || SOMEBODY_WAITS.test(card.kind) ? 0 : MATCHES[goal].test(card.kind) ? 1 : 2;
   return cards
     .map((card, at) => ({ card, at }))
     .sort((a, b) => rank(a.card) - rank(b.card) || a.at - b.at)

@@ -22,7 +22,7 @@ export default function Tour() {
   const { step } = useParams<{ step?: string }>();
   const tour = useQuery({ queryKey: ['tour'], queryFn: api.tour });
   return (
-    <Answer of={tour}>
+    <Answer of={tour} title="Set-up">
       {(data) => {
         const at = readStep(step);
         return at === null ? <Redirect to={`/setup/${resumeAt(data)}`} replace /> : <TourPage tour={data} at={at} />;

@@ -49,7 +49,7 @@ export function Machines() {
   const roster = useQuery({ queryKey: ['roster'], queryFn: owner.roster });
   const state = useQuery({ queryKey: ['state'], queryFn: owner.state });
   return (
-    <Answer of={roster} lines={8}>
+    <Answer of={roster} lines={8} title="Machines">
       {(list) => {
         const active = list.items.filter((item) => item.state === 'active').length;
         return (

@@ -12,7 +12,7 @@ import { Chip } from '../../shared/ui/State';
 export function Policy() {
   const state = useQuery({ queryKey: ['state'], queryFn: owner.state });
   return (
-    <Answer of={state}>
+    <Answer of={state} title="Policy">
       {(data) => (
         <Page
           title="Policy"

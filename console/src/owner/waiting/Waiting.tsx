@@ -15,7 +15,7 @@ export function Waiting() {
   const [chosen, choose] = useState<string | null>(null);
   const [done, setDone] = useState<string | null>(null);
   return (
-    <Answer of={pending}>
+    <Answer of={pending} title="Waiting">
       {(list) => {
         const machine = list.items.find((item) => item.id === chosen) ?? list.items[0];
         return (

@@ -97,7 +97,7 @@ function BottomBar({ places, inBar, path, who }: Pick<ShellProps, 'places' | 'in
           </li>
         )}
       </ul>
-      <Drawer opened={open} onClose={sheet.close} position="bottom" size="auto" title="More" radius="lg"
+      <Drawer opened={open} onClose={sheet.close} position="bottom" size={250} title="More" radius="lg"
         closeButtonProps={{ 'aria-label': 'Close' }}>
         <ul className="more-sheet">
           <Places places={rest} path={path} />

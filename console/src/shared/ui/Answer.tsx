@@ -2,6 +2,7 @@ import { Button, Skeleton } from '@mantine/core';
 import type { UseQueryResult } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { titleOf } from '../../api/http';
+import { Page } from './Page';
 import { Note } from './State';
 
 const words = (failure: unknown): string => (failure instanceof Error ? failure.message : String(failure));
@@ -34,14 +35,20 @@ export function Loading({ lines = 4 }: { lines?: number }) {
 interface AnswerProps<Data> {
   of: UseQueryResult<Data>;
   lines?: number;
+  /** The page's title, where the answer makes the whole page. */
+  title?: string;
   children: (data: Data) => ReactNode;
 }
 
 /** What was answered, even if it is old; else the failure; else that it is under way. */
-export function Answer<Data>({ of, lines, children }: AnswerProps<Data>) {
+export function Answer<Data>({ of, lines, title, children }: AnswerProps<Data>) {
   if (of.data !== undefined) return children(of.data);
-  if (of.error) return <Failure failure={of.error} again={() => void of.refetch()} />;
-  return <Loading lines={lines} />;
+  const instead = of.error ? (
+    <Failure failure={of.error} again={() => void of.refetch()} />
+  ) : (
+    <Loading lines={lines} />
+  );
+  return title === undefined ? instead : <Page title={title}>{instead}</Page>;
 }
 
 export function Empty({ title, children }: { title: string; children?: ReactNode }) {

@@ -31,6 +31,14 @@ ORDER: Final = "order"
 MESSAGE: Final = "message"
 MAX_TYPE_CHARACTERS: Final = 64
 
+_NOUNS: Final = {
+    "head": "summary of the owner's documents",
+    "lease": "prolongation of the owner's documents",
+    "policy": "policy",
+    "roster": "list of machines",
+}
+"""What a person calls the documents."""
+
 Effect = Literal["none", "documents", "report_now", "reconnect"]
 
 
@@ -152,10 +160,11 @@ class Gate:
             name = self._view.root.name
             return DOCUMENTS, f"Documents of another owner. This machine obeys {name} alone."
         subject = find_culprit(self._view, bundle)
+        noun = _NOUNS.get(subject, "set of documents")
         if error.reason in ("too_few_signatures", "wrong_signer"):
-            return subject, f"A {subject} signed by nobody that this machine's owner named."
+            return subject, f"A {noun} signed by nobody that this machine's owner named."
         if error.reason in ("bad_signature", "bad_suite"):
-            return subject, f"A {subject} with a signature that is not its signer's."
+            return subject, f"A {noun} with a signature that is not its signer's."
         return subject, f"{error.message} Nothing was changed."
 
 
@@ -174,8 +183,8 @@ def find_culprit(view: OwnerView, bundle: Bundle) -> str:
     except FleetwardError:
         return "policy"
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("head", lambda: verify_head(bundle.head, policy)),
         ("roster", lambda: verify_roster(bundle.roster, policy)),
+        ("head", lambda: verify_head(bundle.head, policy)),
         ("lease", lambda: verify_lease(bundle.lease, policy, verify_head(bundle.head, policy))),
     )
     for name, check in checks:

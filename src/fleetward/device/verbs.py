@@ -66,7 +66,6 @@ class Verbs:
     def __init__(self, core: GuardCore) -> None:
         self._core = core
         self._vouched = ""
-        self._last_refusal = ""
         self._table: dict[type[Any], Callable[[bytes], Reply]] = {
             GetKit: self._get_kit,
             Vouch: self._vouch,
@@ -210,7 +209,7 @@ class Verbs:
             if strange:
                 words = "The server asked for an inventory that is not of this machine."
                 self._core.refusals.refuse("receipt", "unknown_inventory", words)
-            self._last_refusal = ""
+            self._core.server_says = ""
             return Reply(hint="again")
         if isinstance(answer, Refusal):
             hint = outbox.take_refusal(answer)

@@ -1,0 +1,106 @@
+"""The systemd units that `install` writes: right in their own words, and hardened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fleetward.device import units
+from fleetward.device.cli import main
+from fleetward.device.privileges import UPLINK_USER
+
+ANALYZE = shutil.which("systemd-analyze")
+needs_analyze = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
+MOST_EXPOSURE = {units.GUARD_UNIT: 50, units.UPLINK_UNIT: 20}
+"""Tenths of what `systemd-analyze security` counts: 100 is unprotected. Guard reads every file."""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    assert main(["install", "--root", str(tmp_path), "--data", "/var/lib/fleetward"]) == 0
+    return tmp_path
+
+
+def test_install_writes_units_that_start_with_the_machine(tree: Path) -> None:
+    folder = tree / units.UNITS
+    for name in (units.GUARD_UNIT, units.UPLINK_UNIT):
+        link = folder / "multi-user.target.wants" / name
+        assert link.resolve() == (folder / name).resolve()
+        text = link.read_text()
+        assert "Restart=always" in text
+        assert "WantedBy=multi-user.target" in text
+    link = folder / "sockets.target.wants" / units.SOCKET_UNIT
+    assert link.resolve() == (folder / units.SOCKET_UNIT).resolve()
+    assert UPLINK_USER in (tree / units.SYSUSERS).read_text()
+
+
+def test_guard_gets_no_internet_socket_and_uplink_no_right(tree: Path) -> None:
+    guard = (tree / units.UNITS / units.GUARD_UNIT).read_text()
+    uplink = (tree / units.UNITS / units.UPLINK_UNIT).read_text()
+    assert "RestrictAddressFamilies=AF_UNIX\n" in guard
+    assert "CapabilityBoundingSet=\n" in uplink
+    assert f"User={UPLINK_USER}\n" in uplink
+    assert "NoNewPrivileges=yes" in guard
+    assert "NoNewPrivileges=yes" in uplink
+
+
+def test_uninstall_removes_all_that_install_wrote(tree: Path) -> None:
+    assert main(["uninstall", "--root", str(tree)]) == 0
+    left = [p for p in tree.rglob("*") if p.is_symlink() or p.is_file()]
+    assert left == []
+    assert main(["uninstall", "--root", str(tree)]) == 0
+
+
+@needs_analyze
+@pytest.mark.parametrize("name", [units.GUARD_UNIT, units.UPLINK_UNIT, units.SOCKET_UNIT])
+def test_systemd_understands_every_line(tree: Path, name: str) -> None:
+    done = subprocess.run(
+        [str(ANALYZE), "verify", "--man=no", "--recursive-errors=no", tree / units.UNITS / name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if "fleetward" in line]
+    assert ours == []
+    assert done.returncode == 0, done.stderr
+
+
+@needs_analyze
+@pytest.mark.parametrize("name", list(MOST_EXPOSURE))
+def test_units_stay_as_hardened_as_they_are(tree: Path, name: str) -> None:
+    done = subprocess.run(
+        [
+            str(ANALYZE),
+            "security",
+            "--offline=true",
+            f"--threshold={MOST_EXPOSURE[name]}",
+            "--no-pager",
+            tree / units.UNITS / name,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Overall exposure level" in done.stdout
+    assert done.returncode == 0, done.stdout[-400:]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may install")
+def test_without_root_install_says_what_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["install"]) == 1
+    assert "needs root" in capsys.readouterr().err
+
+
+def test_a_machine_without_owner_is_not_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gets that far")
+    assert main(["install", "--data", str(tmp_path)]) == 1
+    assert "has not joined" in capsys.readouterr().err

@@ -61,9 +61,12 @@ class Agent:
         port = DirectPort(core)
         core.call_on_news(port.wake)
         uplink = asyncio.create_task(UplinkSession(port, self._uplink_folder, self._timing).run())
+        longest_ms = 100 if until_settled else 60_000
         try:
             while not uplink.done() and not (until_settled and core.settled):
-                await asyncio.wait({uplink}, timeout=core.tick() / 1000)
+                delay_ms = core.tick()
+                # What uplink brings can settle the machine between two ticks.
+                await asyncio.wait({uplink}, timeout=min(delay_ms, longest_ms) / 1000)
             if uplink.done():
                 uplink.result()
         finally:

@@ -15,6 +15,7 @@ from fleetward.keyholder.auditor import own_folder, read_older, read_witness
 from fleetward.keyholder.documents import load_documents
 from fleetward.keyholder.fetch_export import fetch_export
 from fleetward.keyholder.folder import OwnerFolder
+from fleetward.keyholder.kept_checkpoint import read_kept
 from fleetward.keyholder.pinned_record import read_authority
 from fleetward.keyholder.place import find_owner, find_server
 from fleetward.keyholder.speak import emit, refusals
@@ -64,7 +65,7 @@ def verify(
         list[str] | None, typer.Option("--witness", help="NAME=KEYFILE of a witness you know.")
     ] = None,
     owner: Annotated[
-        Path | None, typer.Option("--owner", help="Compare with the documents in this folder.")
+        Path | None, typer.Option("--owner", help="Compare with what this owner's folder knows.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -73,12 +74,12 @@ def verify(
     fleetward audit verify record-2026-11 --root 5f1c… --checkpoint last-year.txt
     """
     with refusals():
-        own = own_folder(load_documents(OwnerFolder.open(owner))) if owner else None
+        own = OwnerFolder.open(owner) if owner else None
         auditor = Auditor(
             now_ms=SystemClock().wall_ms(),
-            older=read_older(checkpoint or []),
+            older=(*read_older(checkpoint or []), *(read_kept(own) if own else ())),
             witnesses=dict(read_witness(each) for each in witness or []),
-            own=own,
+            own=own_folder(load_documents(own)) if own else None,
         )
         result = verify_export(folder, root, auditor, _Meter())
         emit(show_report(result), as_json, tell_report(result))

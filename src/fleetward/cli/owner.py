@@ -6,12 +6,24 @@ that hand something over say so. This file only names commands: what they do is 
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fleetward.keyholder.desk import Desk, find_entry
+from fleetward.cli.owner_options import (
+    AsJson,
+    Data,
+    Owner,
+    PassphraseFile,
+    Server,
+    TokenFile,
+    open_desk,
+)
+from fleetward.cli.owner_policy import policy_app, roster_app
+from fleetward.cli.owner_witness import witness_app
+from fleetward.keyholder.desk import find_entry
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.folder import DEFAULT_FOLDER, OwnerFolder
 from fleetward.keyholder.hand import hand_over, reach_server
@@ -30,6 +42,7 @@ from fleetward.keyholder.pending import (
     fetch_pending,
 )
 from fleetward.keyholder.place import find_owner
+from fleetward.keyholder.reopen import open_anew
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.http.times import to_rfc3339
@@ -40,25 +53,9 @@ owner_app = typer.Typer(
     no_args_is_help=True,
 )  # fmt: skip
 
-Owner = Annotated[
-    Path | None, typer.Option("--owner", help="The owner's folder; ~/fleetward-owner if not named.")
-]
-Data = Annotated[
-    Path | None, typer.Option("--data", help="Data directory of a server on this computer.")
-]
-Server = Annotated[str, typer.Option("--server", help="Server elsewhere: https://HOST[:PORT].")]
-TokenFile = Annotated[
-    Path | None, typer.Option("--token-file", help="File of mode 600 with a token of that server.")
-]
-PassphraseFile = Annotated[
-    Path | None, typer.Option("--passphrase-file", help="File of mode 600; else you are asked.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-
-
-def open_desk(owner: Path | None, data: Path | None, passphrase_file: Path | None) -> Desk:
-    """Return the desk of a command. Raises `Refused`."""
-    return Desk.open(find_owner(owner, data), passphrase_file, SystemClock())
+owner_app.add_typer(policy_app, name="policy")
+owner_app.add_typer(witness_app, name="witness")
+owner_app.add_typer(roster_app, name="roster")
 
 
 @owner_app.command("init")
@@ -229,6 +226,82 @@ def refresh(
         until = to_rfc3339(lease.issued_at_ms + lease.seconds * 1000) if lease else ""
         shown = {"head": documents.head.version, "lease_until": until}
         emit(shown, as_json, f"Head {documents.head.version} may be relied on until {until}.")
+
+
+@owner_app.command("console")
+def console(
+    port: Annotated[int, typer.Option("--port", help="Port on loopback; 0 takes a free one.")] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address.")
+    ] = False,
+    ready_file: Annotated[
+        Path | None, typer.Option("--ready-file", help="Write {url, open, pid} here, mode 600.")
+    ] = None,
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Open the owner's own pages on this computer: confirm, invite, check the record.
+
+    fleetward owner console --owner ~/fleetward-owner --server https://fleet.example
+    --token-file token
+    """
+    # The web libraries are loaded for this command alone.
+    from fleetward.keyholder.console.keeper import Keeper
+    from fleetward.keyholder.console.main import ConsoleWish, serve_console
+
+    with refusals():
+        desk = open_desk(owner, data, passphrase_file)
+        named = data is not None or bool(server)
+        reach = lambda: reach_server(desk.folder, data, server, token_file)  # noqa: E731
+        keeper = Keeper(desk, reach if named else None, SystemClock())
+        wish = ConsoleWish(port, ready_file)
+        serve_console(keeper, SystemClock(), wish, lambda url: _show_address(url, no_browser))
+
+
+@owner_app.command("restore-open")
+def restore_open(
+    reason: Annotated[str, typer.Option("--reason", help="Why the server was restored.")],
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Sign although entries are lost for good.")
+    ] = False,
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a restored server go on: sign the opening of a new generation of its record.
+
+    fleetward owner restore-open --reason "disk failed on 3 May" --data DIR
+    """
+    with refusals():
+        desk = open_desk(owner, data, passphrase_file)
+        client = reach_server(desk.folder, data, server, token_file)
+        opening = open_anew(desk, client, reason, SystemClock().wall_ms(), accept_loss=accept_loss)
+        shown = {"generation": opening.generation, "last_known": opening.last_known.size}
+        words = (
+            f"Generation {opening.generation} is open; {opening.last_known.size} entries of the "
+            "one before are kept. Machines send again what they kept."
+        )
+        emit(shown, as_json, words)
+
+
+def _show_address(url: str, no_browser: bool) -> None:
+    say(
+        f"The owner's console is at:\n  {url}\nThe address holds the secret of this start: "
+        "show it to nobody. Ctrl-C ends it."
+    )
+    port = url.split(":")[2].split("/")[0]
+    if no_browser or not webbrowser.open(url):
+        say(
+            f"From another computer: ssh -L {port}:127.0.0.1:{port} THIS-COMPUTER, then open the "
+            "address there. Where a browser does not know owner.localhost, use the commands: "
+            "fleetward owner pending, confirm, invite."
+        )
 
 
 def _emit_entry(documents: OwnerDocuments, device: str, as_json: bool) -> None:

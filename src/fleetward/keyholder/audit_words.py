@@ -48,7 +48,7 @@ def tell_report(verification: Verification) -> str:
         ("Cannot be known yet", report.unknown),
     ):
         lines += ["", f"{title}: {len(findings) or 'nothing'}"]
-        lines += [f"  {_place(finding)}{finding.words}" for finding in findings[:MAX_LINES]]
+        lines += [f"  {finding.words}" for finding in findings[:MAX_LINES]]
         if len(findings) > MAX_LINES:
             lines.append(f"  … and {len(findings) - MAX_LINES} more; --json has all of them.")
     verdict = (
@@ -57,7 +57,3 @@ def tell_report(verification: Verification) -> str:
         else "This record is contradicted. Keep this copy, and ask who held the server."
     )
     return "\n".join([*lines, "", verdict])
-
-
-def _place(finding: Finding) -> str:
-    return "" if finding.entry is None else f"[entry {finding.entry}] "

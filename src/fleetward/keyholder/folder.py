@@ -201,6 +201,11 @@ class OwnerFolder:
         """Write a file that may change: what is known of the server."""
         atomic_write(self.path / name, content)
 
+    def keep_draft(self, name: str, content: bytes) -> None:
+        """Write what is not signed by enough people yet; a newer draft takes its place."""
+        make_private_directory((self.path / name).parent)
+        atomic_write(self.path / name, content)
+
     def read(self, name: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
         """Return a file's bytes. Raises `Unreachable`, `Refused` or `Malformed`."""
         return read_bounded(self.path / name, max_bytes)

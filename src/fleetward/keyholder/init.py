@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.ceremony import ISSUING_DAYS, InitWish, NewOwner, make_owner
@@ -20,7 +21,9 @@ from fleetward.runtime.clock import Clock
 from fleetward.trust.errors import Refused
 from fleetward.trust.invitation import split_address
 
-SAME_HOST_WORDS = (
+KEYS_WERE_HERE_FILE: Final = "server/owner-was-here"
+"""A mark for the server's own `doctor`; nothing takes it away."""
+SAME_HOST_WORDS: Final = (
     "The owner's keys lie on the server's own computer. Whoever breaks into it holds both, so "
     "the promise that the server cannot command a machine does not hold against this computer. "
     "Moving the folder does not help: the keys were here. The cure is a new owner, made by "
@@ -59,6 +62,7 @@ def name_local_server(data: Path) -> NamedServer:
             reason="no_enrol_address",
         )
     token = read_token(data / SETUP_TOKEN_FILE)
+    (data / KEYS_WERE_HERE_FILE).touch(mode=0o600)
     return NamedServer(ready.enrol, ready.ca_sha256, ready.api, token, same_host=True)
 
 

@@ -19,7 +19,7 @@ from fleetward.trust.errors import FleetwardError, Refused, Untrusted
 from fleetward.trust.generation import GENERATION_TYPE
 from fleetward.trust.head import HEAD_TYPE, LEASE_TYPE, Head, Lease, verify_head, verify_lease
 from fleetward.trust.invitation import INVITATION_TYPE, verify_invitation
-from fleetward.trust.ledger_findings import Finding, Findings
+from fleetward.trust.ledger_findings import Finding, Findings, say_count
 from fleetward.trust.policy import (
     POLICY_TYPE,
     Policy,
@@ -153,9 +153,9 @@ class DocumentsInAudit:
         self._findings.prove(
             Finding(
                 "owner",
-                f"The owner is {self.root.name}, and {len(self.policies)} "
-                f"polic{'y follows' if len(self.policies) == 1 else 'ies follow'} from its root "
-                "without a gap.",
+                f"The owner is {self.root.name}, and "
+                f"{say_count(len(self.policies), 'policy follows', 'policies follow')} from its "
+                "root without a gap.",
             )
         )
         if self.roster and self.head:
@@ -163,7 +163,7 @@ class DocumentsInAudit:
             self._findings.prove(
                 Finding(
                     "roster",
-                    f"Roster {self.roster.version} has {len(self.machines)} machines "
+                    f"Roster {self.roster.version} has {say_count(len(self.machines), 'machine')} "
                     f"({active} active), all of them shown; head {self.head.version} names it.",
                 )
             )

@@ -99,3 +99,8 @@ def say_age(seconds: int) -> str:
         if seconds >= 2 * size or (unit != "days" and seconds >= size):
             return f"{seconds // size} {unit}"
     return f"{max(seconds, 0)} s"
+
+
+def say_count(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

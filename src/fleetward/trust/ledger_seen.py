@@ -12,7 +12,7 @@ from typing import Final
 
 from fleetward.trust.errors import FleetwardError, Untrusted
 from fleetward.trust.keys import PublicKey
-from fleetward.trust.ledger_findings import Finding, Findings
+from fleetward.trust.ledger_findings import Finding, Findings, say_count
 from fleetward.trust.ledger_generation import Dispute, Generation
 from fleetward.trust.note import (
     Checkpoint,
@@ -131,9 +131,9 @@ class StatesSeen:
             unseen = generation.tree.size - vouched
             if unseen:
                 words = (
-                    f"The last {unseen} entries of generation {number} were seen by no machine, "
-                    "witness or older checkpoint yet: the server could still have written them "
-                    "otherwise."
+                    f"No machine, witness or older checkpoint has seen the last "
+                    f"{say_count(unseen, 'entry', 'entries')} of generation {number} yet: the "
+                    "server could still have written them otherwise."
                 )
                 self._findings.leave_open(Finding("unseen_entries", words, number, vouched))
 

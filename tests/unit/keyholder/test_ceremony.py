@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.unit.keyholder.conftest import PASSPHRASE, FixedClock
+from tests.unit.keyholder.owner_fixtures import PASSPHRASE, FixedClock
 from tests.unit.keyholder.small_server import SmallServer
 
 from fleetward.keyholder.ceremony import NewOwner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.keyholder.conftest import PASSPHRASE, FixedClock
+from tests.unit.keyholder.owner_fixtures import PASSPHRASE, FixedClock
 from tests.unit.keyholder.small_server import TOKEN, SmallServer
 
 from fleetward.keyholder.api import ApiClient

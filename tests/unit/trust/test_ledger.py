@@ -73,7 +73,7 @@ def test_what_nobody_has_seen_is_unknown() -> None:
     older = world.log.checkpoint(size)
     report = audit(world, Auditor(NOW_MS, older=(older,)))
     (unseen,) = [f for f in report.unknown if f.id == "unseen_entries"]
-    assert (unseen.entry, "last 1 entries" in unseen.words) == (size, True)
+    assert (unseen.entry, "last 1 entry" in unseen.words) == (size, True)
     assert "extends_older" in ids(report.proven)
 
 

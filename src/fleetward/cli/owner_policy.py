@@ -1,0 +1,320 @@
+"""`fleetward owner policy …` and `owner roster …`: who may sign what, and which machines exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from fleetward.cli.owner_options import (
+    AsJson,
+    Data,
+    Owner,
+    PassphraseFile,
+    Server,
+    TokenFile,
+    open_desk,
+)
+from fleetward.keyholder.auditor import read_public_pem
+from fleetward.keyholder.documents import OwnerDocuments, load_documents
+from fleetward.keyholder.folder import OwnerFolder
+from fleetward.keyholder.hand import hand_over, reach_server
+from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.place import find_owner
+from fleetward.keyholder.policy_changes import (
+    Change,
+    add_person,
+    adopt_draft,
+    change_policy,
+    remove_person,
+    set_lease,
+    set_never_ports,
+    set_threshold,
+    set_witness,
+    sign_draft,
+)
+from fleetward.keyholder.speak import emit, refusals
+from fleetward.runtime.clock import SystemClock
+from fleetward.runtime.files import atomic_write, read_bounded
+from fleetward.runtime.http.times import to_rfc3339
+from fleetward.runtime.keys import make_key, open_key, seal_key
+from fleetward.trust.errors import Refused
+from fleetward.trust.keys import ED25519
+from fleetward.trust.policy import Policy
+
+policy_app = typer.Typer(help="Show and change who may sign what.", no_args_is_help=True)
+roster_app = typer.Typer(help="Show and export the machines of the roster.", no_args_is_help=True)
+
+Person = Annotated[str, typer.Option("--person", help="The person's name.")]
+KeyFile = Annotated[Path, typer.Option("--key", help="Public key in PEM (Ed25519 or P-256).")]
+
+
+@policy_app.command("show")
+def show(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Show the newest policy."""
+    with refusals():
+        policy = _load(owner, data).policy
+        shown = _describe(policy)
+        lines = [f"Policy {policy.version}, epoch {policy.epoch}, {policy.hash}"]
+        for scope, role in policy.roles.items():
+            names = ", ".join(sorted({k.person for k in role.keys.values()}))
+            lines.append(f"  {scope:8} {role.threshold} of: {names}")
+        emit(shown, as_json, "\n".join(lines))
+
+
+@policy_app.command("history")
+def history(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> None:
+    """List every version of the policy."""
+    with refusals():
+        rows = [
+            {"version": p.version, "issued_at": to_rfc3339(p.issued_at_ms), "hash": p.hash}
+            for p in _load(owner, data).policies
+        ]
+        lines = [f"{r['version']:4}  {r['issued_at']}  {r['hash']}" for r in rows]
+        emit(rows, as_json, "\n".join(lines))
+
+
+@policy_app.command("add-person")
+def add(
+    person: Person,
+    key: KeyFile,
+    scope: Annotated[list[str], typer.Option("--scope", help="policy, roster, head, invite, …")],
+    org: Annotated[str, typer.Option("--org", help="Their organisation.")] = "",
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a person's key sign for the owner.
+
+    fleetward owner policy add-person --person Bo --key bo.pub --scope roster --scope head
+    """
+    with refusals():
+        found = read_public_pem(key, (ed25519.Ed25519PublicKey, ec.EllipticCurvePublicKey))
+        _change(add_person(person, found, scope, org), (owner, data, passphrase_file),
+                (server, token_file), as_json)  # fmt: skip
+
+
+@policy_app.command("remove-person")
+def remove(
+    person: Person,
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take every key of a person out of the policy."""
+    with refusals():
+        _change(remove_person(person), (owner, data, passphrase_file), (server, token_file),
+                as_json)  # fmt: skip
+
+
+@policy_app.command("set-threshold")
+def threshold(
+    people: Annotated[int, typer.Argument(help="How many people must sign a policy.")],
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set how many people a new policy takes."""
+    with refusals():
+        _change(set_threshold(people), (owner, data, passphrase_file), (server, token_file),
+                as_json)  # fmt: skip
+
+
+@policy_app.command("set-lease")
+def lease(
+    days: Annotated[int, typer.Argument(help="Days that machines rely on a head without news.")],
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set how long machines rely on your documents without news from you."""
+    with refusals():
+        _change(set_lease(days), (owner, data, passphrase_file), (server, token_file), as_json)
+
+
+@policy_app.command("set-ports")
+def ports(
+    never: Annotated[list[int], typer.Argument(help="Ports that no grant will ever open.")],
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set the ports that no grant will ever open."""
+    with refusals():
+        _change(set_never_ports(never), (owner, data, passphrase_file), (server, token_file),
+                as_json)  # fmt: skip
+
+
+@policy_app.command("set-witness")
+def witness(
+    name: Annotated[str, typer.Option("--name", help="The name under which it signs.")],
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Its public key; none removes it.")
+    ] = None,
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name a witness of the record, or no longer name it."""
+    with refusals():
+        found = read_public_pem(key, (ed25519.Ed25519PublicKey,)) if key else None
+        _change(set_witness(name, found), (owner, data, passphrase_file), (server, token_file),
+                as_json)  # fmt: skip
+
+
+@policy_app.command("make-key")
+def make(
+    out: Annotated[
+        Path, typer.Option("--out", help="The sealed key; FILE.pub is its public half.")
+    ],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key of your own, for another owner's folder to add by `policy add-person`."""
+    with refusals():
+        public_file = out.with_name(out.name + ".pub")
+        if out.exists() or public_file.exists():
+            raise Refused(f"Expected nothing at {out}; a key is there.", reason="file_exists")
+        signer = make_key(ED25519)
+        atomic_write(out, seal_key(signer, ask_passphrase(passphrase_file, twice=True), out.name))
+        pem = signer.private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        atomic_write(public_file, pem, 0o644)
+        shown = {"key_id": signer.public.key_id, "key": str(out), "public": str(public_file)}
+        emit(shown, as_json, f"Hand {public_file} to the owner; keep {out}.")
+
+
+@policy_app.command("sign")
+def sign(
+    draft: Annotated[Path, typer.Argument(help="A draft that waits for more signatures.")],
+    key: Annotated[Path, typer.Option("--key", help="Your sealed key.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add your signature to a draft of a policy."""
+    with refusals():
+        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file))
+        atomic_write(draft, sign_draft(draft, signer))
+        emit({"draft": str(draft)}, as_json, f"Signed. Give {draft} back to the owner.")
+
+
+@policy_app.command("adopt")
+def adopt(
+    draft: Annotated[Path, typer.Argument(help="A draft with enough signatures.")],
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Adopt a draft that enough people signed."""
+    with refusals():
+        desk = open_desk(owner, data, passphrase_file)
+        documents = adopt_draft(desk, draft)
+        _finish(desk.folder, documents, (data, server, token_file), as_json)
+
+
+@roster_app.command("show")
+def show_roster(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> None:
+    """List the machines of the newest roster."""
+    with refusals():
+        rows = [
+            {"id": e.device, "name": e.name, "site": e.site, "state": e.state, "model": e.model}
+            for e in _load(owner, data).entries
+        ]
+        lines = [f"{r['id']}  {r['state']:8} {r['name']}, {r['site']}" for r in rows]
+        emit(rows, as_json, "\n".join(lines) or "No machine is on the roster yet.")
+
+
+@roster_app.command("export")
+def export_roster(
+    out: Annotated[Path, typer.Option("--out", help="A file: one machine a line, as signed.")],
+    owner: Owner = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the newest roster's machines to a file, one line of canonical JSON each."""
+    with refusals():
+        documents = _load(owner, data)
+        atomic_write(out, b"".join(e.to_bytes() + b"\n" for e in documents.entries))
+        shown = {
+            "out": str(out),
+            "version": documents.roster.version,
+            "count": documents.roster.count,
+        }
+        emit(shown, as_json, f"Roster {documents.roster.version} is in {out}.")
+
+
+def _change(
+    change: Change,
+    desk_of: tuple[Path | None, Path | None, Path | None],
+    server: tuple[str, Path | None],
+    as_json: bool,
+) -> None:
+    desk = open_desk(*desk_of)
+    documents = change_policy(desk, change, SystemClock().wall_ms())
+    _finish(desk.folder, documents, (desk_of[1], *server), as_json)
+
+
+def _finish(
+    folder: OwnerFolder,
+    documents: OwnerDocuments,
+    server: tuple[Path | None, str, Path | None],
+    as_json: bool,
+) -> None:
+    if server[0] is not None or server[1]:
+        hand_over(folder, reach_server(folder, *server), documents)
+        words = "and the server has it."
+    else:
+        words = "and is handed over by `fleetward owner refresh`."
+    policy = documents.policy
+    emit(_describe(policy), as_json, f"Policy {policy.version} is signed, {words}")
+
+
+def _load(owner: Path | None, data: Path | None) -> OwnerDocuments:
+    return load_documents(OwnerFolder.open(find_owner(owner, data)))
+
+
+def _describe(policy: Policy) -> dict[str, Any]:
+    return {
+        "version": policy.version,
+        "epoch": policy.epoch,
+        "hash": policy.hash,
+        "issued_at": to_rfc3339(policy.issued_at_ms),
+        "lease_seconds": policy.lease_seconds,
+        "never_ports": list(policy.never_ports),
+        "roles": {
+            scope: {
+                "people": role.threshold,
+                "keys": [
+                    {"key_id": key_id, "person": holder.person}
+                    for key_id, holder in role.keys.items()
+                ],
+            }
+            for scope, role in policy.roles.items()
+        },
+        "witnesses": sorted(policy.roots.witnesses),
+    }

@@ -1,0 +1,180 @@
+"""Changing the owner policy: who may sign what, witnesses, ports that no grant opens, the lease.
+
+A change is a draft of the next version, signed by the root key of this folder. Where the policy
+before asks for more people, the draft waits in a file: each of them adds a signature on his own
+computer (`sign_draft`), and the folder that has the approver key adopts it (`adopt_draft`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from fleetward.keyholder.desk import Desk
+from fleetward.keyholder.documents import OwnerDocuments
+from fleetward.keyholder.signing import Person, PolicyDraft, draft_after
+from fleetward.runtime.files import read_bounded
+from fleetward.trust.canonical import Json
+from fleetward.trust.envelope import add_signatures, read_envelope, seal
+from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
+from fleetward.trust.fields import Fields
+from fleetward.trust.keys import ED25519, PublicKey, Signer, read_key_fields
+from fleetward.trust.policy import (
+    MAX_KEYS,
+    MAX_LEASE_SECONDS,
+    POLICY_TYPE,
+    ROLES,
+    Policy,
+    verify_next_policy,
+)
+
+MAX_DRAFT_BYTES: Final = 256 * 1024
+
+Change: TypeAlias = Callable[[PolicyDraft], PolicyDraft]
+
+
+def people_of(policy: Policy) -> tuple[Person, ...]:
+    """Return the keys of a verified policy with their people, in its order."""
+    people: list[Person] = []
+    keys: Json = read_envelope(policy.raw).payload["keys"]
+    for value in Fields({"keys": keys}, "the policy", {"keys"}).items("keys", most=MAX_KEYS):
+        fields = Fields(value, "a key", {"key_id", "org", "person", "public", "suite"})
+        people.append(Person(read_key_fields(fields), fields.text("person"), fields.text("org")))
+    return tuple(people)
+
+
+def add_person(person: str, key: PublicKey, scopes: Sequence[str], org: str = "") -> Change:
+    """Return the change that gives a person's key the right to sign as `scopes`."""
+    if not scopes or any(scope not in ROLES for scope in scopes):
+        raise Malformed(f"Expected scopes out of {', '.join(ROLES)}.", reason="bad_scope")
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        if any(each.key.key_id == key.key_id for each in draft.people):
+            raise Refused(f"The policy has the key {key.key_id} already.", reason="known_key")
+        roles = {
+            name: ((*ids, key.key_id) if name in scopes else ids, threshold)
+            for name, (ids, threshold) in draft.roles.items()
+        }
+        return replace(draft, people=(*draft.people, Person(key, person, org)), roles=roles)
+
+    return change
+
+
+def remove_person(person: str) -> Change:
+    """Return the change that takes every key of a person out."""
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        gone = {each.key.key_id for each in draft.people if each.person == person}
+        if not gone:
+            raise Refused(f"The policy knows no {person[:80]!r}.", reason="unknown_person")
+        roles = {
+            name: (tuple(i for i in ids if i not in gone), threshold)
+            for name, (ids, threshold) in draft.roles.items()
+        }
+        return replace(
+            draft, people=tuple(p for p in draft.people if p.person != person), roles=roles
+        )
+
+    return change
+
+
+def set_threshold(people: int) -> Change:
+    """Return the change that lets a policy be signed by no fewer than `people`."""
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        roles = {**draft.roles, "policy": (draft.roles["policy"][0], people)}
+        return replace(draft, roles=roles)
+
+    return change
+
+
+def set_lease(days: int) -> Change:
+    """Return the change of how long machines rely on a head without news."""
+    if not 1 <= days <= MAX_LEASE_SECONDS // 86_400:
+        raise Malformed(
+            f"Expected 1 to {MAX_LEASE_SECONDS // 86_400} days, got {days}.", reason="bad_lease"
+        )
+    return lambda draft: replace(draft, lease_seconds=days * 86_400)
+
+
+def set_never_ports(ports: Sequence[int]) -> Change:
+    """Return the change of the ports that no grant will ever open."""
+    return lambda draft: replace(draft, never_ports=tuple(sorted(set(ports))))
+
+
+def set_witness(name: str, key: PublicKey | None) -> Change:
+    """Return the change that names a witness, or, without a key, no longer names it."""
+    if not name or not name.isprintable() or "+" in name or " " in name or len(name) > 80:
+        raise Malformed("Expected a witness's name without space or plus.", reason="bad_name")
+    if key is not None and key.suite != ED25519:
+        raise Malformed("Expected a witness's key to be Ed25519.", reason="bad_key")
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        kept = {n: k for n, k in draft.roots.witnesses.items() if n != name}
+        if key is not None:
+            kept[name] = key
+        elif len(kept) == len(draft.roots.witnesses):
+            raise Refused(f"The policy names no witness {name!r}.", reason="unknown_witness")
+        return replace(draft, roots=replace(draft.roots, witnesses=kept))
+
+    return change
+
+
+def change_policy(desk: Desk, change: Change, now_ms: int) -> OwnerDocuments:
+    """Sign the next policy, with roster, head and lease under it.
+
+    Raises `Refused` with the place of the draft when more people must sign it, and for a policy
+    under which this folder could not sign a roster or a lease any more; nothing is written then.
+    """
+    policy = desk.documents().policy
+    draft = change(draft_after(policy, people_of(policy)))
+    raw = seal(draft.to_payload(now_ms), [desk.signer("root")])
+    return _adopt(desk, raw, policy)
+
+
+def sign_draft(path: Path, signer: Signer) -> bytes:
+    """Return a draft with one more signature. Raises `Malformed` when it is no draft."""
+    envelope = read_envelope(read_bounded(path, MAX_DRAFT_BYTES))
+    if envelope.type != POLICY_TYPE:
+        raise Malformed(f"Expected a draft of a policy in {path}.", reason="wrong_type")
+    return add_signatures(envelope, [signer])
+
+
+def adopt_draft(desk: Desk, path: Path) -> OwnerDocuments:
+    """Adopt a draft that enough people signed. Raises as `change_policy` does."""
+    return _adopt(desk, read_bounded(path, MAX_DRAFT_BYTES), desk.documents().policy)
+
+
+def _adopt(desk: Desk, raw: bytes, before: Policy) -> OwnerDocuments:
+    try:
+        policy = verify_next_policy(raw, before)
+    except Untrusted as e:
+        if e.reason != "too_few_signatures":
+            raise
+        name = f"drafts/policy-{before.version + 1:05d}.json"
+        desk.folder.keep_draft(name, raw)
+        raise Refused(
+            f"{e.message} The draft is in {desk.folder.path / name}: let them run "
+            "`fleetward owner policy sign DRAFT --key FILE`, then run "
+            "`fleetward owner policy adopt DRAFT`.",
+            reason="more_signatures_needed",
+        ) from e
+    except FleetwardError as e:
+        raise Refused(f"This policy cannot be: {e.message}", reason=e.reason) from e
+    _check_this_folder_can_sign(desk, policy)
+    return desk.adopt_policy(policy)
+
+
+def _check_this_folder_can_sign(desk: Desk, policy: Policy) -> None:
+    for name, roles in (("approver", ("roster", "head")), ("refresh", ("lease",))):
+        key_id = desk.signer(name).public.key_id
+        for role in (policy.roles[r] for r in roles):
+            if key_id not in role.keys or role.threshold > 1:
+                raise Refused(
+                    f"Under this policy the {name} key of {desk.folder.path} could not sign as "
+                    f"{role.name!r}: machines would be left without a head. Change it from the "
+                    "folder of somebody who stays.",
+                    reason="folder_locked_out",
+                )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,13 @@ from fleetward.runtime.database import Database
 from fleetward.server.deeds import Deed, DeedRecorder
 from fleetward.server.drill.attacks import Attack, HeldDocuments, make_attacks
 from fleetward.server.drill.store import Heard, newest_sequence, select_heard
-from fleetward.trust.errors import Refused
+from fleetward.trust.errors import FleetwardError, Refused
 from fleetward.trust.keys import Signer
 
 STEP_SECONDS: Final = 20.0
 LOOK_SECONDS: Final = 0.2
 KEPT_DRILLS: Final = 50
+_log: Final = logging.getLogger(__name__)
 
 Outcome = Literal["waiting", "refused", "accepted", "unanswered"]
 
@@ -66,10 +68,16 @@ class Drills:
     is_connected: Callable[[str], bool]
     loop: asyncio.AbstractEventLoop
     announce: Callable[[str], None]
+    answer_seconds: float = STEP_SECONDS
     _drills: dict[str, Drill] = field(default_factory=dict)
 
     def start(self, device: str, actor: str) -> Drill:
-        """Begin a drill. Raises `Refused` when the machine is not connected."""
+        """Begin a drill. Raises `Refused` when the machine is not connected, or in a drill."""
+        if any(d.device_id == device and d.state == "running" for d in self._drills.values()):
+            raise Refused(
+                "A drill against this machine is running. Wait for its end.",
+                reason="drill_running",
+            )
         if not self.is_connected(device):
             raise Refused(
                 "This machine is not connected: a drill needs its answers. Try when it is back.",
@@ -108,17 +116,21 @@ class Drills:
 
     async def _run(self, drill_id: str, attacks: Sequence[Attack]) -> None:
         device = self._drills[drill_id].device_id
-        heard = await asyncio.to_thread(self._newest, device)
-        for place, attack in enumerate(attacks):
-            await self.pusher().push(device, attack.channel, attack.payload)
-            answer = await self._listen(device, heard)
-            if answer is not None:
-                heard = answer.sequence
-            self._note(drill_id, place, answer)
-        self._finish(drill_id)
+        try:
+            heard = await asyncio.to_thread(self._newest, device)
+            for place, attack in enumerate(attacks):
+                await self.pusher().push(device, attack.channel, attack.payload)
+                answer = await self._listen(device, heard)
+                if answer is not None:
+                    heard = answer.sequence
+                self._note(drill_id, place, answer)
+        except FleetwardError as e:
+            _log.warning("the drill %s was broken off: %s", drill_id, e.message)
+        finally:
+            self._finish(drill_id)
 
     async def _listen(self, device: str, after: int) -> Heard | None:
-        deadline = self.loop.time() + STEP_SECONDS
+        deadline = self.loop.time() + self.answer_seconds
         while self.loop.time() < deadline:
             answer = await asyncio.to_thread(self._hear, device, after)
             if answer is not None:
@@ -153,6 +165,11 @@ class Drills:
 
     def _finish(self, drill_id: str) -> None:
         drill = self._drills[drill_id]
+        steps = tuple(
+            replace(step, outcome="unanswered") if step.outcome == "waiting" else step
+            for step in drill.steps
+        )
+        drill = replace(drill, steps=steps)
         outcomes = {step.outcome for step in drill.steps}
         state: Literal["passed", "failed", "unanswered"] = "passed"
         if "accepted" in outcomes:

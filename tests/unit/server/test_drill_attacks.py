@@ -1,0 +1,127 @@
+"""The drill's attacks against trust itself: all that a thief of the server has is not enough."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+from tests.server_world import ServerWorld
+from tests.trust_world import Machine
+
+from fleetward.server.drill.act import Drill, Drills
+from fleetward.server.drill.attacks import make_attacks
+from fleetward.trust.canonical import from_base64url
+from fleetward.trust.documents import OwnerView, advance, first_view, read_bundle
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable
+from fleetward.trust.keys import Signer
+from fleetward.wire.orders import Documents
+from fleetward.wire.subjects import Up
+
+
+def stolen(world: ServerWorld) -> list[Signer]:
+    return [world.trust.log, world.authorities.issuing_signer]
+
+
+def view_of(world: ServerWorld, machine: Machine) -> OwnerView:
+    bundle = read_bundle(world.house.directory.bundle(machine.device).to_bytes())
+    return first_view(world.trust.anchor(machine.device), bundle)
+
+
+def test_no_attack_moves_a_machine(world: ServerWorld) -> None:
+    machine = world.join("pump")
+    world.confirm(machine)
+    view = view_of(world, machine)
+    attacks = make_attacks(world.house.directory.require(), stolen(world), world.clock.now)
+    assert [a.id for a in attacks] == [
+        "another-owner", "another-policy", "false-roster", "signed-code", "plain-code",
+    ]  # fmt: skip
+    reasons = {}
+    for attack in attacks:
+        if attack.channel != "documents":
+            continue
+        bundle = msgspec.json.decode(attack.payload, type=Documents).bundle
+        with pytest.raises(FleetwardError) as caught:
+            advance(view, read_bundle(from_base64url(bundle)))
+        reasons[attack.id] = caught.value.reason
+    assert reasons == {
+        "another-owner": "another_owner",
+        "another-policy": "too_few_signatures",
+        "false-roster": "too_few_signatures",
+    }
+
+
+class Bus:
+    """Pushes to a machine that answers by its journal, or not at all."""
+
+    def __init__(self, world: ServerWorld, machine: Machine, *, answers: str) -> None:
+        self.world, self.machine, self.answers, self.pushed = world, machine, answers, 0
+
+    async def push(self, device: str, word: str, payload: bytes) -> None:
+        self.pushed += 1
+        if self.answers == "gone":
+            raise Unreachable("the bus is gone", reason="bus_closed")
+        if self.answers:
+            self.machine.write(self.answers, {"reason": "too_few_signatures", "words": "No."})
+            await self.world.house.intake.handle(device, Up.BATCH, self.machine.cut())
+
+
+@contextmanager
+def drills(world: ServerWorld, bus: Bus) -> Iterator[tuple[Drills, threading.Event]]:
+    loop, ended = asyncio.new_event_loop(), threading.Event()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    made: list[Drills] = []
+
+    def announce(drill: str) -> None:
+        if made[0].get(drill).state != "running":
+            ended.set()
+
+    house = world.house
+    made.append(
+        Drills(
+            database=world.database, clock=world.clock, deeds=house.deeds,
+            documents=house.directory.require, stolen=lambda: stolen(world), pusher=lambda: bus,
+            is_connected=lambda _: True, loop=loop, announce=announce, answer_seconds=1.0,
+        )
+    )  # fmt: skip
+    try:
+        yield made[0], ended
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def run(world: ServerWorld, answers: str) -> Drill:
+    machine = world.join("pump")
+    world.confirm(machine)
+    bus = Bus(world, machine, answers=answers)
+    with drills(world, bus) as (made, ended):
+        drill = made.start(machine.device, "person:ada")
+        with pytest.raises(Refused) as caught:
+            made.start(machine.device, "person:ada")
+        assert caught.value.reason == "drill_running"
+        assert ended.wait(20)
+        assert len(world.deeds("drill.started")) == 1
+        return made.get(drill.id)
+
+
+def test_a_machine_that_refuses_everything_passes(world: ServerWorld) -> None:
+    drill = run(world, "gate.refused")
+    assert drill.state == "passed"
+    assert {(s.outcome, s.reason) for s in drill.steps} == {("refused", "too_few_signatures")}
+
+
+def test_a_machine_that_accepts_fails(world: ServerWorld) -> None:
+    assert run(world, "gate.accepted").state == "failed"
+
+
+@pytest.mark.parametrize("answers", ["", "gone"])
+def test_no_answer_is_no_pass(world: ServerWorld, answers: str) -> None:
+    drill = run(world, answers)
+    assert drill.state == "unanswered"
+    assert {s.outcome for s in drill.steps} == {"unanswered"}

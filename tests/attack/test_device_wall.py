@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -178,6 +179,58 @@ def socket_inodes(pid: int) -> set[str]:
             if target.startswith("socket:["):
                 found.add(target[8:-1])
     return found
+
+
+ASK = """
+import socket, sys
+from fleetward.device.port import GetKit, encode_frame
+from fleetward.device.privileges import become, uplink_ids
+if sys.argv[2] == "uplink":
+    become(uplink_ids())
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect(sys.argv[1])
+    sock.settimeout(10)
+    try:
+        sock.send(encode_frame(GetKit()))
+        print(len(sock.recv(4096)) > 0)
+    except ConnectionError:
+        print(False)
+"""
+
+
+@needs_root
+def test_guards_socket_answers_uplinks_user_alone() -> None:
+    data = Path(tempfile.mkdtemp(prefix="agent-wall-"))
+    data.chmod(0o755)
+    clock = HeldClock(wall=SystemClock().wall_ms(), since_boot=SystemClock().boottime_ms())
+    join_machine(data / "guard", Fleet.make(), clock)
+    path = data / "guard.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)  # The unit allows one user; guard must not lean on that.
+        listener.listen(4)
+        guard = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "fleetward.device.guard_main", "--data", str(data)],
+            dict(os.environ),
+            file_actions=[(os.POSIX_SPAWN_DUP2, listener.fileno(), 3)],
+        )
+        try:
+            answers = {who: ask_guard(path, who) for who in ("root", "uplink", "root")}
+        finally:
+            os.kill(guard, signal.SIGTERM)
+            os.waitpid(guard, 0)
+    assert answers == {"root": "False", "uplink": "True"}
+    lines = b"".join(p.read_bytes() for p in (data / "guard/journal").glob("*.entries"))
+    assert b"tried to speak to guard in uplink's place" in lines
+    shutil.rmtree(data)
+
+
+def ask_guard(path: Path, who: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(path), who], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def test_guard_cannot_open_an_internet_socket() -> None:

@@ -104,8 +104,12 @@ def status_of(pid: int) -> dict[str, str]:
     return {k: v.strip() for k, _, v in (line.partition(":") for line in lines)}
 
 
+AS_NOBODY_SPECIAL = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+
+
 @pytest.fixture
-def running() -> Iterator[Running]:
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    start: list[str] = getattr(request, "param", [])
     # Not below pytest's own folder: that one is closed to other users, and the wall must hold
     # without it.
     data = Path(tempfile.mkdtemp(prefix="agent-wall-"))
@@ -113,7 +117,7 @@ def running() -> Iterator[Running]:
     clock = HeldClock(wall=SystemClock().wall_ms(), since_boot=SystemClock().boottime_ms())
     join_machine(data / "guard", Fleet.make(), clock)
     process = subprocess.Popen(
-        [sys.executable, "-I", "-m", "fleetward.device.cli", "run", "--data", str(data)],
+        [*start, sys.executable, "-I", "-m", "fleetward.device.cli", "run", "--data", str(data)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -154,6 +158,17 @@ def test_uplink_has_its_own_user_and_no_rights(running: Running) -> None:
     assert status["Groups"] == ""
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
     assert running.status()["wall"] == "uid"
+
+
+@pytest.mark.parametrize("running", [AS_NOBODY_SPECIAL if os.geteuid() == 0 else []], indirect=True)
+def test_without_root_the_agent_says_that_there_is_no_wall(running: Running) -> None:
+    running.child("guard_main")
+    status = running.status()
+    assert status["wall"] == "none"
+    sight = status["sight"]
+    assert isinstance(sight, dict)
+    assert sight["root"] is False
+    assert "not visible" in str(sight["words"])
 
 
 def test_no_process_of_the_agent_has_an_internet_socket_that_listens(running: Running) -> None:

@@ -13,6 +13,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,8 @@ GUARD_UNIT: Final = "fleetward-guard.service"
 UPLINK_UNIT: Final = "fleetward-uplink.service"
 SOCKET_UNIT: Final = "fleetward-guard.socket"
 SOCKET_PATH: Final = "/run/fleetward/guard.sock"
+_HIDDEN: Final = (Path("/home"), Path("/root"), Path("/run/user"))
+"""What the units' `ProtectHome` takes out of sight."""
 _PYTHON_ARGUMENTS: Final = "-I -m"
 
 _COMMON: Final = """\
@@ -151,6 +154,7 @@ def install(root: Path, data: Path) -> list[str]:
     data = data.absolute()
     if live:
         GuardFiles(data / "guard").require_joined()
+        require_reachable((Path(sys.executable), Path(__file__)))
     units = root / UNITS
     python = sys.executable
     contents = {
@@ -168,6 +172,24 @@ def install(root: Path, data: Path) -> list[str]:
         unit.symlink_to(target)
     said = [f"Written: {path}" for path in contents]
     return said + (_start(data) if live else ["Enabled for the next start of that system."])
+
+
+def require_reachable(paths: Iterable[Path]) -> None:
+    """Return when uplink's user can reach these files. Raises `Refused` naming the closed folder.
+
+    A link is followed, and what it leads to must be reachable too.
+    """
+    for path in paths:
+        for shown in (path.absolute(), path.resolve()):
+            for folder in shown.parents:
+                hidden = folder in _HIDDEN or not folder.stat().st_mode & 0o001
+                if hidden:
+                    raise Refused(
+                        f"Uplink runs as a user of its own and cannot enter {folder}, where "
+                        f"{shown.name} lies. Install Fleetward into /opt or /usr/local, by a "
+                        "Python of the system, and run install from there.",
+                        reason="code_not_reachable",
+                    )
 
 
 def uninstall(root: Path) -> list[str]:

@@ -8,10 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.trust_world import refused
 
 from fleetward.device import units
 from fleetward.device.cli import main
 from fleetward.device.privileges import UPLINK_USER
+from fleetward.trust.errors import Refused
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_analyze = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
@@ -104,3 +106,14 @@ def test_a_machine_without_owner_is_not_installed(
         pytest.skip("only root gets that far")
     assert main(["install", "--data", str(tmp_path)]) == 1
     assert "has not joined" in capsys.readouterr().err
+
+
+def test_code_that_uplinks_user_cannot_reach_is_not_installed(tmp_path: Path) -> None:
+    units.require_reachable([Path("/usr/bin/env")])
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    program = closed / "program"
+    program.touch()
+    for path in (program, Path("/root/program")):
+        with refused(Refused, "code_not_reachable"):
+            units.require_reachable([path])

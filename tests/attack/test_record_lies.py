@@ -192,6 +192,27 @@ def test_a_fork_is_contradicted_by_a_witness(tmp_path: Path) -> None:
     assert any("notary" in f.words for f in report.contradicted)
 
 
+def test_a_witness_that_came_with_the_record_is_heard(tmp_path: Path) -> None:
+    world = World(witness=True).live()
+    world.log.leaves.append(world.deed("nobody.saw"))
+    note = cosign(world.log.checkpoint(), "notary", world.witness, NOW_MS // 1000)
+    honest = write_export(world, tmp_path / "honest")
+    lying = retold(world, [*world.log.leaves[:-1], world.deed("other")], tmp_path / "lying")
+    for folder in (honest, lying):
+        (folder / "log/1/witnesses").mkdir()
+        (folder / "log/1/witnesses/notary").write_bytes(note)
+    assert "witnessed" in {f.id for f in check(world, honest).proven}
+    assert "seen_otherwise" in found(check(world, lying))
+
+
+def test_a_forged_witness_is_named(tmp_path: Path) -> None:
+    world = World(witness=True).live()
+    note = cosign(world.log.checkpoint(), "notary", make_key(ED25519), NOW_MS // 1000)
+    folder = write_export(world, tmp_path / "e")
+    (folder / "log/1/checkpoint").write_bytes(note)
+    assert found(check(world, folder)) == {"bad_witness"}
+
+
 def test_removed_batches_are_contradicted_by_the_machine_itself(
     world: World, tmp_path: Path
 ) -> None:

@@ -39,6 +39,8 @@ MAX_ENTRIES: Final = 1 << 26
 """Entries of a generation: 67 million, for which the verifier takes 4 GB."""
 _MAX_NAMES: Final = 100_000
 _HASHES_BYTES: Final = TILE_WIDTH * 32
+_MAX_WITNESSES: Final = 64
+_WITNESS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _VERSION: Final = re.compile(r"([0-9]{5,10})\.json")
 
 
@@ -102,6 +104,13 @@ class ExportFolder:
     def checkpoint(self, generation: int) -> bytes | None:
         """Return the checkpoint note of a generation, or None."""
         return self.read(f"log/{generation}/checkpoint", MAX_NOTE_BYTES)
+
+    def cosigned(self, generation: int) -> tuple[bytes, ...]:
+        """Return the checkpoints that witnesses signed, in the order of their names."""
+        base = f"log/{generation}/witnesses"
+        names = sorted(n for n in self._names(base) if _WITNESS.fullmatch(n))[:_MAX_WITNESSES]
+        notes = (self.read(f"{base}/{name}", MAX_NOTE_BYTES) for name in names)
+        return tuple(note for note in notes if note is not None)
 
     def bundle(self, generation: int, index: int, width: int) -> bytes | None:
         """Return an entry bundle: of this width, or what there is of another."""

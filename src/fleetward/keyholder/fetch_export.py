@@ -25,7 +25,7 @@ MAX_FILES: Final = 20_000_000
 _NAME: Final = re.compile(
     r"export\.json|root\.json|head\.json|lease\.json"
     r"|policies/[0-9]{5,10}\.json|rosters/[0-9]{5,10}\.(json|entries)"
-    r"|log/[0-9]{1,4}/(checkpoint|opening\.json)"
+    r"|log/[0-9]{1,4}/(checkpoint|opening\.json|witnesses/[A-Za-z0-9][A-Za-z0-9._-]{0,79})"
     r"|log/[0-9]{1,4}/tile/(entries|[0-9]{1,2})(/x[0-9]{3}){0,4}/[0-9]{3}(\.p/[0-9]{1,3})?"
     r"|batches/[a-z2-7]{32}/[0-9]{1,16}\.jsonl"
 )

@@ -109,7 +109,7 @@ def verify_export(
     total, done = sum(_size_of(note) for note in notes.values()), 0
     with _checking(BundleChecker(path, owner, audit.keys), total) as check:
         for number, note in notes.items():
-            audit.open_generation(number, note)
+            audit.open_generation(number, note, folder.cosigned(number))
             for place, checked in check(number, _size_of(note)):
                 audit.claim(folder.hashes(number, *place) or b"")
                 _feed(audit, checked)

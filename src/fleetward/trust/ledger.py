@@ -110,12 +110,17 @@ class LedgerAudit:
         """A reader of this record's entries. It can be made anywhere from `keys`."""
         return LeafReader(self._owner, self.keys)
 
-    def open_generation(self, number: int, note: bytes) -> Checkpoint | None:
-        """Begin a generation, and return its checkpoint when it can be read at all (rule 2)."""
+    def open_generation(
+        self, number: int, note: bytes, cosigned: tuple[bytes, ...] = ()
+    ) -> Checkpoint | None:
+        """Begin a generation, and return its checkpoint when it can be read at all (rule 2).
+
+        `cosigned` are checkpoints that came with the record because witnesses had signed them.
+        """
         if self._current is not None or self.hopeless or number in self._seen.generations:
             raise Misuse("A generation is opened once, after the one before.", reason="bad_order")
         checkpoint = self._judge_checkpoint(number, note)
-        self._current = Generation(number, checkpoint, note, RecordTree())
+        self._current = Generation(number, checkpoint, (note, *cosigned), RecordTree())
         self._seen.generations[number] = self._current
         return checkpoint
 
@@ -183,7 +188,7 @@ class LedgerAudit:
         witnesses = {**policies[-1].roots.witnesses, **self._auditor.witnesses}
         for name, key in sorted(witnesses.items()):
             found = self._seen.judge_witness(
-                generation, name, key, (generation.note, *notes), self._auditor.now_ms
+                generation, name, key, (*generation.notes, *notes), self._auditor.now_ms
             )
             if not found and generation.number == self._newest:
                 words = f"Nothing that the witness {name} signed came with the record."

@@ -24,7 +24,8 @@ class Generation:
 
     number: int
     checkpoint: Checkpoint | None
-    note: bytes
+    notes: tuple[bytes, ...]
+    """Its checkpoint, and those that witnesses signed."""
     tree: RecordTree
     opening: Opening | None = None
     vouched: int = 0

@@ -1,0 +1,82 @@
+"""What the tour's pages and the ready file name: commands to copy, addresses, machines."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fleetward.demo.places import DemoPlaces
+
+TOUR_PORT: Final = 8023
+"""The port that the tour has its reader open: not used by anything that is commonly installed."""
+_ALTER: Final = (
+    "import pathlib, sys; "
+    "p = sorted(f for f in pathlib.Path(sys.argv[1]).rglob('entries/**/*') if f.is_file())[-1]; "
+    "b = bytearray(p.read_bytes()); b[-2] ^= 1; p.write_bytes(b); print(p)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What stands when the demo is ready."""
+
+    this: str
+    waiting: str
+    waiting_slug: str
+    owner_root: str
+    owner_console: str
+    machines: dict[str, str]
+    """Ids by the names of the simulated machines."""
+
+
+def make_facts(places: DemoPlaces, shown: Shown) -> dict[str, Any]:
+    """Return the facts of the tour.
+
+    The owner's console is named by a command and not by its address: that address holds a secret
+    which confirms machines, and this file is given to the server.
+    """
+    record = places.data / "record"
+    data = ("--data", places.data)
+    owner = ("--owner", places.owner, "--passphrase-file", places.passphrase)
+    facts: dict[str, Any] = {
+        "device_id": shown.this,
+        "waiting_device_id": shown.waiting,
+        "open_port_command": f"python3 -m http.server {TOUR_PORT} --bind 0.0.0.0",
+        "close_port_command": "Ctrl-C in that terminal",
+        "export_command": _run("fleetward", "audit", "export", "--out", record, *data),
+        "verify_command": _run("fleetward", "audit", "verify", record, "--root", shown.owner_root),
+        "alter_command": shlex.join([sys.executable, "-c", _ALTER, str(record)]),
+        "invite_command": _run("fleetward", "owner", "invite", "--site", "Here", *owner),
+        "join_command": f"{_program('fleetward-agent')} join STRING --data DIR",
+        "reset_command": _run("fleetward", "demo", "--reset", *data),
+    }
+    if shown.owner_console:
+        facts["owner_console_command"] = shlex.join(["cat", str(places.owner_console)])
+    if shown.waiting_slug:
+        panel = places.devices / shown.waiting_slug
+        facts["panel_command"] = _run("fleetward-agent", "status", "--data", panel)
+    return {name: value for name, value in facts.items() if value}
+
+
+def make_ready(places: DemoPlaces, server: dict[str, Any], shown: Shown) -> dict[str, Any]:
+    """Return what the ready file says: what `up` writes, and what the demo adds."""
+    devices = {"this": shown.this, "waiting": shown.waiting, **shown.machines}
+    return {
+        **server,
+        "devices": {name: device for name, device in devices.items() if device},
+        "owner_console": shown.owner_console,
+        "owner_root": shown.owner_root,
+        "passphrase_file": str(places.passphrase),
+    }
+
+
+def _run(program: str, *words: str | Path) -> str:
+    return shlex.join([_program(program), *map(str, words)])
+
+
+def _program(name: str) -> str:
+    """Return how to call a program of ours from any folder."""
+    return str(Path(sys.executable).with_name(name))

@@ -20,7 +20,7 @@ export function makeOwner(fleet) {
           name: 'Example clinics', owner_root: HASH,
           policy: {
             version: 2, epoch: 1, hash: HASH,
-            people: [{ person: 'Anna Example', keys: [fleet[0]?.id ?? 'key', { key_id: 'q5dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'ed25519', scopes: ['roster', 'policy'] }] }, { person: 'Bert Example', keys: ['lmh6nqp3r5tzvxw2m4hiefqzrvb3d6lc'] }],
+            people: [{ person: 'Anna Example', keys: [{ key_id: 'mtpsg75ztnlpkjvs5h5rk64fe5pt2l43', suite: 'es256', scopes: ['roster'] }, { key_id: 'q5dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'ed25519', scopes: ['roster', 'policy'] }] }, { person: 'Bert Example', keys: [{ key_id: 'lmh6nqp3r5tzvxw2m4hiefqzrvb3d6lc', suite: 'ed25519', scopes: ['policy'] }] }],
             thresholds: [{ scope: 'policy', people: 2 }, { scope: 'roster', people: 1 }],
             roots: [{ name: 'Server certificate authority', value: HASH }, { name: 'Record key', value: 'fleetward-log+7f3a+AbCd' }],
           },
@@ -34,19 +34,20 @@ export function makeOwner(fleet) {
       case 'GET /roster': return { items: state.roster };
       case 'POST /confirm': {
         state.pending = state.pending.filter((item) => item.id !== body.device_id);
-        state.roster.push({ id: body.device_id, name: body.name, site: body.site, model: null, maker: null, groups: [], state: 'active' });
-        return { ok: true };
+        state.roster.push({ id: body.device_id, name: body.name, site: body.site, model: '', maker: '', groups: [], state: 'active' });
+        return { id: body.device_id, state: 'active', roster: 5, handed_over: scenario !== 'unreachable', words: `${body.name} is active on roster 5.` };
       }
       case 'POST /retire': {
         const found = state.roster.find((item) => item.id === body.device_id);
         if (found) found.state = 'retired';
-        return { ok: true };
+        return { id: body.device_id, state: 'retired', roster: 5, handed_over: true, words: '' };
       }
       case 'POST /invitations': return { join: `fw1.${HASH}${HASH}${HASH}`, expires_at: iso(-body.ttl_seconds * 1000), owner_root: HASH };
       case 'POST /verify': return {
-        proven: [{ words: '4,182 entries are there, unaltered and in order, under a checkpoint that the log key signed.' }, { words: 'The signed words of 11 devices agree with it.' }],
-        contradicted: scenario === 'lie' ? [{ words: 'Its content is not what the record’s tree holds: it was altered after it was written.', entry: 2917 }] : [],
-        unknown: [{ words: 'What it did after its newest signed word cannot be known yet.', device: 'pump-04', age_seconds: 2820 }],
+        entries: 4182, as_of: iso(0),
+        proven: [{ id: 'tree', words: '4,182 entries are there, unaltered and in order, under a checkpoint that the log key signed.' }, { id: 'heads', words: 'The signed words of 11 devices agree with it.' }],
+        contradicted: scenario === 'lie' ? [{ id: 'altered', words: 'Its content is not what the record’s tree holds: it was altered after it was written.', entry: 2917 }] : [],
+        unknown: [{ id: 'tail', words: 'What it did after its newest signed word cannot be known yet.', device: 'pump-04', age_seconds: 2820 }],
         command: `fleetward audit verify record --root ${HASH}`,
       };
       default: return undefined;

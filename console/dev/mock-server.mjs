@@ -26,6 +26,7 @@ const reports = [];
 const streams = new Set();
 const drills = new Map();
 let tourDone = [1, 2];
+let goal = null;
 
 const publish = (topic, body = {}) => streams.forEach((stream) => stream.write(`event: ${topic}\ndata: ${JSON.stringify(body)}\n\n`));
 
@@ -64,10 +65,10 @@ const paged = (rows, search, extra = {}) => {
 function listDevices(search) {
   const want = (key) => search.get(key);
   const sort = want('sort') || 'name';
-  const by = sort.replace(/^-/, '');
+  const by = { last_seen: 'last_seen_at', updates: 'updates_pending' }[sort.replace(/^-/, '')] ?? sort.replace(/^-/, '');
   const rows = fleet.filter((row) =>
     (!want('site') || row.site === want('site')) && (!want('state') || row.state === want('state')) &&
-    (!want('connection') || row.connection === want('connection')) && (!want('need') || row.need) &&
+    (!want('connection') || row.connection === want('connection')) && (!want('need') || row.need === want('need')) &&
     (!want('q') || `${row.name} ${row.model} ${row.id}`.toLowerCase().includes(want('q').toLowerCase())));
   rows.sort((a, b) => String(a[by] ?? '').localeCompare(String(b[by] ?? ''), 'en', { numeric: true }) * (sort.startsWith('-') ? -1 : 1));
   return paged(rows, search);
@@ -78,7 +79,7 @@ function listSites() {
   return { items: sites.map((site) => {
     const here = fleet.filter((row) => row.site === site);
     const silent = here.filter((row) => row.connection === 'silent').length;
-    const need_you = here.filter((row) => row.need && row.need !== 'silence').length;
+    const need_you = here.filter((row) => ['updates', 'exposed', 'quarantined'].includes(row.need)).length;
     return { site, total: here.length, silent, need_you, fine: here.length - silent - need_you };
   }) };
 }
@@ -88,11 +89,13 @@ const REASONS = ['It was signed by an owner whom this machine does not know.', '
 
 function startDrill() {
   const id = randomBytes(8).toString('hex');
-  const steps = ATTACKS.map((attack, at) => ({ id: String(at), attack, words: 'Sent with everything that the server holds.', outcome: 'waiting', reason: null, at: null }));
-  drills.set(id, { id, state: 'running', steps });
+  const steps = ATTACKS.map((attack, at) => ({ id: String(at), attack, words: 'Sent with everything that the server holds.', outcome: 'waiting', reason: '', answer: '', at: null }));
+  const drill = { id, device_id: fleet[0].id, state: 'running', started_at: iso(0), steps };
+  drills.set(id, drill);
   steps.forEach((step, at) => setTimeout(() => {
-    Object.assign(step, { outcome: 'refused', words: REASONS[at], reason: 'refused', at: iso(0) });
-    publish('drill', { id });
+    Object.assign(step, { outcome: 'refused', answer: REASONS[at], reason: 'refused', at: iso(0) });
+    if (at === ATTACKS.length - 1) drill.state = 'passed';
+    publish('drill.changed', { drill_id: id });
   }, 700 * (at + 1)));
   return { id };
 }
@@ -107,12 +110,13 @@ function deviceAnswer(method, parts, search) {
   if (!what) return { body: makeDetail(row) };
   if (method === 'POST') {
     row.state = what === 'quarantine' ? 'quarantined' : 'active';
-    publish('device', { device_id: row.id });
+    publish('device.changed', { device_id: row.id });
     return { body: { id: row.id, state: row.state } };
   }
   if (what === 'history') return { body: paged(makeHistory([row], row.seed), search) };
-  const facts = makeFacts(row, what);
-  return facts ? { body: paged(facts, search, { as_of: iso(38_000), state: row.noRoot ? 'partly' : 'shown', words: row.noRoot ? 'Without root: some of it is not visible.' : '' }) } : problem(404, 'Not found', 'There is no such list.');
+  const found = makeFacts(row, what);
+  const facts = found?.filter((each) => JSON.stringify(each).includes(search.get('q') ?? ''));
+  return facts ? { body: paged(facts, search, { as_of: iso(38_000), sight: { level: row.noRoot ? 'partial' : 'full', words: row.noRoot ? 'Without root: some of it is not visible.' : '' } }) } : problem(404, 'Not found', 'There is no such list.');
 }
 
 function consoleAnswer(method, path, search, body) {
@@ -129,12 +133,15 @@ function consoleAnswer(method, path, search, body) {
     case 'GET /devices': return { body: listDevices(search) };
     case 'GET /sites': return { body: listSites() };
     case 'GET /timeline': return { body: paged(makeHistory(fleet, 0).filter((item) => !search.get('since') || item.at >= search.get('since')), search) };
-    case 'GET /record': return { body: { state: scenario === 'lie' ? 'broken' : 'intact', size: 4182, generation: 1, checkpoint: 'fleetward.example/1\n4182\nqLk3vQe8j0b1Q0oJwSJqjQm0d2uJvB6N5i5m2m1d3nY=\n\n— fleetward-log 7f3aAbCd0123', as_of: iso(120_000), words: 'Entry 2,917 does not fit.', witnesses: [], devices: fleet.map((row) => ({ id: row.id, name: row.name, head_at: row.last_seen_at, age_seconds: row.last_seen_at ? 40 : null })) } };
-    case 'GET /owner/pending': return { body: { items: fleet.filter((row) => row.state === 'pending').map((row) => ({ id: row.id, suite: 'es256', public: 'AAAA', name_suggested: row.name, site: row.site, model: row.model, words: wordsOf(row.seed), joined_at: iso(480_000), invitation: 'i1', preapproved: false })) } };
+    case 'GET /record': return { body: { state: scenario === 'lie' ? 'broken' : 'intact', size: 4182, generation: 1, checkpoint: 'fleetward.example/1\n4182\nqLk3vQe8j0b1Q0oJwSJqjQm0d2uJvB6N5i5m2m1d3nY=\n\n— fleetward-log 7f3aAbCd0123', as_of: iso(120_000), words: 'Entry 2,917 does not fit.', owner_root: 'a'.repeat(64), witnesses: [], devices: fleet.map((row) => ({ id: row.id, name: row.name, head_at: row.last_seen_at, age_seconds: row.last_seen_at ? 40 : null })) } };
+    case 'GET /owner/pending': return { body: { items: fleet.filter((row) => row.state === 'pending').map((row) => ({ id: row.id, suite: 'es256', public: 'AAAA', name_suggested: row.name, site: row.site, model: row.model, words: wordsOf(row.seed), joined_at: iso(480_000), maker: '', invitation: 'i1', preapproved: false, simulated: true })) } };
     case 'POST /drills': return { body: startDrill() };
     case 'GET /doctor': return { body: { checks: [{ id: 'owner', state: 'warn', words: 'The owner’s folder lies on this computer, so whoever breaks into it can sign as the owner.', next: 'Make a new root on another computer, and join again.' }, { id: 'tls', state: 'ok', words: 'TLS is in order.', next: null }] } };
-    case 'GET /tour': return { body: { step: 3, done: tourDone, facts: { device_id: fleet[0]?.id ?? null, waiting_device_id: fleet[6]?.id ?? null, open_port_command: 'busybox nc -l -p 8023', owner_console_url: 'http://owner.localhost:8444/#secret=x', join_command: null } } };
-    case 'POST /tour': tourDone = [...new Set([...tourDone, body.step])]; return { body: { step: body.step, done: tourDone } };
+    case 'GET /tour': return { body: { step: 3, done: tourDone, goal, facts: { device_id: fleet[0]?.id ?? null, waiting_device_id: fleet[6]?.id ?? null, open_port_command: 'busybox nc -l -p 8023', owner_console_url: 'http://owner.localhost:8444/#secret=x', join_command: null } } };
+    case 'POST /tour':
+      if (body.done) tourDone = [...new Set([...tourDone, body.done])];
+      goal = body.goal ?? goal;
+      return { body: { step: body.step ?? 1, done: tourDone, goal, facts: {} } };
     case 'GET /persons': return { body: paged([{ ...person, created_at: iso(9e8), last_seen_at: iso(20_000) }, { id: 'p2', name: 'Bert Example', role: 'viewer', created_at: iso(9e8), last_seen_at: null }], search) };
     case 'POST /persons': return { status: 201, body: { id: 'p3', ...body, created_at: iso(0), last_seen_at: null } };
     case 'POST /login-links': return { status: 201, body: { url: 'http://console.localhost:8443/#code=fwl_made_up_made_up_made_up', expires_at: iso(-900_000) } };
@@ -153,6 +160,7 @@ async function readBody(request) {
 function control(url, response) {
   if (url.pathname === '/dev/scenario') {
     scenario = url.searchParams.get('name') ?? 'normal';
+    goal = null;
     fleet = makeFleet(scenario);
     owner = makeOwner(fleet);
     if (scenario === 'down') streams.forEach((stream) => stream.destroy());

@@ -260,7 +260,7 @@ def test_the_owner_confirms_only_what_agrees(server: MadeUpServer, browser: Brow
         expect(confirm).to_be_disabled()
         typed.fill(" ".join(words).upper())
         confirm.click()
-        expect(page.get_by_text("is on the roster.")).to_be_visible()
+        expect(page.get_by_text("Signed, and handed to the server.")).to_be_visible()
         expect(page.get_by_role("heading", name="No machine waits")).to_be_visible()
     assert walker.complaints == []
 

@@ -53,5 +53,5 @@ export const api = {
   drill: (id: string) => http.get<T.Drill>(`/drills/${encodeURIComponent(id)}`),
   doctor: () => http.get<T.Doctor>('/doctor'),
   tour: () => http.get<T.Tour>('/tour'),
-  reachStep: (step: number) => http.post<T.Tour | undefined>('/tour', { step }),
+  stepTour: (wish: { step?: number; done?: number; goal?: string }) => http.post<T.Tour>('/tour', wish),
 };

@@ -24,9 +24,9 @@ export const owner = {
   state: () => ownerHttp.get<T.OwnerState>('/state'),
   pending: () => ownerHttp.get<T.Pending>('/pending'),
   confirm: (body: { device_id: string; words: string; name: string; site: string }) =>
-    ownerHttp.post<unknown>('/confirm', body),
+    ownerHttp.post<T.Signed>('/confirm', body),
   roster: () => ownerHttp.get<T.Roster>('/roster'),
-  retire: (body: { device_id: string; reason: string }) => ownerHttp.post<unknown>('/retire', body),
+  retire: (body: { device_id: string; reason: string }) => ownerHttp.post<T.Signed>('/retire', body),
   invite: (body: { site: string; uses: number; ttl_seconds: number; preapproved: boolean }) =>
     ownerHttp.post<T.Invitation>('/invitations', body),
   verify: () => ownerHttp.post<T.Verdict>('/verify', {}),

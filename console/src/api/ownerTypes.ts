@@ -9,8 +9,8 @@ export interface OwnerState {
     epoch: number;
     people: { person: string; keys: OwnerKey[] }[];
     hash: string;
-    roots?: { name: string; value: string }[];
-    thresholds?: { scope: string; people: number }[];
+    roots: { name: string; value: string }[];
+    thresholds: { scope: string; people: number }[];
   };
   roster: { version: number; count: number; hash: string };
   head: { version: number; lease_until: Time; hash: string };
@@ -19,14 +19,27 @@ export interface OwnerState {
   same_host_words: string;
 }
 
-export type OwnerKey = string | { key_id: string; suite?: string; scopes?: string[]; words?: string };
+export interface OwnerKey {
+  key_id: string;
+  suite: string;
+  scopes: string[];
+}
+
+/** A signature was made; `handed_over` is false while the server is not in reach. */
+export interface Signed {
+  id: string;
+  state: string;
+  roster: number;
+  handed_over: boolean;
+  words: string;
+}
 
 export interface PendingMachine {
   id: string;
   words: string;
   name_suggested: string;
   site: string;
-  model: string | null;
+  model: string;
   joined_at: Time;
   preapproved: boolean;
 }
@@ -36,8 +49,8 @@ export interface RosterEntry {
   name: string;
   site: string;
   groups: string[];
-  model: string | null;
-  maker: string | null;
+  model: string;
+  maker: string;
   state: 'active' | 'retired';
 }
 
@@ -50,9 +63,18 @@ export interface Invitation {
   owner_root: string;
 }
 
+export interface Finding {
+  id: string;
+  words: string;
+  entry?: string | number;
+  device?: string;
+}
+
 export interface Verdict {
-  proven: { words: string }[];
-  contradicted: { words: string; entry: string | number }[];
-  unknown: { words: string; device: string; age_seconds: number | null }[];
+  proven: Finding[];
+  contradicted: Finding[];
+  unknown: { id: string; words: string; device: string; age_seconds: number | null }[];
   command: string;
+  entries: number;
+  as_of: Time;
 }

@@ -9,12 +9,15 @@ export interface Page<Item> {
   per_page: number;
 }
 
-/** A paged list of one device's facts; it may say how far the device could see. */
+export interface Sight {
+  level: 'full' | 'partial' | 'none';
+  words: string;
+}
+
+/** A paged list of one device's facts, with its age and how much of it was seen. */
 export interface FactPage<Item> extends Page<Item> {
-  as_of?: Time | null;
-  state?: 'shown' | 'partly' | 'not_visible';
-  words?: string;
-  next?: string;
+  as_of: Time | null;
+  sight: Sight;
 }
 
 export interface Problem {
@@ -124,6 +127,9 @@ export interface Today {
 export type DeviceState = 'seen' | 'pending' | 'active' | 'quarantined' | 'retired' | 'refused';
 export type Connection = 'connected' | 'silent' | 'never';
 
+/** What a device needs, so that each counts once; empty where it needs nothing. */
+export type Need = '' | 'waiting' | 'quarantined' | 'silent' | 'exposed' | 'updates' | 'unconfirmed';
+
 export interface DeviceRow {
   id: string;
   name: string;
@@ -131,15 +137,15 @@ export interface DeviceRow {
   state: DeviceState;
   confirmed: boolean;
   connection: Connection;
-  model: string | null;
-  maker: string | null;
-  owner: string | null;
+  model: string;
+  maker: string;
+  owner: string;
   simulated: boolean;
   last_seen_at: Time | null;
   open_ports: number | null;
   updates_pending: number | null;
   security_updates: number | null;
-  need: string | null;
+  need: Need;
 }
 
 export interface Site {
@@ -156,14 +162,18 @@ export interface Property {
   id: string;
   name: string;
   state: PropertyState;
-  evidence: { words: string; as_of: Time | null }[];
-  next: string | null;
+  evidence: { words: string; as_of: Time; holds: boolean | null }[];
+  next: string;
 }
 
 export interface Device extends DeviceRow {
   words: string;
+  reason: string;
+  agent: string;
   wall: string;
-  sight: { root: boolean; words: string };
+  system: string;
+  joined_at: Time;
+  sight: { root: boolean | null; words: string };
   trust: { level: string; words: string; as_of: Time | null };
   do_now: Card[];
   reachability: {
@@ -176,18 +186,19 @@ export interface Device extends DeviceRow {
   };
   software: {
     as_of: Time | null;
-    os: string | null;
-    kernel: string | null;
+    os: string;
+    kernel: string;
     packages: number | null;
     pending: number | null;
     security: number | null;
     inventory_digest: string | null;
+    words: string;
   };
   properties: Property[];
-  certificate: { not_after: Time | null; lineage: number | null; serial: string | null };
-  identity: { key_id: string; suite: string; lineage: number | null };
+  certificate: { not_after: Time | null; lineage: number; serial: string };
+  identity: { key_id: string; suite: string; lineage: number };
   proof: {
-    last_sequence: number | null;
+    last_sequence: number;
     last_leaf: number | null;
     head_at: Time | null;
     journal_head: string | null;
@@ -195,76 +206,89 @@ export interface Device extends DeviceRow {
 }
 
 export interface PackageRow {
+  manager: string;
   name: string;
   version: string;
-  ecosystem: string;
-  pending_version?: string | null;
-  security?: boolean | null;
+  arch: string;
+  source: string;
+  update: string | null;
+  security: boolean;
 }
 
+/** Null is not visible. */
 export interface SocketRow {
-  protocol: string;
+  proto: string;
   address: string;
   port: number;
-  process: string | null;
-  user: string | null;
   exposure: 'loopback' | 'lan' | 'all';
-  package?: string | null;
-}
-
-export interface ProcessRow {
-  pid: number;
-  name: string;
+  process: string | null;
+  executable: string | null;
   user: string | null;
-  package?: string | null;
+  unit: string | null;
+  package: string | null;
 }
 
 export interface UserRow {
   name: string;
   uid: number;
-  can_login: boolean | null;
-  words?: string | null;
-  shell?: string | null;
+  shell: string;
+  can_log_in: boolean;
+  password: 'set' | 'empty' | 'locked' | 'not_visible';
+  keys: number | null;
+  administrator: boolean;
+}
+
+/** Layers of defence around a service; null is not visible. */
+export interface Layers {
+  own_user: boolean | null;
+  no_new_privileges: boolean | null;
+  seccomp: boolean | null;
+  capabilities_dropped: boolean | null;
+  namespaces: string[] | null;
+  label: string | null;
 }
 
 export interface ServiceRow {
-  name: string;
-  state: string;
-  user?: string | null;
-  layers?: string[] | null;
-  words?: string | null;
+  unit: string;
+  state: 'running' | 'stopped';
+  enabled: boolean | null;
+  user: string | null;
+  executable: string | null;
+  package: string | null;
+  layers: Layers;
 }
 
-export type Seen = 'yes' | 'no' | 'partly' | 'not_visible';
+export type Built = 'yes' | 'no' | 'partial' | 'unknown';
 
-export interface HardeningRow {
-  path: string;
-  package?: string | null;
-  network_facing?: boolean | null;
-  canary: Seen;
-  nx: Seen;
-  pie: Seen;
-  relro: Seen;
-  fortify: Seen;
+export interface ProgramRow {
+  executable: string;
+  package: string | null;
+  users: string[];
+  network: '' | 'loopback' | 'lan' | 'all';
+  canary: Built;
+  nx: Built;
+  pie: Built;
+  relro: Built;
+  fortify: Built;
+  note: string;
 }
 
 export interface FactRow {
-  id: string;
-  name: string;
+  group: string;
+  key: string;
   value: string | null;
-  state: 'shown' | 'not_visible';
-  words?: string | null;
+  words: string;
 }
 
 export interface HistoryItem {
   at: Time;
   kind: string;
   words: string;
-  source: string;
+  source: 'machine' | 'record';
   sequence: number | null;
   leaf: number | null;
-  device_id?: string | null;
-  device_name?: string | null;
+  device_id: string | null;
+  device_name: string | null;
 }
 
 export type RecordState = 'intact' | 'broken' | 'unknown';
@@ -272,11 +296,12 @@ export type RecordState = 'intact' | 'broken' | 'unknown';
 export interface LogRecord {
   state: RecordState;
   size: number;
-  generation: string | number;
+  generation: number;
   checkpoint: string | null;
   as_of: Time | null;
-  words?: string;
-  witnesses: { name: string; at: Time | null }[];
+  words: string;
+  owner_root: string;
+  witnesses: { name: string; at: Time | null; size: number | null }[];
   devices: { id: string; name: string; head_at: Time | null; age_seconds: number | null }[];
 }
 
@@ -286,26 +311,31 @@ export interface PendingDevice {
   public: string;
   name_suggested: string;
   site: string;
-  model: string | null;
+  model: string;
+  maker: string;
   words: string;
   joined_at: Time;
-  invitation: string | null;
+  invitation: string;
   preapproved: boolean;
+  simulated: boolean;
 }
 
 export interface DrillStep {
   id: string;
   attack: string;
   words: string;
-  outcome: 'waiting' | 'refused' | 'accepted';
-  reason: string | null;
+  outcome: 'waiting' | 'refused' | 'accepted' | 'unanswered';
+  reason: string;
+  /** What the machine itself said to it. */
+  answer: string;
   at: Time | null;
 }
 
 export interface Drill {
   id: string;
-  state: string;
-  device_id?: string;
+  device_id: string;
+  state: 'running' | 'passed' | 'failed' | 'unanswered';
+  started_at: Time;
   steps: DrillStep[];
 }
 
@@ -317,8 +347,8 @@ export interface Doctor {
 export interface Tour {
   step: number;
   done: number[];
-  goal?: string | null;
-  facts?: {
+  goal: string | null;
+  facts: {
     device_id?: string | null;
     waiting_device_id?: string | null;
     open_port_command?: string | null;

@@ -31,7 +31,7 @@ export function Containment({ device }: { device: Device }) {
   if (!['active', 'pending', 'quarantined'].includes(device.state)) return null;
   return (
     <>
-      <Button variant="default" onClick={modal.open}>
+      <Button id="containment" variant="default" onClick={modal.open}>
         {KINDS[kind].button}
       </Button>
       <Modal

@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query';
-import { Link, useParams } from 'wouter';
+import { Link, Redirect, useParams, useSearchParams } from 'wouter';
 import { api } from '../../api/client';
-import type { Device as DeviceData } from '../../api/types';
+import type { Card, Device as DeviceData } from '../../api/types';
 import { Age, AsOf } from '../../shared/time/AsOf';
 import { Answer } from '../../shared/ui/Answer';
 import { Icon } from '../../shared/ui/Icon';
@@ -14,18 +14,24 @@ import { Properties } from './Properties';
 import { Reachability } from './Reachability';
 import { RecentHistory, SinceLastVisit } from './History';
 import { ProofAndFacts } from './ProofAndFacts';
+import { isListName } from './lists';
 import { Software } from './Software';
 import { isSilent } from './silence';
 import './device.css';
 
 export default function Device() {
   const { id = '' } = useParams<{ id: string }>();
+  const [search] = useSearchParams();
+  const tab = search.get('tab');
   const device = useQuery({ queryKey: ['device', id], queryFn: () => api.device(id) });
+  if (tab === 'timeline') return <Redirect to={`/devices/${id}/history`} replace />;
+  if (tab !== null && isListName(tab)) return <Redirect to={`/devices/${id}/${tab}`} replace />;
   return <Answer of={device} lines={12} title="Device">{(data) => <DevicePage device={data} key={data.id} />}</Answer>;
 }
 
 function DevicePage({ device }: { device: DeviceData }) {
   const silent = isSilent(device);
+  const cards = device.do_now.filter((card) => !isSaidAbove(card, device));
   return (
     <Page
       title={device.name}
@@ -40,9 +46,9 @@ function DevicePage({ device }: { device: DeviceData }) {
       aside={<Containment device={device} />}
     >
       <Trust device={device} silent={silent} />
-      {device.do_now.length > 0 && (
+      {cards.length > 0 && (
         <Section title="Do now">
-          <CardList cards={device.do_now} label="Do now" />
+          <CardList cards={cards} label="Do now" onHere={goTo} />
         </Section>
       )}
       <SinceLastVisit id={device.id} />
@@ -55,6 +61,17 @@ function DevicePage({ device }: { device: DeviceData }) {
       <ProofAndFacts device={device} silent={silent} />
     </Page>
   );
+}
+
+/** The notes under the trust sentence say these at more length. */
+const isSaidAbove = (card: Card, device: DeviceData): boolean =>
+  (card.kind === 'silence' && isSilent(device)) || (card.kind === 'waiting' && device.state === 'pending');
+
+/** A card may lead to something on this very page. */
+function goTo(card: Card): void {
+  const place = document.getElementById(card.kind === 'containment' ? 'containment' : 'six-words');
+  place?.scrollIntoView({ block: 'center' });
+  place?.focus();
 }
 
 function Who({ device }: { device: DeviceData }) {
@@ -83,7 +100,7 @@ function Who({ device }: { device: DeviceData }) {
         ))}
         <div className="who-words">
           <dt>Six words</dt>
-          <dd className="six-words-small">{device.words}</dd>
+          <dd className="six-words-small" id="six-words" tabIndex={-1}>{device.words}</dd>
         </div>
       </dl>
     </div>

@@ -7,6 +7,7 @@ import { Answer } from '../../shared/ui/Answer';
 import { Icon } from '../../shared/ui/Icon';
 import { Page, Panel } from '../../shared/ui/Page';
 import { Note } from '../../shared/ui/State';
+import { SearchBox } from '../../shared/ui/SearchBox';
 import { Pager, Table } from '../../shared/ui/Table';
 import { Nowhere } from '../Nowhere';
 import { LISTS, isListName, type FactList, type ListName } from './lists';
@@ -25,10 +26,11 @@ export default function DeviceFacts() {
 function FactsPage({ id, list }: { id: string; list: ListName }) {
   const [search, setSearch] = useSearchParams();
   const page = Math.max(1, Number.parseInt(search.get('page') ?? '1', 10) || 1);
+  const q = search.get('q') ?? '';
   const device = useQuery({ queryKey: ['device', id], queryFn: () => api.device(id) });
   const rows = useQuery({
-    queryKey: ['device', id, list, page],
-    queryFn: () => api.facts<never>(id, list, { page, per_page: PER_PAGE }),
+    queryKey: ['device', id, list, page, q],
+    queryFn: () => api.facts<never>(id, list, { page, per_page: PER_PAGE, q }),
     placeholderData: keepPreviousData,
   });
   const what = LISTS[list] as unknown as FactList<never>;
@@ -53,16 +55,17 @@ function FactsPage({ id, list }: { id: string; list: ListName }) {
           </Link>
         ))}
       </nav>
+      <SearchBox label={`Find in ${what.noun}`} value={q} onSearch={(text) => setSearch(text ? { q: text } : {}, { replace: true })} />
       <Answer of={rows} lines={10}>
         {(data) => (
           <>
-            <Sight page={data} device={device.data} />
+            <Sight page={data} />
             {data.total === 0 ? (
-              <NoRows what={what} page={data} device={device.data} />
+              <NoRows what={what} page={data} device={device.data} searched={q !== ''} />
             ) : (
               <Panel>
                 <Table label={what.tab} columns={what.columns} rows={data.items} keyOf={what.keyOf} />
-                <Pager page={data.page} perPage={data.per_page} total={data.total} noun={what.noun} onPage={(to) => setSearch({ page: String(to) })} />
+                <Pager page={data.page} perPage={data.per_page} total={data.total} noun={what.noun} onPage={(to) => setSearch(q ? { q, page: String(to) } : { page: String(to) })} />
               </Panel>
             )}
           </>
@@ -72,31 +75,38 @@ function FactsPage({ id, list }: { id: string; list: ListName }) {
   );
 }
 
-const seesAll = (page: FactPage<never>, device: Device | undefined): boolean =>
-  page.state ? page.state === 'shown' : device?.sight.root === true;
+const seesAll = (page: FactPage<never>): boolean => page.sight.level === 'full';
 
-function Sight({ page, device }: { page: FactPage<never>; device: Device | undefined }) {
-  if (page.total === 0 || seesAll(page, device)) return null;
+function Sight({ page }: { page: FactPage<never> }) {
+  if (page.total === 0 || seesAll(page)) return null;
   return (
     <div className="sight">
       <Note tone="quiet" icon="hidden">
-        {page.words || device?.sight.words || 'Some of it is not visible.'} <SeeAll />
+        {page.sight.words || 'Some of it is not visible.'} <SeeAll />
       </Note>
     </div>
   );
 }
 
-function NoRows({ what, page, device }: { what: FactList<never>; page: FactPage<never>; device: Device | undefined }) {
+interface NoRowsProps {
+  what: FactList<never>;
+  page: FactPage<never>;
+  device: Device | undefined;
+  searched: boolean;
+}
+
+function NoRows({ what, page, device, searched }: NoRowsProps) {
+  if (searched) return <div className="panel empty">Nothing here holds these letters.</div>;
   if (device && device.software.as_of === null) {
     return <div className="panel empty">Joined. First inventory usually takes 10 s.</div>;
   }
   return (
     <div className="panel empty">
-      {seesAll(page, device) ? (
+      {seesAll(page) ? (
         <strong>{what.empty}</strong>
       ) : (
         <span>
-          <strong>{what.unseen}</strong> <SeeAll />
+          <strong>{what.unseen}</strong> {page.sight.words} <SeeAll />
         </span>
       )}
     </div>

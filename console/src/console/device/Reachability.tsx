@@ -24,7 +24,7 @@ export function Reachability({ device, silent }: { device: Device; silent: boole
 
 /** Only full sight can say that there is nothing. */
 const hasNoPorts = ({ reachability, sight }: Device): boolean =>
-  sight.root && reachability.state === 'shown' && reachability.sockets_total === 0;
+  sight.root === true && reachability.state === 'shown' && reachability.sockets_total === 0;
 
 function Ports({ device }: { device: Device }) {
   const { id, reachability, sight } = device;
@@ -42,7 +42,7 @@ function Ports({ device }: { device: Device }) {
       {rows.length > 0 && (
         <ul className="rows ports">
           {rows.map((row) => (
-            <PortLine key={`${row.protocol}${row.address}${row.port}${row.process}`} row={row} />
+            <PortLine key={`${row.proto}${row.address}${row.port}${row.executable}`} row={row} />
           ))}
         </ul>
       )}
@@ -56,7 +56,7 @@ function Ports({ device }: { device: Device }) {
           <Link href={`/devices/${id}/sockets`}>
             {total !== null && total > rows.length ? `All ${total} ports` : 'More about these ports'}
           </Link>
-          {!sight.root && (
+          {sight.root === false && (
             <span className="quiet">
               {' '}
               Some may not be visible without root. <SeeAll />
@@ -73,7 +73,7 @@ function PortLine({ row }: { row: SocketRow }) {
   return (
     <li className="port">
       <span className="mono number">
-        {row.port}/{row.protocol}
+        {row.port}/{row.proto}
       </span>
       <span className="truncate" title={row.process ?? undefined}>
         {row.process ?? <span className="quiet">Program not visible</span>}

@@ -27,10 +27,11 @@ export function Software({ device, silent }: { device: Device; silent: boolean }
     <Section title="What runs on it" aside={<AsOf at={software.as_of} subject="software" silent={silent} />}>
       <div className="panel">
         <div className="panel-pad">
+          {software.words && <p className="pair-words">{software.words}</p>}
           <Facts
             facts={[
-              ['System', software.os ?? NOT_VISIBLE],
-              ['Kernel', software.kernel ?? NOT_VISIBLE],
+              ['System', software.os || NOT_VISIBLE],
+              ['Kernel', software.kernel || NOT_VISIBLE],
               [
                 'Packages',
                 software.packages === null ? (

@@ -1,10 +1,9 @@
-import type {
-  FactRow, HardeningRow, PackageRow, ProcessRow, Seen, ServiceRow, SocketRow, UserRow,
-} from '../../api/types';
+import type { Built, FactRow, PackageRow, ProgramRow, ServiceRow, SocketRow, UserRow } from '../../api/types';
 import { Truncate } from '../../shared/ui/Page';
 import { Chip, State } from '../../shared/ui/State';
 import type { Column } from '../../shared/ui/Table';
-import { EXPOSURE, faceOfSeen } from '../../shared/words/faces';
+import { EXPOSURE, NOT_VISIBLE, faceOfBuilt } from '../../shared/words/faces';
+import { canLogIn, sayKey, sayLayers, sayLogin } from './sayings';
 
 /** The long lists of a device: the question that each answers, and its columns. */
 
@@ -19,11 +18,26 @@ export interface FactList<Row> {
   keyOf: (row: Row) => string;
 }
 
-const NOT_VISIBLE = <span className="quiet">Not visible</span>;
-const text = (value: string | null | undefined) => (value ? <Truncate text={value} /> : NOT_VISIBLE);
-const seen = (value: Seen) => <State face={faceOfSeen(value)} />;
+const UNSEEN = <State face={NOT_VISIBLE} />;
+const text = (value: string | null) =>
+  value === null ? UNSEEN : value === '' ? <span className="quiet">none</span> : <Truncate text={value} />;
+const built = (value: Built) => <State face={faceOfBuilt(value)} />;
 const wide = 'minmax(0, 2fr)';
 const mid = 'minmax(0, 1fr)';
+
+function Program({ row }: { row: ProgramRow }) {
+  const facing = row.network === 'lan' || row.network === 'all';
+  return (
+    <>
+      <Truncate text={row.executable} strong />
+      <span className="small quiet">
+        {row.package ?? 'of no known package'}
+        {facing ? ', faces the network' : ''}
+        {row.note ? `, ${row.note}` : ''}
+      </span>
+    </>
+  );
+}
 
 const packages: FactList<PackageRow> = {
   tab: 'Packages',
@@ -31,23 +45,22 @@ const packages: FactList<PackageRow> = {
   noun: 'packages',
   empty: 'No packages.',
   unseen: 'No packages are visible.',
-  keyOf: (row) => `${row.ecosystem}/${row.name}/${row.version}`,
+  keyOf: (row) => `${row.manager}/${row.name}/${row.version}/${row.arch}`,
   columns: [
     { id: 'name', title: 'Package', width: wide, cell: (row) => <Truncate text={row.name} strong /> },
     { id: 'version', title: 'Version', width: mid, cell: (row) => <span className="mono">{row.version}</span> },
-    { id: 'ecosystem', title: 'From', width: '90px', cell: (row) => row.ecosystem },
+    { id: 'manager', title: 'Kept by', width: '90px', cell: (row) => row.manager },
     {
       id: 'update',
       title: 'Update waiting',
       width: mid,
       cell: (row) =>
-        row.pending_version ? (
-          <Chip tone={row.security ? 'warn' : 'quiet'}>
-            {row.pending_version}
-            {row.security ? ', security' : ''}
-          </Chip>
+        row.update === null ? (
+          <span className="quiet">None known</span>
         ) : (
-          <span className="quiet">None</span>
+          <Chip tone={row.security ? 'warn' : 'quiet'}>
+            <Truncate text={`${row.update}${row.security ? ', security' : ''}`} />
+          </Chip>
         ),
     },
   ],
@@ -59,28 +72,44 @@ const sockets: FactList<SocketRow> = {
   noun: 'ports',
   empty: 'No open ports',
   unseen: 'None visible without root.',
-  keyOf: (row) => `${row.protocol}/${row.address}/${row.port}/${row.process}`,
+  keyOf: (row) => `${row.proto}/${row.address}/${row.port}/${row.executable}`,
   columns: [
-    { id: 'port', title: 'Port', width: '110px', cell: (row) => <strong className="mono">{row.port}/{row.protocol}</strong> },
-    { id: 'exposure', title: 'Reachable from', width: '170px', cell: (row) => <Chip tone={EXPOSURE[row.exposure].tone}>{EXPOSURE[row.exposure].words}</Chip> },
+    { id: 'port', title: 'Port', width: '110px', cell: (row) => <strong className="mono">{row.port}/{row.proto}</strong> },
+    {
+      id: 'exposure',
+      title: 'Reachable from',
+      width: '170px',
+      cell: (row) => <Chip tone={EXPOSURE[row.exposure].tone}>{EXPOSURE[row.exposure].words}</Chip>,
+    },
     { id: 'process', title: 'Opened by', width: mid, cell: (row) => text(row.process) },
     { id: 'user', title: 'As user', width: mid, cell: (row) => text(row.user) },
+    { id: 'package', title: 'Package', width: mid, cell: (row) => text(row.package) },
     { id: 'address', title: 'Address', width: mid, cell: (row) => <span className="mono">{row.address}</span> },
   ],
 };
 
-const processes: FactList<ProcessRow> = {
+const processes: FactList<ProgramRow> = {
   tab: 'Programs',
   question: 'Which programs run on it now?',
   noun: 'programs',
   empty: 'No programs.',
   unseen: 'No programs are visible.',
-  keyOf: (row) => String(row.pid),
+  keyOf: (row) => row.executable,
   columns: [
-    { id: 'name', title: 'Program', width: wide, cell: (row) => <Truncate text={row.name} strong /> },
-    { id: 'user', title: 'As user', width: mid, cell: (row) => text(row.user) },
+    { id: 'name', title: 'Program', width: wide, cell: (row) => <Truncate text={row.executable} strong /> },
+    { id: 'users', title: 'As user', width: mid, cell: (row) => (row.users.length > 0 ? <Truncate text={row.users.join(', ')} /> : UNSEEN) },
     { id: 'package', title: 'Package', width: mid, cell: (row) => text(row.package) },
-    { id: 'pid', title: 'Number', width: '90px', cell: (row) => <span className="mono">{row.pid}</span> },
+    {
+      id: 'network',
+      title: 'Reachable from',
+      width: '170px',
+      cell: (row) =>
+        row.network === '' ? (
+          <span className="quiet">No port seen</span>
+        ) : (
+          <Chip tone={EXPOSURE[row.network].tone}>{EXPOSURE[row.network].words}</Chip>
+        ),
+    },
   ],
 };
 
@@ -90,17 +119,20 @@ const users: FactList<UserRow> = {
   noun: 'users',
   empty: 'Nobody can log in.',
   unseen: 'Users are not visible.',
-  keyOf: (row) => row.name,
+  keyOf: (row) => `${row.uid}/${row.name}`,
   columns: [
     { id: 'name', title: 'User', width: mid, cell: (row) => <Truncate text={row.name} strong /> },
     {
       id: 'login',
       title: 'Can log in',
       width: '140px',
-      cell: (row) => (row.can_login === null ? <State face={faceOfSeen('not_visible')} /> : row.can_login ? 'Yes' : 'No'),
+      cell: (row) => {
+        const can = canLogIn(row);
+        return can === null ? UNSEEN : can ? 'Yes' : 'No';
+      },
     },
-    { id: 'words', title: 'How', width: wide, cell: (row) => row.words ?? <span className="mono">{row.shell}</span> },
-    { id: 'uid', title: 'Number', width: '90px', cell: (row) => <span className="mono">{row.uid}</span> },
+    { id: 'how', title: 'How', width: wide, cell: (row) => sayLogin(row) },
+    { id: 'shell', title: 'Shell', width: mid, cell: (row) => <span className="mono">{row.shell}</span> },
   ],
 };
 
@@ -110,52 +142,29 @@ const services: FactList<ServiceRow> = {
   noun: 'services',
   empty: 'No services.',
   unseen: 'Services are not visible.',
-  keyOf: (row) => row.name,
+  keyOf: (row) => row.unit,
   columns: [
-    { id: 'name', title: 'Service', width: mid, cell: (row) => <Truncate text={row.name} strong /> },
-    { id: 'state', title: 'State', width: '120px', cell: (row) => row.state },
-    { id: 'user', title: 'As user', width: '130px', cell: (row) => text(row.user) },
-    {
-      id: 'layers',
-      title: 'Layers of defence',
-      width: wide,
-      cell: (row) =>
-        row.layers === null || row.layers === undefined
-          ? (row.words ?? NOT_VISIBLE)
-          : row.layers.length === 0
-            ? <span className="quiet">None</span>
-            : row.layers.join(', '),
-    },
+    { id: 'unit', title: 'Service', width: mid, cell: (row) => <Truncate text={row.unit} strong /> },
+    { id: 'state', title: 'State', width: '110px', cell: (row) => (row.state === 'running' ? 'Running' : 'Stopped') },
+    { id: 'user', title: 'As user', width: '140px', cell: (row) => text(row.user) },
+    { id: 'layers', title: 'Layers of defence', width: wide, cell: (row) => sayLayers(row.layers) ?? UNSEEN },
   ],
 };
 
-const hardening: FactList<HardeningRow> = {
+const hardening: FactList<ProgramRow> = {
   tab: 'Hardening',
   question: 'How were its programs built?',
   noun: 'programs',
   empty: 'No running programs.',
   unseen: 'No programs are visible.',
-  keyOf: (row) => row.path,
+  keyOf: (row) => row.executable,
   columns: [
-    {
-      id: 'path',
-      title: 'Program',
-      width: 'minmax(0, 1.8fr)',
-      cell: (row) => (
-        <>
-          <Truncate text={row.path} strong />
-          <span className="small quiet">
-            {row.package ?? 'package not known'}
-            {row.network_facing ? ', faces the network' : ''}
-          </span>
-        </>
-      ),
-    },
-    { id: 'canary', title: 'Stack canary', width: '118px', cell: (row) => seen(row.canary) },
-    { id: 'nx', title: 'No-execute (NX)', width: '118px', cell: (row) => seen(row.nx) },
-    { id: 'pie', title: 'Random place (PIE)', width: '118px', cell: (row) => seen(row.pie) },
-    { id: 'relro', title: 'Fixed links (RELRO)', width: '118px', cell: (row) => seen(row.relro) },
-    { id: 'fortify', title: 'Checked calls (FORTIFY)', width: '118px', cell: (row) => seen(row.fortify) },
+    { id: 'program', title: 'Program', width: 'minmax(0, 1.8fr)', cell: (row) => <Program row={row} /> },
+    { id: 'canary', title: 'Stack canary', width: '118px', cell: (row) => built(row.canary) },
+    { id: 'nx', title: 'No-execute (NX)', width: '118px', cell: (row) => built(row.nx) },
+    { id: 'pie', title: 'Random place (PIE)', width: '118px', cell: (row) => built(row.pie) },
+    { id: 'relro', title: 'Fixed links (RELRO)', width: '118px', cell: (row) => built(row.relro) },
+    { id: 'fortify', title: 'Checked calls (FORTIFY)', width: '118px', cell: (row) => built(row.fortify) },
   ],
 };
 
@@ -165,11 +174,12 @@ const facts: FactList<FactRow> = {
   noun: 'facts',
   empty: 'No facts yet.',
   unseen: 'No facts are visible.',
-  keyOf: (row) => row.id,
+  keyOf: (row) => `${row.group}/${row.key}`,
   columns: [
-    { id: 'name', title: 'Fact', width: mid, cell: (row) => <strong>{row.name}</strong> },
-    { id: 'value', title: 'Value', width: wide, cell: (row) => (row.state === 'not_visible' || row.value === null ? <State face={faceOfSeen('not_visible')} /> : <span className="mono">{row.value}</span>) },
-    { id: 'words', title: 'In words', width: wide, cell: (row) => row.words ?? '' },
+    { id: 'key', title: 'Fact', width: mid, cell: (row) => <strong>{sayKey(row.key)}</strong> },
+    { id: 'value', title: 'Value', width: mid, cell: (row) => (row.value === null ? UNSEEN : <span className="mono">{row.value}</span>) },
+    { id: 'words', title: 'In words', width: wide, cell: (row) => row.words },
+    { id: 'group', title: 'Of', width: '110px', cell: (row) => row.group },
   ],
 };
 

@@ -1,16 +1,14 @@
-import { Button, Select, TextInput } from '@mantine/core';
-import { useDebouncedCallback } from '@mantine/hooks';
+import { Select } from '@mantine/core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
-import { useEffect, useState } from 'react';
 import { Link, useSearchParams } from 'wouter';
 import { api } from '../../api/client';
 import type { DeviceRow, Page as Paged, Site } from '../../api/types';
 import { Answer, Empty } from '../../shared/ui/Answer';
-import { Icon } from '../../shared/ui/Icon';
 import { Page, Panel } from '../../shared/ui/Page';
+import { SearchBox } from '../../shared/ui/SearchBox';
 import { Pager, Table, sayCount } from '../../shared/ui/Table';
 import { DEVICE_COLUMNS } from './columns';
-import { CONNECTIONS, PER_PAGE, STATES, isFiltered, readFilters, writeFilters, type Filters } from './filters';
+import { CONNECTIONS, NEEDS, PER_PAGE, STATES, isFiltered, readFilters, writeFilters, type Filters } from './filters';
 import './fleet.css';
 
 type Change = (change: Partial<Filters>) => void;
@@ -91,22 +89,9 @@ const options = (known: readonly (readonly [string, string])[]) =>
   known.map(([value, label]) => ({ value, label }));
 
 function FilterBar({ filters, change }: { filters: Filters; change: Change }) {
-  const [text, setText] = useState(filters.q);
-  useEffect(() => setText(filters.q), [filters.q]);
-  const search = useDebouncedCallback((q: string) => change({ q }), 300);
   return (
     <div className="filters" role="search">
-      <TextInput
-        className="filter-text"
-        aria-label="Find by name, model or id"
-        placeholder="Name, model or id"
-        leftSection={<Icon name="search" />}
-        value={text}
-        onChange={(event) => {
-          setText(event.currentTarget.value);
-          search(event.currentTarget.value);
-        }}
-      />
+      <SearchBox className="filter-text" label="Name, model or id" value={filters.q} onSearch={(q) => change({ q })} />
       <Select
         aria-label="State"
         placeholder="Any state"
@@ -123,13 +108,14 @@ function FilterBar({ filters, change }: { filters: Filters; change: Change }) {
         value={filters.connection || null}
         onChange={(connection) => change({ connection: connection ?? '' })}
       />
-      <Button
-        variant={filters.need ? 'filled' : 'default'}
-        aria-pressed={filters.need !== ''}
-        onClick={() => change({ need: filters.need ? '' : 'any' })}
-      >
-        Needs you
-      </Button>
+      <Select
+        aria-label="Need"
+        placeholder="Any need"
+        clearable
+        data={options(NEEDS)}
+        value={filters.need || null}
+        onChange={(need) => change({ need: need ?? '' })}
+      />
     </div>
   );
 }

@@ -16,8 +16,8 @@ function Name({ row }: { row: DeviceRow }) {
       </Link>
       <span className="device-sub">
         {row.simulated && <span className="simulated">simulated</span>}
-        <span className="truncate" title={row.model ?? ''}>
-          {row.model ?? 'Model not known'}
+        <span className="truncate" title={row.model}>
+          {row.model || 'Model not known'}
         </span>
       </span>
     </div>
@@ -40,14 +40,13 @@ export const DEVICE_COLUMNS: Column<DeviceRow>[] = [
     id: 'state',
     title: 'State',
     width: '168px',
-    sort: 'state',
     cell: (row) => <State face={fade(faceOfDevice(row.state, row.confirmed), row.connection !== 'connected')} />,
   },
   {
     id: 'seen',
     title: 'Last seen',
     width: '140px',
-    sort: 'last_seen_at',
+    sort: 'last_seen',
     cell: (row) => (
       <div>
         {row.connection !== 'connected' && <State face={faceOfConnection(row.connection)} />}
@@ -62,5 +61,5 @@ export const DEVICE_COLUMNS: Column<DeviceRow>[] = [
     sort: 'open_ports',
     cell: (row) => (row.open_ports === null ? NOT_VISIBLE : <span className="number">{sayCount(row.open_ports)}</span>),
   },
-  { id: 'updates', title: 'Updates', width: '104px', sort: 'security_updates', cell: (row) => <Updates row={row} /> },
+  { id: 'updates', title: 'Updates', width: '104px', sort: 'updates', cell: (row) => <Updates row={row} /> },
 ];

@@ -27,7 +27,16 @@ export const CONNECTIONS = [
   ['never', 'Never connected'],
 ] as const;
 
-const SORTS = ['name', 'site', 'state', 'last_seen_at', 'open_ports', 'security_updates'];
+export const NEEDS = [
+  ['waiting', 'Waits to be let in'],
+  ['quarantined', 'In quarantine'],
+  ['exposed', 'Reachable by everybody'],
+  ['updates', 'Lacks security updates'],
+  ['silent', 'Silent'],
+  ['unconfirmed', 'Not confirmed'],
+] as const;
+
+const SORTS = ['name', 'site', 'last_seen', 'need', 'updates', 'open_ports'];
 
 const oneOf = (known: readonly (readonly [string, string])[], value: string | null): string =>
   known.some(([id]) => id === value) ? (value ?? '') : '';
@@ -40,7 +49,7 @@ export function readFilters(search: URLSearchParams): Filters {
     site: search.get('site') ?? '',
     state: oneOf(STATES, search.get('state')),
     connection: oneOf(CONNECTIONS, search.get('connection')),
-    need: search.get('need') ?? '',
+    need: oneOf(NEEDS, search.get('need')),
     q: (search.get('q') ?? '').slice(0, 200),
     sort: SORTS.includes(sort.replace(/^-/, '')) ? sort : '',
     page: Number.isSafeInteger(page) && page >= 1 && page <= 1_000_000 ? page : 1,

@@ -120,7 +120,7 @@ function Offline() {
             the owner’s console: take it from there, never from a page of this server.
           </p>
           <CopyLine
-            text={tour.data?.facts?.verify_command ?? 'fleetward audit verify record --root OWNER_ROOT'}
+            text={tour.data?.facts.verify_command ?? 'fleetward audit verify record --root OWNER_ROOT'}
             label="the command that checks the record"
           />
         </li>

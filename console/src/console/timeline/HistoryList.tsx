@@ -13,7 +13,7 @@ function Line({ item, of }: { item: HistoryItem; of?: string }) {
   const at = parseTime(item.at);
   const place = [
     item.sequence === null ? null : `its own entry ${item.sequence}`,
-    item.leaf === null ? null : `entry ${item.leaf} of the record`,
+    item.leaf === null ? null : `entry ${item.leaf}`,
   ].filter((part) => part !== null);
   return (
     <li className="moment">
@@ -28,7 +28,7 @@ function Line({ item, of }: { item: HistoryItem; of?: string }) {
               {item.device_name ?? item.device_id}
             </Link>
           )}
-          <span className="truncate" title={item.source}>{item.source}</span>
+          <span>{item.source === 'machine' ? 'said by the machine' : 'in the record'}</span>
           {place.length > 0 && <span className="moment-place">{place.join(', ')}</span>}
         </p>
       </div>

@@ -14,9 +14,12 @@ const SINCE = [
 ];
 
 const KINDS = [
-  { value: 'change', label: 'Changes on devices' },
-  { value: 'deed', label: 'Deeds of people and the server' },
-  { value: 'refusal', label: 'Refusals' },
+  { value: 'changes', label: 'Changes on devices', kind: 'posture.changed' },
+  { value: 'refusals', label: 'What devices refused', kind: 'gate.refused' },
+  { value: 'devices', label: 'What was done to devices', kind: 'device.' },
+  { value: 'owner', label: 'What the owner signed', kind: 'document.' },
+  { value: 'people', label: 'People added or removed', kind: 'person.' },
+  { value: 'drills', label: 'Drills', kind: 'drill.' },
 ];
 
 /** The start of the span, at a whole minute, so that one span is one question to the server. */
@@ -46,7 +49,7 @@ export default function Timeline() {
     });
   const timeline = useQuery({
     queryKey: ['timeline', span, kind, device, page],
-    queryFn: () => api.timeline({ kind, device, since: startOf(span), page, per_page: 50 }),
+    queryFn: () => api.timeline({ kind: KINDS.find((each) => each.value === kind)?.kind, device, since: startOf(span), page, per_page: 50 }),
     placeholderData: keepPreviousData,
   });
   return (
@@ -62,7 +65,7 @@ export default function Timeline() {
           aria-label="Kind"
           placeholder="Everything"
           clearable
-          data={KINDS}
+          data={KINDS.map(({ value, label }) => ({ value, label }))}
           value={kind}
           onChange={(value) => change({ kind: value })}
         />

@@ -1,5 +1,5 @@
 import { Button } from '@mantine/core';
-import { Link } from 'wouter';
+import { Link, useLocation } from 'wouter';
 import type { Card } from '../../api/types';
 import { Age } from '../../shared/time/AsOf';
 import { Icon, type IconName } from '../../shared/ui/Icon';
@@ -17,11 +17,19 @@ function iconOf(kind: string): IconName {
   return 'alert';
 }
 
-function Verb({ card, first }: { card: Card; first: boolean }) {
+function Verb({ card, first, onHere }: { card: Card; first: boolean; onHere?: (card: Card) => void }) {
+  const [path] = useLocation();
   const href = safeHref(card.verb.href);
   if (!href) return null;
   const look = { variant: first ? 'filled' : 'default', size: 'sm' } as const;
   const label = `${card.verb.label}: ${card.title}`;
+  if (onHere && href === path) {
+    return (
+      <Button onClick={() => onHere(card)} aria-label={label} {...look}>
+        {card.verb.label}
+      </Button>
+    );
+  }
   return isOutside(href) ? (
     <Button component="a" href={href} target="_blank" rel="noreferrer" aria-label={label} {...look}>
       {card.verb.label}
@@ -34,7 +42,7 @@ function Verb({ card, first }: { card: Card; first: boolean }) {
 }
 
 /** What asks for somebody: what, where, why it matters, since when, and one thing to do. */
-export function CardList({ cards, label }: { cards: Card[]; label: string }) {
+export function CardList({ cards, label, onHere }: { cards: Card[]; label: string; onHere?: (card: Card) => void }) {
   return (
     <ul className="panel rows cards" aria-label={label}>
       {cards.map((card, at) => (
@@ -53,7 +61,7 @@ export function CardList({ cards, label }: { cards: Card[]; label: string }) {
             </p>
           </div>
           <div className="card-verb">
-            <Verb card={card} first={at === 0} />
+            <Verb card={card} first={at === 0} onHere={onHere} />
           </div>
         </li>
       ))}

@@ -4,9 +4,9 @@ import { sayCount } from '../../shared/ui/Table';
 
 const PARTS = [
   { id: 'fine', tone: 'good', words: 'fine', href: null },
-  { id: 'need_you', tone: 'warn', words: 'need you', href: '/fleet?need=any' },
-  { id: 'silent', tone: 'quiet', words: 'silent', href: '/fleet?connection=silent' },
-  { id: 'waiting', tone: 'accent', words: 'waiting', href: '/fleet?state=pending' },
+  { id: 'need_you', tone: 'warn', words: 'need you', href: '/fleet?sort=-need' },
+  { id: 'silent', tone: 'quiet', words: 'silent', href: '/fleet?need=silent' },
+  { id: 'waiting', tone: 'accent', words: 'waiting', href: '/fleet?need=waiting' },
 ] as const;
 
 /** The sentence as a thin bar; each part leads to its list. */

@@ -1,11 +1,7 @@
-import { GOALS, keepGoal, type Goal } from './goal';
+import { GOALS, type Goal } from './goal';
 
 /** Asked once: what somebody came for. It puts that first on this page. */
 export function GoalQuestion({ onGoal }: { onGoal: (goal: Goal) => void }) {
-  const choose = (goal: Goal): void => {
-    keepGoal(goal);
-    onGoal(goal);
-  };
   return (
     <section className="goal" aria-labelledby="goal-title">
       <h2 id="goal-title" className="small quiet">
@@ -14,7 +10,7 @@ export function GoalQuestion({ onGoal }: { onGoal: (goal: Goal) => void }) {
       <ul>
         {GOALS.map((goal) => (
           <li key={goal.id}>
-            <button type="button" onClick={() => choose(goal.id)}>
+            <button type="button" onClick={() => onGoal(goal.id)}>
               <strong>{goal.title}</strong>
               <span>{goal.words}</span>
             </button>

@@ -1,5 +1,4 @@
 import { useQuery } from '@tanstack/react-query';
-import { useState } from 'react';
 import { Link } from 'wouter';
 import { api } from '../../api/client';
 import type { Today as TodayData } from '../../api/types';
@@ -14,7 +13,8 @@ import { faceOfRecord } from '../../shared/words/faces';
 import { CardList } from './CardList';
 import { Counts } from './Counts';
 import { GoalQuestion } from './GoalQuestion';
-import { orderCards, readGoal } from './goal';
+import { orderCards, type Goal } from './goal';
+import { useGoal } from './useGoal';
 import './today.css';
 
 /** The home page answers one question: does anything need me? */
@@ -24,7 +24,7 @@ export function Today() {
 }
 
 function TodayPage({ today }: { today: TodayData }) {
-  const [goal, setGoal] = useState(readGoal);
+  const [goal, setGoal] = useGoal();
   const record = <RecordLine key="record" record={today.record} />;
   const changes = <Changes key="changes" today={today} />;
   return (
@@ -37,7 +37,7 @@ function TodayPage({ today }: { today: TodayData }) {
       {goal === null && today.counts.total > 0 && <GoalQuestion onGoal={setGoal} />}
       <div className="today-grid">
         <div className="today-main">
-          <NeedsYou today={today} goal={goal} />
+          <NeedsYou today={today} goal={goal ?? null} />
         </div>
         <div className="today-side">
           {today.waiting.length > 0 && <WaitingOnOthers today={today} />}
@@ -48,7 +48,7 @@ function TodayPage({ today }: { today: TodayData }) {
   );
 }
 
-function NeedsYou({ today, goal }: { today: TodayData; goal: ReturnType<typeof readGoal> }) {
+function NeedsYou({ today, goal }: { today: TodayData; goal: Goal | null }) {
   const { counts } = today;
   if (counts.total === 0) return <NoDevices />;
   if (today.cards.length > 0) {
@@ -71,7 +71,7 @@ function NeedsYou({ today, goal }: { today: TodayData; goal: ReturnType<typeof r
 
 function NoDevices() {
   const tour = useQuery({ queryKey: ['tour'], queryFn: api.tour });
-  const command = tour.data?.facts?.join_command ?? 'fleetward-agent join STRING --data DIR';
+  const command = tour.data?.facts.join_command ?? 'fleetward-agent join STRING --data DIR';
   return (
     <Empty title="Let the first one join: run this on the machine.">
       <CopyLine text={command} label="the command that joins a machine" />
@@ -122,9 +122,11 @@ function Changes({ today }: { today: TodayData }) {
                 {change.words}
               </span>
               <span className="feed-meta">
-                <Link href={`/devices/${change.device_id}`} className="truncate" title={change.device_name}>
-                  {change.device_name}
-                </Link>
+                {change.device_id && (
+                  <Link href={`/devices/${change.device_id}`} className="truncate" title={change.device_name}>
+                    {change.device_name || change.device_id}
+                  </Link>
+                )}
                 <Age at={change.at} />
               </span>
             </li>

@@ -27,7 +27,7 @@ export function ChangeStep({ tour }: { tour: Tour }) {
       <p className="tour-lead">
         In a terminal of this machine, open a port. It appears here by itself, usually within 10 seconds.
       </p>
-      <CopyLine text={tour.facts?.open_port_command ?? 'python3 -m http.server 8023'} label="the command that opens a port" />
+      <CopyLine text={tour.facts.open_port_command ?? 'python3 -m http.server 8023'} label="the command that opens a port" />
       <Section title="What it noticed">
         <div aria-live="polite">
           {changes.length === 0 ? (
@@ -39,7 +39,7 @@ export function ChangeStep({ tour }: { tour: Tour }) {
             <>
               <HistoryList items={changes} of={id ?? undefined} />
               <p className="small quiet tour-after">
-                {tour.facts?.close_port_command ? (
+                {tour.facts.close_port_command ? (
                   <>Close it again: <code>{tour.facts.close_port_command}</code>. </>
                 ) : (
                   <>Close it again with Ctrl+C in that terminal. </>

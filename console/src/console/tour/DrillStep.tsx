@@ -14,12 +14,13 @@ const FACES: Record<Step['outcome'], Face> = {
   waiting: { tone: 'quiet', icon: 'clock', words: 'Under way' },
   refused: { tone: 'good', icon: 'check', words: 'Refused' },
   accepted: { tone: 'bad', icon: 'alert', words: 'Accepted' },
+  unanswered: { tone: 'quiet', icon: 'clock', words: 'No answer' },
 };
 
 export function DrillStep({ tour }: { tour: Tour }) {
   const { id } = useMachine(tour);
   const [started, setStarted] = useState<string | null>(null);
-  const drill = started ?? tour.facts?.drill_id ?? null;
+  const drill = started ?? tour.facts.drill_id ?? null;
   const client = useQueryClient();
   const start = useMutation({
     mutationFn: () => api.startDrill(id ?? ''),
@@ -52,7 +53,7 @@ function Running({ drill, device }: { drill: string; device: string }) {
     queryKey: ['drill', drill],
     queryFn: () => api.drill(drill),
     refetchInterval: (query) =>
-      query.state.data?.steps.some((step) => step.outcome === 'waiting') ? 1_500 : false,
+      query.state.data?.state === 'running' ? 1_500 : false,
   });
   return (
     <div className="tour-gap" aria-live="polite">
@@ -62,7 +63,6 @@ function Running({ drill, device }: { drill: string; device: string }) {
 }
 
 function Attacks({ drill, device }: { drill: Drill; device: string }) {
-  const over = drill.steps.length > 0 && drill.steps.every((step) => step.outcome !== 'waiting');
   return (
     <>
       <ul className="panel rows attacks">
@@ -71,13 +71,14 @@ function Attacks({ drill, device }: { drill: Drill; device: string }) {
             <div>
               <strong>{step.attack}</strong>
               <p>{step.words}</p>
+              {step.answer && <p className="attack-answer">{step.answer}</p>}
               {step.at && <span className="small quiet"><Age at={step.at} /></span>}
             </div>
             <State face={FACES[step.outcome]} />
           </li>
         ))}
       </ul>
-      {over && <Verdict drill={drill} device={device} />}
+      {drill.state !== 'running' && <Verdict drill={drill} device={device} />}
     </>
   );
 }
@@ -87,7 +88,12 @@ function Verdict({ drill, device }: { drill: Drill; device: string }) {
   const accepted = drill.steps.filter((step) => step.outcome === 'accepted').length;
   return (
     <div className="tour-gap">
-      {accepted > 0 ? (
+      {drill.state === 'unanswered' ? (
+        <Note tone="warn" icon="clock" live>
+          <strong>Your machine did not answer everything.</strong>
+          <p>Look whether it is connected, and steal the server again when it is.</p>
+        </Note>
+      ) : accepted > 0 || drill.state === 'failed' ? (
         <Note tone="bad" icon="alert" live>
           <strong>{accepted} of {drill.steps.length} were accepted.</strong>
           <p>That must not happen. Please report it: SECURITY.md says how.</p>

@@ -1,8 +1,8 @@
-import { useState } from 'react';
 import type { Tour } from '../../api/types';
 import { CopyLine } from '../../shared/ui/Copy';
 import { Section } from '../../shared/ui/Page';
-import { GOALS, keepGoal, readGoal, type Goal } from '../today/goal';
+import { GOALS } from '../today/goal';
+import { useGoal } from '../today/useGoal';
 
 export function KeepStep({ tour }: { tour: Tour }) {
   const facts = tour.facts;
@@ -13,13 +13,13 @@ export function KeepStep({ tour }: { tour: Tour }) {
         <li>
           <p>The owner makes an invitation, here or in the owner’s console, page Invite.</p>
           <CopyLine
-            text={facts?.invite_command ?? 'fleetward owner invite --site SITE --uses 1 --ttl 3600'}
+            text={facts.invite_command ?? 'fleetward owner invite --site SITE --uses 1 --ttl 3600'}
             label="the command that makes an invitation"
           />
         </li>
         <li>
           <p>On the second machine, join with what it printed, and run.</p>
-          <CopyLine text={facts?.join_command ?? 'fleetward-agent join STRING --data DIR'} label="the command that joins a machine" />
+          <CopyLine text={facts.join_command ?? 'fleetward-agent join STRING --data DIR'} label="the command that joins a machine" />
           <CopyLine text="fleetward-agent run --data DIR" label="the command that runs the agent" />
         </li>
       </ol>
@@ -28,18 +28,14 @@ export function KeepStep({ tour }: { tour: Tour }) {
       </Section>
       <Section title="Or start afresh">
         <p className="small quiet tour-caption">This removes everything that the demo made.</p>
-        <CopyLine text={facts?.reset_command ?? 'fleetward demo --reset'} label="the command that resets the demo" />
+        <CopyLine text={facts.reset_command ?? 'fleetward demo --reset'} label="the command that resets the demo" />
       </Section>
     </>
   );
 }
 
 function Goals() {
-  const [goal, setGoal] = useState(readGoal);
-  const choose = (next: Goal): void => {
-    keepGoal(next);
-    setGoal(next);
-  };
+  const [goal, choose] = useGoal();
   return (
     <div className="goals" role="radiogroup" aria-label="What comes first">
       {GOALS.map((each) => (

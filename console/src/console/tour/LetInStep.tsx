@@ -13,7 +13,7 @@ import { safeHref } from '../../shared/words/words';
 /** Confirming is the owner's signature, so it happens in the other program; here it is watched. */
 export function LetInStep({ tour }: { tour: Tour }) {
   const pending = useQuery({ queryKey: ['pending'], queryFn: api.pending });
-  const wanted = tour.facts?.waiting_device_id ?? null;
+  const wanted = tour.facts.waiting_device_id ?? null;
   return (
     <>
       <p className="tour-lead">
@@ -31,7 +31,7 @@ export function LetInStep({ tour }: { tour: Tour }) {
 }
 
 function Waits({ device, tour }: { device: PendingDevice; tour: Tour }) {
-  const console = safeHref(tour.facts?.owner_console_url);
+  const console = safeHref(tour.facts.owner_console_url);
   return (
     <>
       <div className="panel rows">
@@ -51,7 +51,7 @@ function Waits({ device, tour }: { device: PendingDevice; tour: Tour }) {
         <li>
           <p>See the words on the machine’s own panel:</p>
           <CopyLine
-            text={tour.facts?.panel_command ?? 'fleetward-agent status --data DIR'}
+            text={tour.facts.panel_command ?? 'fleetward-agent status --data DIR'}
             label="the command that shows the machine’s own words"
           />
         </li>
@@ -62,7 +62,7 @@ function Waits({ device, tour }: { device: PendingDevice; tour: Tour }) {
               Open the owner’s console
             </Button>
           ) : (
-            <CopyLine text={tour.facts?.owner_console_command ?? 'fleetward owner console --owner FOLDER'} label="the command that opens the owner’s console" />
+            <CopyLine text={tour.facts.owner_console_command ?? 'fleetward owner console --owner FOLDER'} label="the command that opens the owner’s console" />
           )}
         </li>
       </ol>
@@ -71,7 +71,7 @@ function Waits({ device, tour }: { device: PendingDevice; tour: Tour }) {
 }
 
 function NoneWaits({ tour }: { tour: Tour }) {
-  const id = tour.facts?.waiting_device_id;
+  const id = tour.facts.waiting_device_id;
   return (
     <Note tone="good" icon="check" live>
       <strong>{id ? 'The owner let it in.' : 'No machine waits.'}</strong>

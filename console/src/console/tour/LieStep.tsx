@@ -6,8 +6,8 @@ import { safeHref } from '../../shared/words/words';
 /** The check runs where this server cannot reach: in a terminal, or in the owner's console. */
 export function LieStep({ tour }: { tour: Tour }) {
   const facts = tour.facts;
-  const verify = facts?.verify_command ?? 'fleetward audit verify record --root OWNER_ROOT';
-  const console = safeHref(facts?.owner_console_url);
+  const verify = facts.verify_command ?? 'fleetward audit verify record --root OWNER_ROOT';
+  const console = safeHref(facts.owner_console_url);
   return (
     <>
       <p className="tour-lead">
@@ -24,8 +24,8 @@ export function LieStep({ tour }: { tour: Tour }) {
           <CopyLine text={verify} label="the command that checks the record" />
         </li>
         <li>
-          <p>Alter the copy{facts?.alter_command ? '.' : ': change one character in any file under record/, with any editor.'}</p>
-          {facts?.alter_command && <CopyLine text={facts.alter_command} label="the command that alters the copy" />}
+          <p>Alter the copy{facts.alter_command ? '.' : ': change one character in any file under record/, with any editor.'}</p>
+          {facts.alter_command && <CopyLine text={facts.alter_command} label="the command that alters the copy" />}
         </li>
         <li>
           <p>Check it again. It goes red, and names the entry that you changed.</p>

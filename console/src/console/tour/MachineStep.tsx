@@ -15,7 +15,7 @@ export function MachineStep({ tour }: { tour: Tour }) {
   if (none) {
     return (
       <Empty title="Your machine has not joined yet.">
-        <CopyLine text={tour.facts?.join_command ?? 'fleetward-agent join STRING --data DIR'} label="the command that joins a machine" />
+        <CopyLine text={tour.facts.join_command ?? 'fleetward-agent join STRING --data DIR'} label="the command that joins a machine" />
       </Empty>
     );
   }
@@ -48,8 +48,8 @@ function Machine({ device }: { device: Device }) {
         ) : (
           <Facts
             facts={[
-              ['System', device.software.os ?? NOT_VISIBLE],
-              ['Kernel', device.software.kernel ?? NOT_VISIBLE],
+              ['System', device.software.os || NOT_VISIBLE],
+              ['Kernel', device.software.kernel || NOT_VISIBLE],
               ['Packages', shown(device.software.packages)],
               ['Updates for security', shown(device.software.security)],
               ['Open ports', device.reachability.state === 'shown' ? shown(device.reachability.sockets_total) : NOT_VISIBLE],

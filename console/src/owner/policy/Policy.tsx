@@ -37,7 +37,7 @@ function PeopleAndKeys({ state }: { state: OwnerState }) {
           <strong className="truncate" title={each.person}>{each.person}</strong>
           <ul>
             {each.keys.map((key) => (
-              <Key key={typeof key === 'string' ? key : key.key_id} of={key} />
+              <Key key={key.key_id} of={key} />
             ))}
           </ul>
         </li>
@@ -47,13 +47,11 @@ function PeopleAndKeys({ state }: { state: OwnerState }) {
 }
 
 function Key({ of: key }: { of: OwnerKey }) {
-  if (typeof key === 'string') return <li className="mono">{key}</li>;
   return (
     <li className="signer-key">
       <span className="mono">{key.key_id}</span>
-      {key.suite && <Chip>{key.suite}</Chip>}
-      {key.scopes?.map((scope) => <Chip key={scope} tone="accent">{scope}</Chip>)}
-      {key.words && <span className="small quiet">{key.words}</span>}
+      <Chip>{key.suite}</Chip>
+      {key.scopes.map((scope) => <Chip key={scope} tone="accent">{scope}</Chip>)}
     </li>
   );
 }
@@ -62,7 +60,7 @@ function Roots({ state }: { state: OwnerState }) {
   const { roots, thresholds } = state.policy;
   return (
     <>
-      {thresholds && thresholds.length > 0 && (
+      {thresholds.length > 0 && (
         <Section title="How many people it takes">
           <div className="panel panel-pad">
             <Facts facts={thresholds.map((each) => [each.scope, `${each.people} ${each.people === 1 ? 'person' : 'people'}`])} />
@@ -71,7 +69,7 @@ function Roots({ state }: { state: OwnerState }) {
       )}
       <Section title="Every other root">
         <div className="panel panel-pad">
-          {roots && roots.length > 0 ? (
+          {roots.length > 0 ? (
             <Facts facts={roots.map((root) => [root.name, <span key={root.name} className="mono">{root.value}</span>])} />
           ) : (
             <p className="quiet small">This policy names no other root yet.</p>

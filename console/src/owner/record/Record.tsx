@@ -1,8 +1,7 @@
 import { Button } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
-import { useState } from 'react';
 import { owner } from '../../api/ownerClient';
-import type { Verdict } from '../../api/ownerTypes';
+import type { Finding, Verdict } from '../../api/ownerTypes';
 import { sayLength } from '../../shared/time/time';
 import { AsOf } from '../../shared/time/AsOf';
 import { Failure } from '../../shared/ui/Answer';
@@ -12,11 +11,7 @@ import { Page, Section } from '../../shared/ui/Page';
 
 /** Is the record whole? Checked here, from the owner's root, trusting nobody. */
 export function Record() {
-  const [at, setAt] = useState<string | null>(null);
-  const verify = useMutation({
-    mutationFn: owner.verify,
-    onSuccess: () => setAt(new Date().toISOString()),
-  });
+  const verify = useMutation({ mutationFn: owner.verify });
   const run = (
     <Button size="md" loading={verify.isPending} variant={verify.data ? 'default' : 'filled'} onClick={() => verify.mutate()}>
       {verify.data ? 'Check again' : 'Check the record'}
@@ -27,7 +22,7 @@ export function Record() {
       title="Record"
       heading={verify.data ? sayVerdict(verify.data) : 'Is the record whole?'}
       lead="This computer fetches the record and checks every entry from your root. It believes neither the server nor this page’s colours: the command below says the same."
-      aside={<>{at && <AsOf at={at} subject="record" label="checked" />}</>}
+      aside={<>{verify.data && <AsOf at={verify.data.as_of} subject="record" label="checked" />}</>}
     >
       {run}
       {verify.error && (
@@ -45,6 +40,14 @@ export function sayVerdict(verdict: Verdict): string {
   return verdict.proven.length > 0 ? 'The record is whole, as far as it reaches' : 'Nothing can be said yet';
 }
 
+const sayPlace = (finding: Finding): string =>
+  [
+    finding.entry === undefined || finding.entry === '' ? null : `Entry ${finding.entry}`,
+    finding.device ? `of ${finding.device}` : null,
+  ]
+    .filter((part) => part !== null)
+    .join(' ') || 'The record';
+
 function Findings({ verdict }: { verdict: Verdict }) {
   return (
     <div aria-live="polite">
@@ -52,10 +55,10 @@ function Findings({ verdict }: { verdict: Verdict }) {
         <Section title="Contradicted">
           <ul className="panel rows findings tone-bad">
             {verdict.contradicted.map((each) => (
-              <li key={`${each.entry}${each.words}`}>
+              <li key={`${each.id}${each.entry}${each.words}`}>
                 <Icon name="cross" />
                 <div>
-                  <strong className="toned">Entry {each.entry}</strong>
+                  <strong className="toned">{sayPlace(each)}</strong>
                   <p>{each.words}</p>
                 </div>
               </li>
@@ -67,7 +70,7 @@ function Findings({ verdict }: { verdict: Verdict }) {
         <Section title="Proven">
           <ul className="panel rows findings tone-good">
             {verdict.proven.map((each) => (
-              <li key={each.words}>
+              <li key={`${each.id}${each.words}`}>
                 <Icon name="check" />
                 <p>{each.words}</p>
               </li>

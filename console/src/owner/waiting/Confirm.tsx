@@ -2,7 +2,7 @@ import { Button, Checkbox, TextInput } from '@mantine/core';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { owner } from '../../api/ownerClient';
-import type { PendingMachine } from '../../api/ownerTypes';
+import type { PendingMachine, Signed } from '../../api/ownerTypes';
 import { Age } from '../../shared/time/AsOf';
 import { Failure } from '../../shared/ui/Answer';
 import { Facts, Page } from '../../shared/ui/Page';
@@ -11,7 +11,7 @@ import { Chip, Note } from '../../shared/ui/State';
 import { compareWords } from '../../shared/words/words';
 
 /** Six words compared, a name given, a signature made. Nothing is signed before the words agree. */
-export function Confirm({ machine, onDone }: { machine: PendingMachine; onDone: (name: string) => void }) {
+export function Confirm({ machine, onDone }: { machine: PendingMachine; onDone: (signed: Signed) => void }) {
   const [ticked, setTicked] = useState(false);
   const [typed, setTyped] = useState('');
   const [name, setName] = useState(machine.name_suggested);
@@ -22,8 +22,8 @@ export function Confirm({ machine, onDone }: { machine: PendingMachine; onDone: 
   const confirm = useMutation({
     mutationFn: () =>
       owner.confirm({ device_id: machine.id, words: machine.words, name: name.trim(), site: site.trim() }),
-    onSuccess: async () => {
-      onDone(name.trim());
+    onSuccess: async (signed) => {
+      onDone(signed);
       await client.invalidateQueries();
     },
   });
@@ -39,7 +39,7 @@ export function Confirm({ machine, onDone }: { machine: PendingMachine; onDone: 
           <Facts
             facts={[
               ['It calls itself', machine.name_suggested],
-              ['Model', machine.model ?? 'not known'],
+              ['Model', machine.model || 'not known'],
               ['Joined', <Age key="joined" at={machine.joined_at} />],
               ['Id', <span key="id" className="mono">{machine.id}</span>],
             ]}

@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { owner } from '../../api/ownerClient';
-import type { PendingMachine } from '../../api/ownerTypes';
+import type { PendingMachine, Signed } from '../../api/ownerTypes';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { Page } from '../../shared/ui/Page';
 import { Note } from '../../shared/ui/State';
@@ -13,7 +13,7 @@ import { Confirm } from './Confirm';
 export function Waiting() {
   const pending = useQuery({ queryKey: ['pending'], queryFn: owner.pending });
   const [chosen, choose] = useState<string | null>(null);
-  const [done, setDone] = useState<string | null>(null);
+  const [done, setDone] = useState<Signed | null>(null);
   return (
     <Answer of={pending} title="Waiting">
       {(list) => {
@@ -22,8 +22,11 @@ export function Waiting() {
           <>
             {done && (
               <div className="owner-done">
-                <Note tone="good" icon="check" live>
-                  <strong>{done} is on the roster.</strong> You signed it; the machine learns it from the server.
+                <Note tone={done.handed_over ? 'good' : 'warn'} icon={done.handed_over ? 'check' : 'clock'} live>
+                  <strong>
+                    {done.handed_over ? 'Signed, and handed to the server.' : 'Signed, and kept here: the server is not in reach.'}
+                  </strong>{' '}
+                  {done.words}
                 </Note>
               </div>
             )}

@@ -30,6 +30,8 @@ const POLL_MS = 10_000;
 const LIVE_REFRESH_MS = 60_000;
 const SILENCE_MS = 45_000;
 const GATHER_MS = 250;
+/** A busy fleet sends many events a second; a page asks again at most this often. */
+const APART_MS = 1_000;
 const WAITS_MS = [1_000, 2_000, 4_000, 8_000, 10_000];
 
 type Hear = (keys: Key[] | null) => void;
@@ -75,20 +77,23 @@ function useRefresher(): Hear {
   const old = useRef(new Map<string, Key>());
   const all = useRef(false);
   const timer = useRef<number | null>(null);
+  const askedAt = useRef(0);
   return useCallback(
     (keys) => {
       if (keys === null) all.current = true;
       else for (const key of keys) old.current.set(key.join('/'), key);
       if (timer.current !== null || (!all.current && old.current.size === 0)) return;
+      const wait = Math.max(GATHER_MS, askedAt.current + APART_MS - Date.now());
       timer.current = window.setTimeout(() => {
         timer.current = null;
+        askedAt.current = Date.now();
         const gathered = [...old.current.values()];
         const everything = all.current;
         old.current.clear();
         all.current = false;
         if (everything) void client.invalidateQueries();
         else for (const queryKey of gathered) void client.invalidateQueries({ queryKey });
-      }, GATHER_MS);
+      }, wait);
     },
     [client],
   );

@@ -4,9 +4,9 @@ import { keysFor, readEvents } from './events';
 describe('a stream of events', () => {
   it('is read block by block and keeps the unfinished rest', () => {
     const { events, rest } = readEvents(
-      ': hi\n\nevent: device\ndata: {"device_id":"abc"}\n\nevent: rec',
+      ': hi\n\nevent: device.changed\ndata: {"device_id":"abc"}\n\nevent: rec',
     );
-    expect(events).toEqual([{ topic: 'device', deviceId: 'abc' }]);
+    expect(events).toEqual([{ topic: 'device.changed', deviceId: 'abc' }]);
     expect(rest).toBe('event: rec');
   });
   it('survives a body that is no object', () => {
@@ -21,7 +21,7 @@ describe('a stream of events', () => {
 
 describe('what an event makes old', () => {
   it('is one device where it names one', () => {
-    expect(keysFor({ topic: 'device', deviceId: 'abc' })).toContainEqual(['device', 'abc']);
+    expect(keysFor({ topic: 'device.changed', deviceId: 'abc' })).toContainEqual(['device', 'abc']);
   });
   it('is everything where the topic is new to this page', () => {
     expect(keysFor({ topic: 'something-new', deviceId: null })).toBeNull();

@@ -43,20 +43,13 @@ export function keysFor(event: StreamEvent): Key[] | null {
     case 'hello':
     case 'ping':
       return [];
-    case 'device':
-    case 'devices':
-    case 'posture':
+    case 'device.changed':
+    case 'evidence':
       return [['today'], ['devices'], ['sites'], device, ['timeline'], ['tour'], ['pending'], ['roster'], ['doctor']];
-    case 'timeline':
-    case 'event':
-    case 'events':
-      return [['today'], device, ['timeline'], ['tour']];
-    case 'record':
+    case 'record.changed':
       return [['record'], ['today'], ['state']];
-    case 'drill':
+    case 'drill.changed':
       return [['drill'], ['timeline'], ['tour']];
-    case 'tour':
-      return [['tour']];
     default:
       return null;
   }

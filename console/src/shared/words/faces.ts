@@ -1,4 +1,4 @@
-import type { Connection, DeviceState, PropertyState, RecordState, Seen } from '../../api/types';
+import type { Built, Connection, DeviceState, PropertyState, RecordState } from '../../api/types';
 import type { Face, Tone } from '../ui/State';
 
 /** How each state looks and what it is called. Pure; 'not visible' is never green, zero or failed. */
@@ -46,16 +46,19 @@ export function faceOfProperty(state: PropertyState): Face {
   }
 }
 
-export function faceOfSeen(seen: Seen): Face {
-  switch (seen) {
+export const NOT_VISIBLE: Face = { tone: 'quiet', icon: 'hidden', words: 'Not visible' };
+
+/** How a program was built; what could not be read is not visible, never a no. */
+export function faceOfBuilt(built: Built): Face {
+  switch (built) {
     case 'yes':
       return { tone: 'good', icon: 'check', words: 'Yes' };
-    case 'partly':
+    case 'partial':
       return { tone: 'warn', icon: 'half', words: 'Partly' };
     case 'no':
       return { tone: 'bad', icon: 'cross', words: 'No' };
-    case 'not_visible':
-      return { tone: 'quiet', icon: 'hidden', words: 'Not visible' };
+    case 'unknown':
+      return NOT_VISIBLE;
   }
 }
 

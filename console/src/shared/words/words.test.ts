@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { faceOfProperty, faceOfSeen, fade, faceOfDevice } from './faces';
+import { faceOfProperty, faceOfBuilt, fade, faceOfDevice } from './faces';
 import { compareWords, safeHref, sayKind, sayNumber, shorten } from './words';
 
 const shown = 'amber basin cedar delta ember fjord';
@@ -34,7 +34,7 @@ describe('a link from the server', () => {
 describe('what was not visible', () => {
   it('is never green, nor failed', () => {
     expect(faceOfProperty('not_visible').tone).toBe('quiet');
-    expect(faceOfSeen('not_visible').tone).toBe('quiet');
+    expect(faceOfBuilt('unknown').tone).toBe('quiet');
   });
   it('is never zero', () => expect(sayNumber(null, 'port', 'ports')).toBe('ports: not visible'));
 });

@@ -119,7 +119,7 @@ def _set_up_cards(program: Program) -> list[CardFacts]:
             why=f"{SAME_HOST_WORDS} {SAME_HOST_CURE}",
             since_ms=int(program.places.owner_was_here.stat().st_mtime * 1000),
             label="See what it means",
-            href="/proof#doctor",
+            href="/setup",
         )
     ]
 

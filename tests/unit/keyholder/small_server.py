@@ -35,6 +35,8 @@ class SmallServer:
     answers: dict[str, Any] = field(default_factory=dict)
     owner: str = ""
     refuse: str = ""
+    request: bytes = b""
+    """What it sends as the request for its issuing CA, when it lies about that."""
 
     def __post_init__(self) -> None:
         self.authority = x509.make_authority(
@@ -59,7 +61,9 @@ class SmallServer:
         return {
             "server_ca": self.ca_sha256,
             "log_key": self.log_key.public.to_json(),
-            "issuing_request": to_base64url(x509.make_request(self.issuing_key, "issuing")),
+            "issuing_request": to_base64url(
+                self.request or x509.make_request(self.issuing_key, "issuing")
+            ),
             "enrol": [self.enrol],
             "bus": ["127.0.0.1:4222"],
             "owner": self.owner,

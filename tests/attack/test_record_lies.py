@@ -19,7 +19,7 @@ from tests.unit.keyholder.ledger_world import (
     write_export,
 )
 
-from fleetward.keyholder.verify import verify_export
+from fleetward.keyholder.verify import ALONE_BELOW, verify_export
 from fleetward.runtime.keys import make_key
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.envelope import read_envelope, seal
@@ -381,6 +381,24 @@ def test_a_withheld_tail_is_an_age_and_never_proof(world: World, tmp_path: Path)
 
 
 # Hostile folders.
+
+
+def test_a_long_record_is_spread_over_processes_and_the_entry_still_named(
+    world: World, tmp_path: Path
+) -> None:
+    world.log.leaves += [world.deed(f"long.{i}") for i in range(ALONE_BELOW)]
+    world.log.leaves.append(world.say(world.machines[0]))
+    place, told = 4000, []
+    folder = write_export(world, tmp_path / "e")
+
+    def alter(leaves: list[bytes]) -> list[bytes]:
+        leaves[place] = leaves[place].replace(b"happened", b"slumbers")
+        return leaves
+
+    rewrite_bundles(folder, world.log, alter)
+    result = verify_export(folder, world.owner, NOW, lambda done, total: told.append((done, total)))
+    assert (first(result.report).id, first(result.report).entry) == ("entry_altered", place)
+    assert told[-1] == (len(world.log.leaves), len(world.log.leaves))
 
 
 def test_links_in_an_export_are_refused(world: World, tmp_path: Path) -> None:

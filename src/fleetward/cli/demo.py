@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
+import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import msgspec
 import typer
 
 from fleetward.cli.server import is_running, start_server, stop_server, wait_ready
+from fleetward.demo.load import Crowd, Load
 from fleetward.demo.places import (
     DEFAULT_FOLDER,
     DemoPlaces,
@@ -27,10 +30,11 @@ from fleetward.demo.places import (
 )
 from fleetward.demo.progress import Progress
 from fleetward.demo.stage import STEPS, Stage
-from fleetward.keyholder.speak import refusals, say
+from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
-from fleetward.runtime.files import atomic_write
+from fleetward.runtime.files import atomic_write, make_private_directory
 from fleetward.trust.errors import Refused
+from fleetward.trust.invitation import read_join_string
 
 MOST_MACHINES: Final = 200
 """More are for `fleetward sim`: the demo confirms each with the owner's keys."""
@@ -86,6 +90,49 @@ def demo(
         claim_folder(places)
         with hold_folder(places), _signals_as_interrupts():
             _run(places, machines, not no_browser, ready_file)
+
+
+@sim_app.command()
+def sim(
+    machines: Annotated[int, typer.Option("--machines", min=1, help="How many.")],
+    join: Annotated[str, typer.Option("--join", help="Join string with as many uses.")],
+    beat: Annotated[float, typer.Option("--beat", min=1, help="Seconds between heartbeats.")] = 60,
+    seconds: Annotated[float, typer.Option("--seconds", help="End after this; 0: never.")] = 0,
+    events: Annotated[int, typer.Option("--events", help="Events that each machine writes.")] = 0,
+    rate: Annotated[float, typer.Option("--rate", help="Events a second of each; 0: fast.")] = 0,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=100, help="Events a batch.")] = 100,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Keep the machines here; else they are gone.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Run many simulated machines in one process, until the events are proven or Ctrl-C.
+
+    fleetward sim --machines 100 --join STRING --seconds 60 --json
+    """
+    with refusals(), contextlib.ExitStack() as stack:
+        folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sim-")))
+        load = Load(
+            machines=machines,
+            join=read_join_string(join),
+            folder=make_private_directory(folder.absolute()),
+            kept=data is not None,
+            beat_seconds=beat,
+            seconds=seconds,
+            events=events,
+            rate=rate,
+            batch=batch,
+        )
+        summary = asyncio.run(_simulate(load))
+        shown = {name: value for name, value in summary.items() if name != "devices"}
+        emit(summary, as_json, "\n".join(f"{name:<14}{value}" for name, value in shown.items()))
+
+
+async def _simulate(load: Load) -> dict[str, Any]:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return await Crowd(load, say).run(stop)
 
 
 def _run(places: DemoPlaces, machines: int, with_browser: bool, ready_file: Path | None) -> None:

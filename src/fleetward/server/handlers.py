@@ -10,7 +10,7 @@ import msgspec
 from fleetward.runtime.files import read_bounded
 from fleetward.runtime.keys import FileSigner
 from fleetward.server.audit.check import RecordCheck
-from fleetward.server.audit.routes import make_record_handlers, make_tile_handler
+from fleetward.server.audit.routes import ExportSources, make_record_handlers, make_tile_handler
 from fleetward.server.audit.store import select_cosignatures
 from fleetward.server.directory.routes import make_directory_handlers
 from fleetward.server.drill.act import Drills
@@ -45,7 +45,7 @@ def make_handlers(program: Program) -> list[Any]:
             house.clock,
             house.deeds,
             lambda: house.directory.policy,
-            house.directory.show,
+            ExportSources(house.directory.show, house.events.newest_journals),
         ),
         make_tile_handler(house.database, house.ledger),
         *make_drill_handlers(_make_drills(program)),

@@ -20,5 +20,10 @@ Reading order, each file leaning only on those before it:
 13. `statements` what a machine says under its identity key
 14. `journal`    the machine's hash chain and the batches cut from it
 15. `documents`  the machine's view of its owner, advanced by numbered rules
-16. `ledger`     checking an exported record with nothing trusted but the owner root's hash
+16. `generation` how the owner opens the record again after a restore
+17. `tiles`      names and bytes of the log's tiles (C2SP tlog-tiles)
+18. `ledger`     checking an exported record with nothing trusted but the owner root's hash; its
+                 rules stand in `ledger_tree`, `ledger_leaves`, `ledger_documents`,
+                 `ledger_machines`, `ledger_seen`, `ledger_generation` and `ledger_findings`
+19. `words`      six words that people compare, from `wordlist`
 """

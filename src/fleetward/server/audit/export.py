@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -24,14 +24,21 @@ FORMAT: Final = "fleetward-export/1"
 
 
 def export_files(
-    database: Database, owner: Callable[[], dict[str, bytes]], head: dict[str, str | int]
+    database: Database,
+    owner: Mapping[str, bytes],
+    head: Mapping[str, str | int],
+    journals: Iterable[tuple[str, int, bytes]],
 ) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of every file of an export.
 
-    `owner` returns the owner's documents by file name; `head` is what export.json says.
+    `owner` are the owner's documents by file name; `head` is what export.json says; `journals` are
+    the newest entries of machines (device, first sequence, lines), which show by the machine's own
+    word how old its newest head is.
     """
     yield "export.json", msgspec.json.encode({"format": FORMAT, **head})
-    yield from owner().items()
+    yield from owner.items()
+    for device, first, lines in journals:
+        yield f"batches/{device}/{first}.jsonl", lines
     owner_id = str(head["owner_root"])
     for generation in range(1, int(head["generation"]) + 1):
         yield from _export_log(database, owner_id, generation)
@@ -47,6 +54,10 @@ def _export_log(database: Database, owner_id: str, generation: int) -> Iterator[
     if checkpoint is None:
         return
     yield folder + "checkpoint", checkpoint.note
+    with database.read() as conn:
+        signed = store.select_cosignatures(conn, owner_id, generation)
+    for row in signed:
+        yield f"{folder}witnesses/{row.witness}", row.note
     size = int(checkpoint.size)
     for index, width in tiles_of(size):
         start = index * TILE_WIDTH

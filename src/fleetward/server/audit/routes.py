@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -40,17 +41,24 @@ from fleetward.trust.note import origin_of, verify_checkpoint, verify_cosignatur
 from fleetward.trust.policy import Policy
 
 OwnerPolicy = Callable[[], Policy]
-OwnerFiles = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class ExportSources:
+    """What an export holds beside the log: StoredDocuments of the API, newest journal entries."""
+
+    documents: Callable[[], Any]
+    journals: Callable[[], list[tuple[str, int, bytes]]]
 
 
 def make_record_handlers(
     ledger: Ledger, database: Database, clock: Clock, deeds: DeedRecorder,
-    policy: OwnerPolicy, documents: OwnerFiles,
+    policy: OwnerPolicy, sources: ExportSources,
 ) -> list[ControllerRouterHandler]:  # fmt: skip
-    """Return the handlers of /record. `documents` returns the API's StoredDocuments."""
+    """Return the handlers of /record."""
     return [
         *_make_readers(ledger, database, clock),
-        _make_export(ledger, database, clock, documents),
+        _make_export(ledger, database, clock, sources),
         *_make_witness(ledger, database, clock, deeds, policy),
         *_make_opening(ledger, clock, deeds, policy),
     ]
@@ -99,7 +107,7 @@ def _make_readers(ledger: Ledger, database: Database, clock: Clock) -> list[HTTP
 
 
 def _make_export(
-    ledger: Ledger, database: Database, clock: Clock, documents: OwnerFiles
+    ledger: Ledger, database: Database, clock: Clock, sources: ExportSources
 ) -> HTTPRouteHandler:
     @get(
         "/record/export",
@@ -108,7 +116,8 @@ def _make_export(
     )
     def export_record() -> Stream:
         """Stream the whole record as a tar, for `fleetward audit verify`."""
-        held = from_documents(msgspec.structs.asdict(documents()))
+        held = from_documents(msgspec.structs.asdict(sources.documents()))
+        journals = sources.journals()
         ledger.checkpoint()
         now = clock.wall_ms()
         head: dict[str, str | int] = {
@@ -116,7 +125,7 @@ def _make_export(
             "generation": ledger.generation,
             "exported_at": to_rfc3339(now),
         }
-        files = export_files(database, lambda: held, head)
+        files = export_files(database, held, head, journals)
         return Stream(to_tar(files, now // 1000), media_type="application/x-tar")
 
     return export_record

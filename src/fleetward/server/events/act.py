@@ -167,3 +167,12 @@ class EventStore:
         """Return hash and header of a machine's stored batches among `hashes`."""
         with self._database.read() as conn:
             return store.select_batch_headers(conn, device, hashes)
+
+    def newest_journals(self) -> list[tuple[str, int, bytes]]:
+        """Return device, first sequence and entries (a line each) of every newest batch."""
+        with self._database.read() as conn:
+            return [
+                (row.device_id, row.first, b"\n".join(entries) + b"\n")
+                for row in store.select_newest_ranges(conn)
+                if (entries := store.select_journal(conn, row.device_id, row.first, row.last))
+            ]

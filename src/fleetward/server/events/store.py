@@ -170,3 +170,20 @@ def select_batch_ranges(conn: Connection, device: str) -> list[sa.Row[*tuple[Any
             .order_by(batches.c.first)
         )
     )
+
+
+def select_newest_ranges(conn: Connection) -> list[sa.Row[*tuple[Any, ...]]]:
+    """Return device, first and last of the newest batch of every machine."""
+    newest = (
+        sa.select(batches.c.device_id, sa.func.max(batches.c.first).label("first"))
+        .group_by(batches.c.device_id)
+        .subquery()
+    )
+    return list(
+        conn.execute(
+            sa.select(batches.c.device_id, batches.c.first, batches.c.last).join(
+                newest,
+                (newest.c.device_id == batches.c.device_id) & (newest.c.first == batches.c.first),
+            )
+        )
+    )

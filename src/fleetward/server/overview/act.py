@@ -44,7 +44,7 @@ from fleetward.server.overview.model import (
 )
 from fleetward.server.overview.store import Filter
 from fleetward.trust.canonical import decode_object
-from fleetward.trust.errors import FleetwardError, Refused
+from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.words import device_words
 
 DAY_MS: Final = 86_400_000
@@ -126,9 +126,9 @@ class Overview:
     def devices(
         self, wanted: Filter, sort: str, offset: int, limit: int
     ) -> tuple[list[DeviceRow], int]:
-        """Return a page of machines and how many there are. Raises `Refused` for a bad sort."""
+        """Return a page of machines and how many there are. Raises `Malformed` for a bad sort."""
         if sort.removeprefix("-") not in store.SORTS:
-            raise Refused(
+            raise Malformed(
                 f"Expected a sort of {', '.join(store.SORTS)}, got {sort[:40]!r}.",
                 reason="bad_sort",
             )

@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from fleetward.runtime.broker import Account, Broker, BrokerSettings
@@ -267,11 +268,19 @@ class Program:
             )
         )
         pair = (self.tls.server_certificate, self.tls.server_key)
-        console = Listener(app, self._sockets[0], None if self.settings.loopback_only else pair)
+        console = Listener(app, self._sockets[0], self._console_certificate(pair))
         enrol = Listener(create_enrol_app(house.devices, self.introduce), self._sockets[1], pair)
         for listener in (console, enrol):
             await listener.start()
             self._closers.append(listener.stop)
+
+    def _console_certificate(self, own: tuple[Path, Path]) -> tuple[Path, Path] | None:
+        """Return the certificate and key that the console shows; None for plain loopback."""
+        if self.settings.loopback_only:
+            return None
+        if self.settings.console_certificate and self.settings.console_key:
+            return Path(self.settings.console_certificate), Path(self.settings.console_key)
+        return own
 
     async def _keep_seen(self) -> None:
         """Write heartbeats together, and notice who fell silent."""

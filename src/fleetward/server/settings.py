@@ -18,7 +18,9 @@ class ServerSettings:
     """What `fleetward.toml` may say. Ports of 0 are chosen at the first start and then kept.
 
     `host` is the DNS name of the console, or empty for loopback alone. `public_names` are the names
-    and addresses under which machines reach enrolment and bus.
+    and addresses under which machines reach enrolment and bus. `console_certificate` and
+    `console_key` are PEM files of a certificate that people's browsers trust; without them the
+    console beyond loopback shows one of the server's own CA.
     """
 
     host: str = ""
@@ -27,6 +29,8 @@ class ServerSettings:
     bus_port: int = 0
     database_url: str = ""
     public_names: tuple[str, ...] = (LOOPBACK,)
+    console_certificate: str = ""
+    console_key: str = ""
 
     @property
     def loopback_only(self) -> bool:

@@ -53,7 +53,7 @@ export function App() {
   return (
     <QueryClientProvider client={queries}>
       {secret === null || codeInAddress() ? (
-        <SignIn wanted={path} />
+        <SignIn wanted={path === '/login' ? '/' : path} />
       ) : (
         <LiveProvider http={http} peer={SERVER}>
           <Frame>

@@ -1,15 +1,23 @@
 import type { OwnerState } from '../api/ownerTypes';
 import { Icon } from '../shared/ui/Icon';
+import { Words } from '../shared/ui/Words';
+
+/** The first sentence, and the others. */
+function splitFirst(words: string): [string, string] {
+  const end = words.indexOf('. ');
+  return end < 0 ? [words, ''] : [words.slice(0, end + 1), words.slice(end + 2)];
+}
 
 /** What the owner must know whatever the page: where the keys lie, and whether the server is there. */
 export function Banners({ state }: { state: OwnerState }) {
+  const [first, rest] = splitFirst(state.same_host_words);
   return (
     <>
       {state.same_host && (
         <div className="strip tone-warn">
           <Icon name="alert" />
           <p>
-            <strong>The owner’s keys lie on the server’s own computer.</strong> {state.same_host_words}
+            <strong>{first}</strong> <Words text={rest} />
           </p>
         </div>
       )}
@@ -17,7 +25,7 @@ export function Banners({ state }: { state: OwnerState }) {
         <div className="strip tone-quiet" role="status">
           <Icon name="hidden" />
           <p>
-            <strong>The server is not in reach.</strong> {state.server.words}
+            <strong>The server is not in reach.</strong> <Words text={state.server.words} />
           </p>
         </div>
       )}

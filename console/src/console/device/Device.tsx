@@ -56,7 +56,7 @@ function DevicePage({ device }: { device: DeviceData }) {
         <Reachability device={device} silent={silent} />
         <Software device={device} silent={silent} />
       </div>
-      <Properties properties={device.properties} silent={silent} />
+      <Properties properties={device.properties} silent={silent} seen={device.software.as_of !== null} />
       <RecentHistory id={device.id} />
       <ProofAndFacts device={device} silent={silent} />
     </Page>
@@ -118,11 +118,11 @@ function Trust({ device, silent }: { device: DeviceData; silent: boolean }) {
           <strong>It waits for the owner.</strong>
           <p>
             Compare its six words on its own panel with the owner’s console, page Waiting, and confirm there. This
-            page cannot confirm it.
+            page cannot confirm it. Until then the machine keeps what it sees to itself.
           </p>
         </Note>
       )}
-      {!silent && device.software.as_of === null && device.state !== 'refused' && (
+      {!silent && device.software.as_of === null && device.state === 'active' && (
         <Note tone="accent" icon="clock">
           Joined. First inventory usually takes 10 s.
         </Note>

@@ -59,7 +59,7 @@ function FactsPage({ id, list }: { id: string; list: ListName }) {
       <Answer of={rows} lines={10}>
         {(data) => (
           <>
-            <Sight page={data} />
+            <Sight page={data} device={device.data} />
             {data.total === 0 ? (
               <NoRows what={what} page={data} device={device.data} searched={q !== ''} />
             ) : (
@@ -77,12 +77,12 @@ function FactsPage({ id, list }: { id: string; list: ListName }) {
 
 const seesAll = (page: FactPage<never>): boolean => page.sight.level === 'full';
 
-function Sight({ page }: { page: FactPage<never> }) {
+function Sight({ page, device }: { page: FactPage<never>; device: Device | undefined }) {
   if (page.total === 0 || seesAll(page)) return null;
   return (
     <div className="sight">
       <Note tone="quiet" icon="hidden">
-        {page.sight.words || 'Some of it is not visible.'} <SeeAll />
+        {page.sight.words || 'Some of it is not visible.'} {device?.sight.root === false && <SeeAll />}
       </Note>
     </div>
   );
@@ -97,7 +97,7 @@ interface NoRowsProps {
 
 function NoRows({ what, page, device, searched }: NoRowsProps) {
   if (searched) return <div className="panel empty">Nothing here holds these letters.</div>;
-  if (device && device.software.as_of === null) {
+  if (device?.state === 'active' && device.software.as_of === null) {
     return <div className="panel empty">Joined. First inventory usually takes 10 s.</div>;
   }
   return (
@@ -106,7 +106,8 @@ function NoRows({ what, page, device, searched }: NoRowsProps) {
         <strong>{what.empty}</strong>
       ) : (
         <span>
-          <strong>{what.unseen}</strong> {page.sight.words} <SeeAll />
+          <strong>{device?.sight.root === false ? what.unseen : 'Not visible yet.'}</strong> {page.sight.words}{' '}
+          {device?.sight.root === false && <SeeAll />}
         </span>
       )}
     </div>

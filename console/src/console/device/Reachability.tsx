@@ -46,9 +46,9 @@ function Ports({ device }: { device: Device }) {
           ))}
         </ul>
       )}
-      {rows.length === 0 && !sockets.isPending && (
+      {rows.length === 0 && !sockets.isPending && sight.root === false && (
         <p className="pair-foot">
-          {sight.root ? 'Not visible yet.' : <>None visible without root. <SeeAll /></>}
+          None visible without root. <SeeAll />
         </p>
       )}
       {rows.length > 0 && (

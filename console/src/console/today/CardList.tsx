@@ -3,6 +3,7 @@ import { Link, useLocation } from 'wouter';
 import type { Card } from '../../api/types';
 import { Age } from '../../shared/time/AsOf';
 import { Icon, type IconName } from '../../shared/ui/Icon';
+import { Words } from '../../shared/ui/Words';
 import { toneOfCard } from '../../shared/words/faces';
 import { isOutside, safeHref } from '../../shared/words/words';
 import './today.css';
@@ -52,7 +53,7 @@ export function CardList({ cards, label, onHere }: { cards: Card[]; label: strin
           </span>
           <div className="card-words">
             <p className="card-title">{card.title}</p>
-            <p className="card-why">{card.why}</p>
+            <p className="card-why"><Words text={card.why} /></p>
             <p className="card-where">
               <span className="truncate" title={card.where}>
                 {card.where}

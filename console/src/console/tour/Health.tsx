@@ -3,6 +3,7 @@ import { api } from '../../api/client';
 import type { Doctor } from '../../api/types';
 import { Section } from '../../shared/ui/Page';
 import { State, type Face } from '../../shared/ui/State';
+import { Words } from '../../shared/ui/Words';
 
 const FACES: Record<Doctor['checks'][number]['state'], Face> = {
   ok: { tone: 'good', icon: 'check', words: 'In order' },
@@ -27,8 +28,8 @@ export function Health() {
             <li key={check.id}>
               <State face={FACES[check.state]} />
               <div>
-                <p>{check.words}</p>
-                {check.next && <p className="quiet small">{check.next}</p>}
+                <p><Words text={check.words} /></p>
+                {check.next && <p className="quiet small"><Words text={check.next} /></p>}
               </div>
             </li>
           ))}

@@ -4,6 +4,7 @@ import type { ReactNode } from 'react';
 import { titleOf } from '../../api/http';
 import { Page } from './Page';
 import { Note } from './State';
+import { Words } from './Words';
 
 const words = (failure: unknown): string => (failure instanceof Error ? failure.message : String(failure));
 
@@ -12,7 +13,7 @@ export function Failure({ failure, again }: { failure: unknown; again?: () => vo
   return (
     <Note tone="bad" icon="alert" live>
       <strong>{titleOf(failure)}</strong>
-      <p>{words(failure)}</p>
+      <p><Words text={words(failure)} /></p>
       {again && (
         <Button variant="default" size="xs" mt={10} onClick={again}>
           Try again

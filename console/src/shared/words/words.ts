@@ -37,7 +37,7 @@ export const isOutside = (href: string): boolean => !href.startsWith('/');
 const KINDS: [RegExp, string][] = [
   [/^posture\.changed/, 'Change'],
   [/^posture\.inventory/, 'Inventory'],
-  [/^agent\.joined/, 'Joined'],
+  [/joined/, 'Joined'],
   [/^agent\./, 'Agent'],
   [/\.refused$|refus/, 'Refused'],
   [/^gate\.accepted/, 'Accepted'],
@@ -46,7 +46,10 @@ const KINDS: [RegExp, string][] = [
   [/^journal\.|^store\./, 'Record'],
   [/^transport\./, 'Identity'],
   [/^(session|person|passkey|token|login)/, 'People'],
-  [/^owner\./, 'Owner'],
+  [/^(owner|document)\./, 'Owner'],
+  [/^(record|intake)\./, 'Record'],
+  [/^drill\./, 'Drill'],
+  [/^device\./, 'Device'],
 ];
 
 export function sayKind(kind: string): string {

@@ -20,6 +20,7 @@ from fleetward.runtime.files import read_bounded
 from fleetward.runtime.keys import from_pkcs8
 from fleetward.server.audit import store as audit_store
 from fleetward.server.audit.act import Ledger
+from fleetward.server.events import store as events_store
 from fleetward.server.identity import store as identity_store
 from fleetward.server.main import MAX_CONFIG_BYTES
 from fleetward.server.people.wiring import PeopleSettings, open_people
@@ -38,6 +39,8 @@ def close_after_restore(places: Places) -> None:
     with database.write() as conn:
         identity_store.end_invitations(conn, clock.wall_ms())
         identity_store.update_connected(conn, None, False)
+    with database.write() as conn:
+        events_store.mark_restored(conn)
     ledger = Ledger(database, from_pkcs8(read_bounded(places.log_key, 4096)), clock)
     people = open_people(
         database,

@@ -81,7 +81,11 @@ class EventStore:
             place = places.get(header.device) or self.place(header.device, header.owner)
             try:
                 decision = decide_place(
-                    header, place.last, place.head, self._stored_hash(batch, place, fresh)
+                    header,
+                    place.last,
+                    place.head,
+                    self._stored_hash(batch, place, fresh),
+                    restored=place.restored,
                 )
             except FleetwardError as e:
                 results.append(Stored(batch, place, fresh=False, error=e))

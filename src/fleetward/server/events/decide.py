@@ -19,11 +19,13 @@ class Known:
 
 
 def decide_place(
-    header: BatchHeader, last: int, head: str, stored_hash: str | None
+    header: BatchHeader, last: int, head: str, stored_hash: str | None, *, restored: bool = False
 ) -> Fresh | Known:
     """Return whether to store a verified batch behind a journal that ends at `last` with `head`.
 
-    `stored_hash` is the hash of the stored batch that starts where this one does, if any. Raises
+    `stored_hash` is the hash of the stored batch that starts where this one does, if any.
+    `restored` says that this store was restored and has not heard of the machine since: what the
+    machine no longer keeps is lost then, as the owner signed, and it goes on behind it. Raises
     `Refused` (reason `out_of_sequence`) when the machine must resend from elsewhere, `Untrusted`
     (reason `forked_journal`) when two histories of one machine exist.
     """
@@ -43,6 +45,8 @@ def decide_place(
             )
         if stored_hash is not None:
             return Known()
+    if restored and header.first > last + 1:
+        return Fresh()
     raise Refused(
         f"Expected the entry {last + 1} next, got {header.first}.", reason="out_of_sequence"
     )

@@ -57,24 +57,33 @@ machines: Final = sa.Table(
     sa.Column("last", sa.BigInteger(), nullable=False),
     sa.Column("head", sa.String(64), nullable=False),
     instant("head_at"),
+    sa.Column("restored", sa.Boolean(), nullable=False, server_default=sa.false()),
     sqlite_with_rowid=False,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the stored journal of a machine ends."""
+    """Where the stored journal of a machine ends; `restored` until it is heard of again."""
 
     last: int
     head: str
+    restored: bool = False
 
 
 def select_place(conn: Connection, device: str) -> Place | None:
     """Return where a machine's stored journal ends, or None when nothing is stored."""
     row = conn.execute(
-        sa.select(machines.c.last, machines.c.head).where(machines.c.device_id == device)
+        sa.select(machines.c.last, machines.c.head, machines.c.restored).where(
+            machines.c.device_id == device
+        )
     ).first()
-    return Place(row.last, row.head) if row else None
+    return Place(row.last, row.head, bool(row.restored)) if row else None
+
+
+def mark_restored(conn: Connection) -> None:
+    """Note that this store was restored: machines may lack what they sent since."""
+    conn.execute(machines.update().values(restored=True))
 
 
 def upsert_machines(conn: Connection, database: Database, rows: Sequence[dict[str, Any]]) -> None:

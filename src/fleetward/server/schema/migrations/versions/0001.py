@@ -167,6 +167,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
         sa.Column("last", sa.BigInteger(), nullable=False),
         sa.Column("head", sa.String(length=64), nullable=False),
         sa.Column("head_at", sa.BigInteger(), nullable=False),
+        sa.Column("restored", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("device_id", name=op.f("pk_events_machine")),
         sqlite_with_rowid=False,
     )

@@ -110,7 +110,10 @@ function Offline() {
             <Button leftSection={<Icon name="download" />} loading={download.isPending} onClick={() => download.mutate()}>
               Download the record
             </Button>
-            <CopyLine text="fleetward audit export --out record" label="the command that exports the record" />
+            <CopyLine
+              text={tour.data?.facts.export_command ?? 'fleetward audit export --out record'}
+              label="the command that exports the record"
+            />
           </div>
           {download.error && <Failure failure={download.error} />}
         </li>

@@ -17,7 +17,7 @@ export function LieStep({ tour }: { tour: Tour }) {
       <ol className="tour-todo">
         <li>
           <p>Take a copy.</p>
-          <CopyLine text="fleetward audit export --out record" label="the command that exports the record" />
+          <CopyLine text={facts.export_command ?? 'fleetward audit export --out record'} label="the command that exports the record" />
         </li>
         <li>
           <p>Check it. It goes green.</p>

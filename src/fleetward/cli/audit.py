@@ -50,7 +50,9 @@ def export(
         pinned = find_owner(owner, data)
         known = (pinned / "owner.toml").is_file()
         authority = read_authority(OwnerFolder.open(pinned)) if known else ""
-        path = fetch_export(ApiClient(place.api, place.token, authority), out)
+        path = fetch_export(
+            ApiClient(place.api, place.token, authority or place.server_ca_pem), out
+        )
         emit({"out": str(path)}, as_json, f"The record lies in {path}.")
 
 

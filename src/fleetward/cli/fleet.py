@@ -50,7 +50,7 @@ def _drill_words() -> None:
 
 def _client(data: Path | None, server: str, token_file: Path | None) -> ApiClient:
     place = find_server(data, server, token_file)
-    return ApiClient(place.api, place.token)
+    return ApiClient(place.api, place.token, place.server_ca_pem)
 
 
 def _all_pages(client: ApiClient, path: str, **query: str) -> list[dict[str, Any]]:

@@ -112,4 +112,4 @@ def watch(
 
 def _client(data: Path | None, server: str, token_file: Path | None) -> ApiClient:
     place = find_server(data, server, token_file)
-    return ApiClient(place.api, place.token)
+    return ApiClient(place.api, place.token, place.server_ca_pem)

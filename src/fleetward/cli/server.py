@@ -184,7 +184,7 @@ def login_link(
     """
     with refusals():
         place = find_server(data, "", None)
-        client = ApiClient(place.api, place.token)
+        client = ApiClient(place.api, place.token, place.server_ca_pem)
         people = client.get("/persons?per_page=500", Persons).items
         admin = next((p for p in people if p.role == "admin"), None)
         if admin is None:

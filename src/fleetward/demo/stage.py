@@ -90,7 +90,7 @@ class Stage:
             self.children.stop_leftovers()
             found.server = self._control.start(self._places.data)
             place = find_server(self._places.data, "", None)
-            self._client = ApiClient(place.api, place.token)
+            self._client = ApiClient(place.api, place.token, place.server_ca_pem)
         with step("the owner and the owner's keys"):
             self._owner = open_owner(self._places, self._client, self._clock)
         with step("this machine joins"):

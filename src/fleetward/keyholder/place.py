@@ -23,6 +23,7 @@ from fleetward.trust.errors import Malformed, Refused, Unreachable
 
 READY_FILE: Final = "run/ready.json"
 ADMIN_TOKEN_FILE: Final = "run/admin-token"  # noqa: S105
+SERVER_CA_FILE: Final = "server/ca/server-ca.pem"
 SETUP_TOKEN_FILE: Final = "server/setup-token"  # noqa: S105
 _MAX_READY_BYTES: Final = 64 * 1024
 
@@ -37,10 +38,11 @@ class Ready(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A server's API, and the token to speak to it with."""
+    """A server's API, the token to speak to it with, and its own CA where that is at hand."""
 
     api: str
     token: str
+    server_ca_pem: str = ""
 
 
 def read_ready(data: Path) -> Ready:
@@ -75,7 +77,9 @@ def read_token(path: Path) -> str:
 def find_server(data: Path | None, server: str, token_file: Path | None) -> Place:
     """Return API and token of a command's server. Raises `Refused` when neither is named."""
     if data is not None:
-        return Place(read_ready(data).api, read_token(token_file or data / ADMIN_TOKEN_FILE))
+        token = read_token(token_file or data / ADMIN_TOKEN_FILE)
+        ca = read_bounded(data / SERVER_CA_FILE, _MAX_READY_BYTES).decode("ascii")
+        return Place(read_ready(data).api, token, ca)
     if server and token_file is not None:
         return Place(api_address(server), read_token(token_file))
     raise Refused(

@@ -32,6 +32,8 @@ PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
         "uplink": "fleetward.device.uplink",
         "collector": "fleetward.device.posture.collect",
         "server": "fleetward.server.main",
+        "owner-console": "fleetward.keyholder.console.main",
+        "verifier": "fleetward.keyholder.verify",
         "fleetward": "fleetward.cli.main",
     }
 )

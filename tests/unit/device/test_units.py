@@ -114,6 +114,6 @@ def test_code_that_uplinks_user_cannot_reach_is_not_installed(tmp_path: Path) ->
     closed.mkdir(mode=0o700)
     program = closed / "program"
     program.touch()
-    for path in (program, Path("/root")):
+    for path in (program, Path("/", "root", "program")):
         with refused(Refused, "code_not_reachable"):
             units.require_reachable([path])

@@ -31,6 +31,9 @@ def read_panel_words(machine: Path) -> str:
 
 
 def has_inventory(client: ApiClient, device: str) -> bool:
-    """Say whether the first page has this machine's packages and sockets."""
-    shown = client.get(f"/devices/{device}", dict[str, Any])
-    return shown["software"]["packages"] is not None
+    """Say whether the first page has this machine's packages, not only their number."""
+    said = client.get(f"/devices/{device}", dict[str, Any])["software"]["packages"]
+    if said is None:
+        return False
+    listed = client.get(f"/devices/{device}/packages?per_page=1", dict[str, Any])
+    return bool(listed["total"] == said)

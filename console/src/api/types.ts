@@ -357,7 +357,6 @@ export interface Tour {
     owner_console_url?: string | null;
     panel_command?: string | null;
     export_command?: string | null;
-    export_command?: string | null;
     verify_command?: string | null;
     alter_command?: string | null;
     invite_command?: string | null;

@@ -18,6 +18,7 @@ import msgspec
 import typer
 
 from fleetward.cli.server import is_running, start_server, stop_server, wait_ready
+from fleetward.demo.children import Children
 from fleetward.demo.load import Crowd, Load
 from fleetward.demo.places import (
     DEFAULT_FOLDER,
@@ -146,16 +147,25 @@ def _run(places: DemoPlaces, machines: int, with_browser: bool, ready_file: Path
         _show(places, ready, progress.seconds)
         if with_browser:
             _open_browser(str(ready["login_url"]))
-        while True:
-            for name in stage.children.take_ended():
-                say(f"{name} ended by itself. What it said: {stage.children.log_of(name)}")
-            time.sleep(LOOK_SECONDS)
+        _watch(places, stage.children)
     except KeyboardInterrupt:
         say("Stopping …")
     finally:
         with _signals_ignored():
             stage.take_down()
         say("Stopped.")
+
+
+def _watch(places: DemoPlaces, children: Children) -> None:
+    """Say what ends by itself, until a signal comes."""
+    serving = True
+    while True:
+        for name in children.take_ended():
+            say(f"{name} ended by itself. What it said: {children.log_of(name)}")
+        if serving and not is_running(places.data):
+            serving = False
+            say(f"The control plane ended. Its log: {places.data}/server/logs")
+        time.sleep(LOOK_SECONDS)
 
 
 def _show(places: DemoPlaces, ready: dict[str, Any], seconds: float) -> None:

@@ -113,10 +113,11 @@ def claim_folder(places: DemoPlaces) -> None:
             "else. Name another folder by --data.",
             reason="not_a_demo",
         )
-    for folder in (places.data, places.run, places.logs, places.devices):
-        make_private_directory(folder)
+    make_private_directory(places.data)
     if is_new:
         write_mark(places, Mark())
+    for folder in (places.run, places.logs, places.devices):
+        make_private_directory(folder)
 
 
 def read_mark(places: DemoPlaces) -> Mark:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fleetward.wire.identity import Struct
+from fleetward.wire.identity import Count, Struct
 
 BLOB_CHUNK_BYTES: Final = 512 * 1024
 """Bytes of one chunk of a compressed inventory, below the broker's message limit."""
@@ -17,7 +17,7 @@ MAX_PROOF_ITEMS: Final = 256
 class Receipt(Struct, frozen=True, tag="receipt"):
     """The store has committed the batch up to sequence `last`. `want` names missing inventories."""
 
-    last: int
+    last: Count
     head: str
     want: tuple[str, ...] = ()
 
@@ -25,8 +25,8 @@ class Receipt(Struct, frozen=True, tag="receipt"):
 class ProofRequest(Struct, frozen=True):
     """Ask for proofs of batches (by header hash), and consistency with what was journalled."""
 
-    generation: int
-    size: int
+    generation: Count
+    size: Count
     batches: list[str]
 
 
@@ -34,7 +34,7 @@ class ProofItem(Struct, frozen=True):
     """A batch's place in the ledger: the audit path in base64url, one string a hash."""
 
     batch: str
-    index: int
+    index: Count
     path: list[str]
 
 
@@ -45,7 +45,7 @@ class ProofReply(Struct, frozen=True, tag="proof"):
     asked about (base64url); then `consistency` starts from nothing.
     """
 
-    generation: int
+    generation: Count
     checkpoint: str
     consistency: list[str]
     items: list[ProofItem]
@@ -57,8 +57,8 @@ class BlobChunk(Struct, frozen=True):
     """A chunk of a zlib-compressed document that the server wanted."""
 
     digest: str
-    offset: int
-    total: int
+    offset: Count
+    total: Count
     data: str
 
 
@@ -66,12 +66,12 @@ class BlobReply(Struct, frozen=True, tag="blob"):
     """The server has `offset` bytes; `complete` when the document is stored and its hash right."""
 
     digest: str
-    offset: int
+    offset: Count
     complete: bool
 
 
 class Beat(Struct, frozen=True):
     """A heartbeat: alive, and where the journal stands. Unsigned; it moves nothing but "seen"."""
 
-    sequence: int
-    lease_seconds_left: int
+    sequence: Count
+    lease_seconds_left: Count

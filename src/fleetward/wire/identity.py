@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,10 @@ MAX_ENROL_BYTES: Final = 64 * 1024
 """Bytes of a join with its invitation and join statement."""
 MAX_REPLY_BYTES: Final = 1024 * 1024
 """Bytes of a reply that a machine reads at most."""
+
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""A number on the wire: what every reader, of any language, holds exactly."""
 
 
 class Struct(
@@ -64,8 +68,8 @@ class HelloReply(Struct, frozen=True, tag="hello"):
     `state` is the machine's state as the server sees it: a word to show, never an order.
     """
 
-    stored: int
-    generation: int
+    stored: Count
+    generation: Count
     state: str
 
 
@@ -74,4 +78,4 @@ class Refusal(Struct, frozen=True, tag="refusal"):
 
     reason: str
     message: str
-    stored: int = -1
+    stored: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)] = -1

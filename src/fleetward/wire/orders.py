@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from fleetward.wire.identity import Struct
+from fleetward.wire.identity import Count, Struct
 
 REDUCTIONS: Final = ("report_now", "reconnect")
 """All that a machine does because the server says so: report sooner, connect again."""
@@ -13,9 +13,9 @@ REDUCTIONS: Final = ("report_now", "reconnect")
 class DocumentsRequest(Struct, frozen=True):
     """Ask for owner documents newer than these versions."""
 
-    policy_version: int
-    head_version: int
-    roster_version: int
+    policy_version: Count
+    head_version: Count
+    roster_version: Count
 
 
 class Documents(Struct, frozen=True, tag="documents"):

@@ -7,7 +7,8 @@ in; a test walks this union and fails when it grows without a change to that tes
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+import json
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -33,7 +34,9 @@ def decode_pushed(data: bytes) -> Pushed:
     """Return a pushed message. Raises `Malformed`."""
     _check_size(data)
     try:
-        return _pushed.decode(data)
+        word = _pushed.decode(data)
+        _check_keys(data)
+        return word
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise Malformed(f"Expected a carrier or a reduction: {e}", reason="unknown_word") from e
 
@@ -42,7 +45,9 @@ def decode_reply(data: bytes) -> Reply:
     """Return an answer. Raises `Malformed`."""
     _check_size(data)
     try:
-        return _reply.decode(data)
+        answer = _reply.decode(data)
+        _check_keys(data)
+        return answer
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise Malformed(f"Expected one of the known answers: {e}", reason="unknown_word") from e
 
@@ -50,3 +55,14 @@ def decode_reply(data: bytes) -> Reply:
 def _check_size(data: bytes) -> None:
     if len(data) > MAX_MESSAGE_BYTES:
         raise Malformed("Expected a message of at most 1 MiB.", reason="too_large")
+
+
+def _check_keys(data: bytes) -> None:
+    """Return when no key of a message that was decoded stands twice: two readers of it must not
+    read two things."""
+    json.loads(data, object_pairs_hook=_require_once)
+
+
+def _require_once(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise Malformed("Expected each key of a message once.", reason="duplicate_key")

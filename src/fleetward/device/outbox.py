@@ -40,6 +40,7 @@ BATCH_ENTRIES: Final = 100
 BATCH_BYTES: Final = 256 * 1024
 BATCH_AGE_MS: Final = 1000
 KEEP_PROVEN_MS: Final = 7 * 86_400_000
+STORE_LOST: Final = "store.lost"
 INTACT: Final = "intact"
 CONTRADICTED: Final = "contradicted"
 INCOMPLETE: Final = "incomplete"
@@ -161,6 +162,9 @@ class Outbox:
                 "This machine sends again what it kept.",
                 {"acknowledged": self._state.acknowledged, "stored": stored},
             )
+            # What the store lacks is kept until it is proven anew.
+            for batch in self._journal.batches:
+                batch.proof = None if batch.last > stored else batch.proof
         self._state.acknowledged = stored
         self._sent_through = stored
         self._in_flight = None
@@ -210,7 +214,9 @@ class Outbox:
             return "hello"
         if refusal.reason != "out_of_sequence" or refusal.stored < 0:
             return "pause"
-        stuck = refusal.stored == self._refused_at
+        # A server that says one thing and then another gets no faster an answer than one that
+        # says the same twice.
+        twice, stuck = self._refused_at is not None, refusal.stored == self._refused_at
         try:
             self.start_session(refusal.stored)
         except Untrusted:
@@ -222,7 +228,7 @@ class Outbox:
                 f"The server lacks what follows entry {refusal.stored}, and this machine "
                 f"keeps entries from {oldest} on only."
             )
-        return "pause" if stuck else "again"
+        return "pause" if twice else "again"
 
     # --- proving
 
@@ -319,8 +325,10 @@ class Outbox:
     # --- saying what is wrong
 
     def _note_lost(self, words: str, numbers: dict[str, int]) -> None:
+        if not self._refusals.has_room(STORE_LOST, "record", "went_back", words):
+            return
         try:
-            self._diary.order("store.lost", {**numbers, "words": words})
+            self._diary.order(STORE_LOST, {**numbers, "words": words})
         except Unreachable:
             self._state.lost_to_full_disk += 1
 

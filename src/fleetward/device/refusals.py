@@ -45,6 +45,17 @@ class Refusals:
         """
         return self._count(REDUCED, what, "server_asked", words)
 
+    def has_room(self, kind: str, what: str, reason: str, words: str) -> bool:
+        """Return whether one more entry of a kind may be written by the caller in this hour.
+
+        When not, it is counted, and the count becomes an entry at the end of the hour.
+        """
+        kept = self._next(kind, what, reason, words)
+        if kept is None:
+            return False
+        kept.entries += 1
+        return True
+
     def close_hours(self) -> None:
         """Write the counts of hours that are over."""
         now = self._time.powered_ms()
@@ -55,11 +66,8 @@ class Refusals:
         self._state.refusals = running
 
     def _count(self, kind: str, what: str, reason: str, words: str) -> bool:
-        self.close_hours()
-        kept = self._find(kind, what, reason, words)
-        # The last place of the hour is for the count.
-        if kept.entries >= ENTRIES_AN_HOUR - 1:
-            kept.extra += 1
+        kept = self._next(kind, what, reason, words)
+        if kept is None:
             return False
         body: JsonObject = {"reason": reason, "what": what, "words": words}
         try:
@@ -69,6 +77,16 @@ class Refusals:
             return False
         kept.entries += 1
         return True
+
+    def _next(self, kind: str, what: str, reason: str, words: str) -> KeptRefusal | None:
+        """Return the count that the next entry belongs to; None, and counted, without a place."""
+        self.close_hours()
+        kept = self._find(kind, what, reason, words)
+        # The last place of the hour is for the count.
+        if kept.entries >= ENTRIES_AN_HOUR - 1:
+            kept.extra += 1
+            return None
+        return kept
 
     def _find(self, kind: str, what: str, reason: str, words: str) -> KeptRefusal:
         for kept in self._state.refusals:

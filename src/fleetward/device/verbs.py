@@ -126,7 +126,11 @@ class Verbs:
         return Reply(msgspec.json.encode(RenewRequest(statement=to_base64url(statement))))
 
     def _take_server_ca(self, body: bytes) -> Reply:
-        pem = verify_server_ca(body, self._core.view.policy.roots.server_ca)
+        try:
+            pem = verify_server_ca(body, self._core.view.policy.roots.server_ca)
+        except (Malformed, Untrusted) as e:
+            self._core.refusals.refuse("server_ca", e.reason, f"{e.message} The old one is kept.")
+            raise
         self._core.files.write_server_ca(pem)
         return Reply()
 
@@ -162,9 +166,7 @@ class Verbs:
     def _greet(self, body: bytes) -> Reply:
         core = self._core
         nonce = self._expect(body, NonceReply, "nonce")
-        value = from_base64url(nonce.nonce)
-        if len(value) != NONCE_BYTES:
-            raise Malformed("Expected a nonce of 32 bytes.", reason="bad_nonce")
+        value = self._read_nonce(nonce.nonce)
         view = core.view
         hello = Hello(
             device=core.joined.device,
@@ -182,6 +184,16 @@ class Verbs:
         )
         core.journal.sync()
         return Reply(seal(make_hello_payload(hello), [core.signer]))
+
+    def _read_nonce(self, text: str) -> bytes:
+        try:
+            value = from_base64url(text)
+            if len(value) != NONCE_BYTES:
+                raise Malformed("Expected a nonce of 32 bytes.", reason="bad_nonce")
+        except Malformed as e:
+            self._core.refusals.refuse("nonce", e.reason, f"{e.message} It was not signed.")
+            raise
+        return value
 
     def _take_greeting(self, body: bytes) -> Reply:
         hello = self._expect(body, HelloReply, "greeting")
@@ -239,9 +251,17 @@ class Verbs:
         return Reply(msgspec.json.encode(chunk) if chunk else b"")
 
     def _take_chunk_reply(self, body: bytes) -> Reply:
-        answer = self._parse(body, "inventory")
+        try:
+            answer = self._parse(body, "inventory")
+        except Malformed:
+            self._core.blobs.take_refusal()
+            raise
         if isinstance(answer, BlobReply):
-            self._core.blobs.take_reply(answer)
+            try:
+                self._core.blobs.take_reply(answer)
+            except Untrusted as e:
+                self._core.refusals.refuse("inventory", e.reason, e.message)
+                raise
             return Reply(hint="again")
         if isinstance(answer, Refusal):
             self._core.blobs.take_refusal()

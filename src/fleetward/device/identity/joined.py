@@ -13,7 +13,7 @@ import msgspec
 from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.documents import (
-    MAX_BUNDLE_BYTES,
+    MAX_STORED_BYTES,
     Anchor,
     OwnerView,
     read_bundle,
@@ -111,12 +111,12 @@ class GuardFiles:
 
     def read_view(self, joined: Joined) -> OwnerView:
         """Return the machine's view of its owner, verified again. Raises as `restore_view`."""
-        data = read_bounded(self.folder / "view.json", 2 * MAX_BUNDLE_BYTES)
+        data = read_bounded(self.folder / "view.json", 2 * MAX_STORED_BYTES)
         try:
             kept = msgspec.json.decode(data, type=_KeptView)
         except (msgspec.MsgspecError, UnicodeError) as e:
             raise _damaged("view.json") from e
-        bundle = read_bundle(from_base64url(kept.bundle))
+        bundle = read_bundle(from_base64url(kept.bundle), max_bytes=MAX_STORED_BYTES)
         return restore_view(joined.anchor, bundle, kept.lease_serial)
 
     def write_view(self, view: OwnerView) -> None:

@@ -3,12 +3,14 @@ import '../shared/theme/base.css';
 import '@mantine/core/styles.layer.css';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
+import { reloadWhenAddressBrings } from '../shared/security/addressSecret';
 import { prepareStyleNonce } from '../shared/security/nonce';
 import { Look } from '../shared/theme/Look';
 import { App } from './App';
 
 document.documentElement.dataset.program = 'console';
 prepareStyleNonce();
+reloadWhenAddressBrings('code');
 
 const root = document.getElementById('root');
 if (root) {

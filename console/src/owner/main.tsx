@@ -3,6 +3,7 @@ import '../shared/theme/base.css';
 import '@mantine/core/styles.layer.css';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
+import { reloadWhenAddressBrings } from '../shared/security/addressSecret';
 import { prepareStyleNonce } from '../shared/security/nonce';
 import { Look } from '../shared/theme/Look';
 import { takeSecretFromAddress } from '../api/ownerClient';
@@ -11,6 +12,7 @@ import { App } from './App';
 document.documentElement.dataset.program = 'owner';
 prepareStyleNonce();
 takeSecretFromAddress();
+reloadWhenAddressBrings('secret');
 
 const root = document.getElementById('root');
 if (root) {

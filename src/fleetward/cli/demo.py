@@ -31,6 +31,7 @@ from fleetward.demo.places import (
 )
 from fleetward.demo.progress import Progress
 from fleetward.demo.stage import STEPS, Stage
+from fleetward.demo.tour import run_line
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import atomic_write, make_private_directory
@@ -171,7 +172,7 @@ def _watch(places: DemoPlaces, children: Children) -> None:
 def _show(places: DemoPlaces, ready: dict[str, Any], seconds: float) -> None:
     say(f"Ready after {seconds:.1f} s. Sign in once, within 15 minutes:")
     say(f"\n    {ready['login_url']}\n")
-    say(f"Another link: fleetward login-link --data {places.data}")
+    say(f"Another link: {run_line('fleetward', 'login-link', '--data', places.data)}")
     if ready["owner_console"]:
         say(f"The owner's console, with its secret: {ready['owner_console']}")
     say(f"The owner's passphrase: {places.passphrase}")

@@ -46,18 +46,20 @@ def make_facts(places: DemoPlaces, shown: Shown) -> dict[str, Any]:
         "waiting_device_id": shown.waiting,
         "open_port_command": f"python3 -m http.server {TOUR_PORT} --bind 0.0.0.0",
         "close_port_command": "Ctrl-C in that terminal",
-        "export_command": _run("fleetward", "audit", "export", "--out", record, *data),
-        "verify_command": _run("fleetward", "audit", "verify", record, "--root", shown.owner_root),
+        "export_command": run_line("fleetward", "audit", "export", "--out", record, *data),
+        "verify_command": run_line(
+            "fleetward", "audit", "verify", record, "--root", shown.owner_root
+        ),
         "alter_command": shlex.join([sys.executable, "-c", _ALTER, str(record)]),
-        "invite_command": _run("fleetward", "owner", "invite", "--site", "Here", *owner),
+        "invite_command": run_line("fleetward", "owner", "invite", "--site", "Here", *owner),
         "join_command": f"{_program('fleetward-agent')} join STRING --data DIR",
-        "reset_command": _run("fleetward", "demo", "--reset", *data),
+        "reset_command": run_line("fleetward", "demo", "--reset", *data),
     }
     if shown.owner_console:
         facts["owner_console_command"] = shlex.join(["cat", str(places.owner_console)])
     if shown.waiting_slug:
         panel = places.devices / shown.waiting_slug
-        facts["panel_command"] = _run("fleetward-agent", "status", "--data", panel)
+        facts["panel_command"] = run_line("fleetward-agent", "status", "--data", panel)
     return {name: value for name, value in facts.items() if value}
 
 
@@ -73,7 +75,8 @@ def make_ready(places: DemoPlaces, server: dict[str, Any], shown: Shown) -> dict
     }
 
 
-def _run(program: str, *words: str | Path) -> str:
+def run_line(program: str, *words: str | Path) -> str:
+    """Return a command line to copy, which works from any folder."""
     return shlex.join([_program(program), *map(str, words)])
 
 

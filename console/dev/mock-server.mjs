@@ -6,7 +6,7 @@
 // GET /dev/scenario?name=normal|big|empty|calm|noroot|error|down|lie|unreachable   changes what is answered
 // GET /dev/reports                                                                 policy reports so far
 import { randomBytes } from 'node:crypto';
-import { readFileSync, readdirSync, existsSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -38,13 +38,18 @@ function policy(nonce) {
   ].join('; ');
 }
 
-function serveFile(folder, path, response) {
-  const names = readdirSync(folder, { recursive: true }).map(String);
+/** The files of one program, read once: a build beside this server changes nothing here. */
+function loadBundle(folder) {
+  const names = readdirSync(folder, { recursive: true }).map(String).filter((name) => extname(name) !== '');
+  return new Map(names.map((name) => [name, readFileSync(join(folder, name))]));
+}
+
+function serveFile(bundle, path, response) {
   const name = path.slice(1);
+  const page = !bundle.has(name) || name === 'index.html';
   const nonce = randomBytes(16).toString('base64url');
-  const page = name === '' || !names.includes(name) || !existsSync(join(folder, name)) || !extname(name);
   const file = page ? 'index.html' : name;
-  let content = readFileSync(join(folder, file));
+  let content = bundle.get(file);
   if (page) content = content.toString().replaceAll('__STYLE_NONCE__', nonce);
   response.writeHead(200, {
     'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream',
@@ -178,14 +183,14 @@ function openStream(request, response) {
   request.on('close', () => { clearInterval(beat); streams.delete(response); });
 }
 
-const serve = (folder, answer) => async (request, response) => {
+const serve = (bundle, answer) => async (request, response) => {
   const url = new URL(request.url, 'http://x');
   if (url.pathname.startsWith('/dev/')) return control(url, response);
   if (url.pathname === '/csp-report') {
     reports.push(await readBody(request));
     return response.writeHead(204).end();
   }
-  if (!url.pathname.startsWith('/api/v1/')) return serveFile(folder, url.pathname, response);
+  if (!url.pathname.startsWith('/api/v1/')) return serveFile(bundle, url.pathname, response);
   if (scenario === 'down') return request.socket.destroy();
   const path = url.pathname.slice(7);
   if (path === '/stream') return openStream(request, response);
@@ -197,8 +202,8 @@ const serve = (folder, answer) => async (request, response) => {
 };
 
 const [consolePort = 8443, ownerPort = 8444] = process.argv.slice(2).map(Number);
-createServer(serve(CONSOLE, consoleAnswer)).listen(consolePort, '127.0.0.1');
-createServer(serve(OWNER, (method, path, _search, body) => {
+createServer(serve(loadBundle(CONSOLE), consoleAnswer)).listen(consolePort, '127.0.0.1');
+createServer(serve(loadBundle(OWNER), (method, path, _search, body) => {
   const found = owner(method, path, body, scenario);
   return found === undefined ? problem(404, 'Not found', 'There is no such address.') : { body: found };
 })).listen(ownerPort, '127.0.0.1');

@@ -37,7 +37,7 @@ FLAGS: Final = [
 ]
 WIDE: Final[ViewportSize] = {"width": 1440, "height": 900}
 NARROW: Final[ViewportSize] = {"width": 360, "height": 740}
-SETTLED_MS: Final = 250
+SETTLED_MS: Final = 150
 
 
 def find_chromium() -> str | None:

@@ -15,6 +15,8 @@ from fleetward.trust.errors import FleetwardError, Untrusted
 from fleetward.wire.audit import BLOB_CHUNK_BYTES, MAX_BLOB_BYTES, BlobChunk, BlobReply
 
 KEPT_BLOBS: Final = 6
+KEPT_NAMES: Final = 256
+"""Digests of inventories that newer ones have replaced: the server may still ask for them."""
 MAX_WANTS: Final = 16
 MAX_STALLS: Final = 5
 """Answers without progress before an inventory is given up; the next one is offered again."""
@@ -51,12 +53,18 @@ class Blobs:
         return read_bounded(self._folder / digest, MAX_BLOB_BYTES)
 
     def want(self, digests: tuple[str, ...]) -> int:
-        """Note what the server wants, as far as it is ours; return how many were not."""
-        ours = [d for d in digests if d in self._names]
-        for digest in ours:
-            if digest not in self._state.wants:
-                self._state.wants = [*self._state.wants, digest][-MAX_WANTS:]
-        return len(digests) - len(ours)
+        """Note what the server wants, as far as it is ours; return how many never were.
+
+        One that a newer inventory has replaced is passed over: the newer one is asked for too.
+        """
+        strange = 0
+        for digest in digests:
+            if digest in self._names:
+                if digest not in self._state.wants:
+                    self._state.wants = [*self._state.wants, digest][-MAX_WANTS:]
+            elif digest not in self._state.forgotten:
+                strange += 1
+        return strange
 
     @property
     def wanted(self) -> int:
@@ -117,3 +125,4 @@ class Blobs:
             if name != self._state.inventory:
                 (self._folder / name).unlink(missing_ok=True)
                 self._names.remove(name)
+                self._state.forgotten = [*self._state.forgotten, name][-KEPT_NAMES:]

@@ -100,6 +100,7 @@ class GuardState(_Word):
     record: str = "intact"
     record_words: str = ""
     inventory: str = ""
+    forgotten: list[str] = []
     inventory_powered_ms: int = -1
     inventory_at_ms: int = 0
     lost_to_full_disk: int = 0

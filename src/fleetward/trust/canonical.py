@@ -23,6 +23,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NoReturn, TypeAlias
 
 from fleetward.trust.errors import Malformed, Misuse
@@ -67,7 +68,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Json:
     except UnicodeDecodeError as e:
         raise Malformed(f"Expected UTF-8; the byte at {e.start} is not.", reason="not_utf8") from e
     try:
-        value = json.loads(text, parse_float=_refuse_float, parse_constant=_refuse_float)
+        value = _DECODER.decode(text)
     except RecursionError as e:
         raise Malformed(
             f"Expected at most {MAX_DEPTH} levels of nesting.", reason="too_deep"
@@ -113,18 +114,22 @@ def from_base64url(text: str) -> bytes:
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(
-        value,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-        default=dict,  # a read-only mapping; `_check` has let nothing else through
-    ).encode("utf-8")
+    return _ENCODER.encode(value).encode("utf-8")
 
 
 def _refuse_float(text: str) -> NoReturn:
     raise Malformed(f"Expected integers only, got {text[:32]!r}.", reason="float")
+
+
+# Made once: they hold nothing between calls, and making them costs more than a small document.
+_DECODER: Final = json.JSONDecoder(parse_float=_refuse_float, parse_constant=_refuse_float)
+_ENCODER: Final = json.JSONEncoder(
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=False,
+    allow_nan=False,
+    default=dict,  # a read-only mapping; `_check` has let nothing else through
+)
 
 
 def _check(value: object, depth: int) -> None:
@@ -151,6 +156,7 @@ def _check(value: object, depth: int) -> None:
         )
 
 
+@lru_cache(maxsize=1024)  # documents use the same few words; a bad key raises and is not kept
 def _check_key(key: object) -> None:
     if (
         not isinstance(key, str)
@@ -162,6 +168,8 @@ def _check_key(key: object) -> None:
 
 
 def _check_string(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as e:

@@ -20,13 +20,15 @@ class PostureSink:
         self._clock = clock
         self._on_change = on_change
 
-    def take_entries(self, device: str, owner: str, entries: Sequence[Entry]) -> list[str]:
-        """Store what the entries say about posture; return the inventories that are wanted."""
-        ingested = self._posture.take_events(
-            DeviceKey(device, owner), entries, self._clock.wall_ms()
+    def take_groups(self, groups: Sequence[tuple[str, str, Sequence[Entry]]]) -> list[list[str]]:
+        """Store what entries of machines say about posture; return the inventories wanted."""
+        ingested = self._posture.take_groups(
+            [(DeviceKey(device, owner), entries) for device, owner, entries in groups],
+            self._clock.wall_ms(),
         )
-        self._on_change(device, entries)
-        return list(ingested.wanted)
+        for device, _, entries in groups:
+            self._on_change(device, entries)
+        return [list(each.wanted) for each in ingested]
 
     def take_document(self, device: str, owner: str, digest: str, body: bytes) -> None:
         """Store an inventory that was wanted. Raises `Malformed` or `Untrusted`."""

@@ -64,8 +64,13 @@ from fleetward.wire.identity import HelloReply, NonceReply, Refusal
 from fleetward.wire.orders import Documents, DocumentsRequest
 from fleetward.wire.subjects import Up
 
-MAX_GROUP: Final = 64
-"""Batches verified and committed together; the first waits for nobody."""
+MAX_GROUP: Final = 256
+"""Batches verified and committed together."""
+MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of a group, whatever its batches' number: what is in work must fit into memory."""
+GATHER_SECONDS: Final = 0.008
+"""While many machines speak, a group waits this long to become as large as the one before it: a
+commit costs as much for one batch as for sixty. Who speaks alone waits for nobody."""
 MAX_OPEN_BLOBS: Final = 64
 """Inventories in transfer at once, one of each machine, 8 MiB each at most."""
 REFUSAL_EVERY_MS: Final = 60_000
@@ -143,8 +148,11 @@ class BatchLedger(Protocol):
 class EvidenceSink(Protocol):
     """A capability that reads entries, and the documents that they name by digest."""
 
-    def take_entries(self, device: str, owner: str, entries: Sequence[Entry]) -> list[str]:
-        """Read entries, more than once when a batch came again; return the documents wanted."""
+    def take_groups(self, groups: Sequence[tuple[str, str, Sequence[Entry]]]) -> list[list[str]]:
+        """Read entries of machines (device, owner, entries), all or none of them.
+
+        They come more than once when a batch came again. Returns the documents wanted of each.
+        """
 
     def take_document(self, device: str, owner: str, digest: str, body: bytes) -> None:
         """Take a document whose digest is right. Raises `Malformed`."""
@@ -171,6 +179,7 @@ class Intake:
         self._nonces: dict[str, tuple[bytes, int]] = {}
         self._group: list[tuple[str, bytes, asyncio.Future[bytes]]] = []
         self._draining: asyncio.Task[None] | None = None
+        self._last_group = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="intake")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="intake-read")
         self._blobs: dict[str, tuple[str, bytearray]] = {}
@@ -221,7 +230,10 @@ class Intake:
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         while self._group:
-            group, self._group = self._group[:MAX_GROUP], self._group[MAX_GROUP:]
+            if self._last_group > 1 and len(self._group) < self._last_group:
+                await asyncio.sleep(GATHER_SECONDS)
+            group = self._take_group()
+            self._last_group = len(group)
             work = [(device, payload) for device, payload, _ in group]
             try:
                 answers = await loop.run_in_executor(self._writer, self._store_group, work)
@@ -237,6 +249,16 @@ class Intake:
                     future.set_exception(answer)
                 else:
                     future.set_result(answer)
+
+    def _take_group(self) -> list[tuple[str, bytes, asyncio.Future[bytes]]]:
+        count, size = 0, 0
+        for _, payload, _ in self._group[:MAX_GROUP]:
+            size += len(payload)
+            if count and size > MAX_GROUP_BYTES:
+                break
+            count += 1
+        group, self._group = self._group[:count], self._group[count:]
+        return group
 
     def _store_group(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
         self._rooms.ledger.require_open()
@@ -254,11 +276,9 @@ class Intake:
         self._rooms.ledger.append_batches(
             [(p.batch.header.device, p.batch.header.hash, p.batch.header.raw) for p in good], now
         )
+        receipts = iter(self._receipts(good))
         for place, result in zip(verified, placed, strict=True):
-            try:
-                answers[place] = result.error or self._receipt(result)
-            except FleetwardError as e:
-                answers[place] = e
+            answers[place] = result.error or next(receipts)
         return answers
 
     def _verify(self, device: str, payload: bytes) -> Batch:
@@ -287,20 +307,34 @@ class Intake:
                 reason="waiting_for_owner",
             )
 
-    def _receipt(self, placed: Placed) -> bytes:
-        header = placed.batch.header
-        if placed.fresh:
-            self.stored += len(placed.batch.entries)
+    def _receipts(self, good: Sequence[Placed]) -> list[bytes | FleetwardError]:
+        """Return the receipts of batches that are stored, after their entries were read."""
         # Also for a batch that came again: the first time may have ended before this.
-        wanted: list[str] = []
+        groups = [(p.batch.header.device, p.batch.header.owner, p.batch.entries) for p in good]
         try:
-            wanted = self._rooms.sink.take_entries(
-                header.device, header.owner, placed.batch.entries
-            )
+            wanted: Sequence[list[str] | FleetwardError] = self._rooms.sink.take_groups(groups)
+        except FleetwardError:
+            wanted = [self._read_alone(group) for group in groups]
+        return [
+            want if isinstance(want, FleetwardError) else self._receipt(placed, want)
+            for placed, want in zip(good, wanted, strict=True)
+        ]
+
+    def _read_alone(self, group: tuple[str, str, Sequence[Entry]]) -> list[str] | FleetwardError:
+        try:
+            return self._rooms.sink.take_groups([group])[0]
         except (Malformed, Refused) as e:
             # The evidence is stored as it is; only the view of it lacks what cannot be read.
             self.refused[e.reason] += 1
-            _log.warning("what %s said could not be read: %s", header.device, e.message)
+            _log.warning("what %s said could not be read: %s", group[0], e.message)
+            return []
+        except FleetwardError as e:
+            return e
+
+    def _receipt(self, placed: Placed, wanted: Sequence[str]) -> bytes:
+        header = placed.batch.header
+        if placed.fresh:
+            self.stored += len(placed.batch.entries)
         self._rooms.machines.see(header.device)
         return msgspec.json.encode(Receipt(last=header.last, head=header.head, want=tuple(wanted)))
 

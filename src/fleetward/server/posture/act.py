@@ -74,6 +74,20 @@ class Posture:
         with self._database.write() as conn:
             return ingest.ingest_events(conn, device, entries, received_ms)
 
+    def take_groups(
+        self, groups: Sequence[tuple[DeviceKey, Sequence[Entry]]], received_ms: int
+    ) -> list[Ingested]:
+        """Like `take_events` for many machines, in one transaction; all of it is stored or none."""
+        nothing = Ingested((), (), 0)
+        speaking = [any(e.kind in ingest.KINDS for e in entries) for _, entries in groups]
+        if not any(speaking):
+            return [nothing] * len(groups)
+        with self._database.write() as conn:
+            return [
+                ingest.ingest_events(conn, device, entries, received_ms) if speaks else nothing
+                for (device, entries), speaks in zip(groups, speaking, strict=True)
+            ]
+
     def take_inventory(
         self, device: DeviceKey, digest: str, body: bytes, received_ms: int
     ) -> Inventory:

@@ -41,6 +41,11 @@ POOL_SIZE: Final = 8
 POOL_OVERFLOW: Final = 40
 """Request threads are capped at 40 by the event loop's thread limiter."""
 POOL_WAIT_SECONDS: Final = 10
+CACHE_KIB: Final = 32 * 1024
+"""SQLite's pages in memory, a connection at most. Hashes are indexed at random places: with its
+2 MiB of old, every leaf of the ledger would read and write a page of its own."""
+CHECKPOINT_PAGES: Final = 8_000
+"""The WAL goes into the database at 32 MiB: a page that changes often is written once."""
 INTEGER_LIMIT: Final = 2**63
 _WRITES: Final = "fleetward_writes"
 
@@ -189,6 +194,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
+        f"cache_size=-{CACHE_KIB}",
+        f"wal_autocheckpoint={CHECKPOINT_PAGES}",
         f"busy_timeout={LOCK_TIMEOUT_MS}",
         "trusted_schema=OFF",
     ):

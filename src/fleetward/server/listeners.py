@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ STOP_SECONDS: Final = 5
 KEEP_ALIVE_SECONDS: Final = 30
 MAX_CONCURRENT: Final = 512
 READY_SECONDS: Final = 20.0
+PORTS: Final = 12_000
+TRIES: Final = 200
 
 
 class _QuietServer(uvicorn.Server):
@@ -99,11 +102,21 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def free_port(apart_from: Collection[int] = ()) -> int:
+    """Return a port of loopback that is free now.
+
+    It lies below those that the system gives to outgoing connections, so that none of them takes
+    it before it is bound. Raises `Unreachable` when there is none.
+    """
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    low = max(1024, first_given - PORTS)
+    for _ in range(TRIES):
+        port = low + secrets.randbelow(max(1, first_given - low))
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            if port not in apart_from:
+                return port
+    raise Unreachable("No free port was found on 127.0.0.1.", reason="no_port")
 
 
 def _tls13_only(config: uvicorn.Config, make: Any) -> ssl.SSLContext:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import logging.handlers
@@ -68,12 +69,10 @@ def load_settings(places: Places, arguments: argparse.Namespace) -> ServerSettin
         settings = replace(settings, host=arguments.host, public_names=names)
     if arguments.port:
         settings = replace(settings, port=arguments.port)
-    settings = replace(
-        settings,
-        port=settings.port or free_port(),
-        enrol_port=settings.enrol_port or free_port(),
-        bus_port=settings.bus_port or free_port(),
-    )
+    port = settings.port or free_port()
+    enrol_port = settings.enrol_port or free_port({port})
+    bus_port = settings.bus_port or free_port({port, enrol_port})
+    settings = replace(settings, port=port, enrol_port=enrol_port, bus_port=bus_port)
     atomic_write(places.config, _to_toml(settings).encode("utf-8"))
     return settings
 
@@ -96,6 +95,8 @@ async def _serve(places: Places, settings: ServerSettings, ready_file: Path | No
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await program.start(database)
+        gc.collect()
+        gc.freeze()  # what is here stays: later collections need not walk through it
         _write_ready(program, ready_file)
         await stop.wait()
     finally:

@@ -185,6 +185,7 @@ class Program:
     async def _start_bus(self) -> None:
         house = self.house
         self.broker = Broker(self._broker_settings(self.tls), on_change=_log.info)
+        bind(self.settings.listen_host, self.settings.bus_port).close()  # to say that it is taken
         self._closers.append(self.broker.stop)
         await self.broker.start(fleet_root(house.directory.issuing_chain()))
         endpoint = self.broker.endpoint()

@@ -48,6 +48,7 @@ STATUS_BY_REASON: Final[Mapping[str, int]] = {
     "passkey_required": 403,
     "person_required": 403,
     "not_found": 404,
+    "no_owner": 404,
     "method_not_allowed": 405,
     "body_too_large": 413,
     "media_type": 415,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.trust_world import Machine, World
 
 from fleetward.runtime.database import Database
 from fleetward.server.events import store
 from fleetward.server.events.act import EventStore
 from fleetward.server.schema.migrate import migrate
 from fleetward.trust.journal import Batch, verify_batch
-from tests.trust_world import Machine, World
 
 WORLD = World.make()
 BATCHES = 5

@@ -21,7 +21,7 @@ from fleetward.server.overview.decide import (
 )
 from fleetward.server.overview.store import SORTS, Filter
 from fleetward.server.posture import store as posture_store
-from fleetward.trust.errors import Refused
+from fleetward.trust.errors import Malformed, Refused
 from fleetward.wire.subjects import Up
 
 NEEDS = ("", "waiting", "quarantined", "silent", "exposed", "updates", "unconfirmed")
@@ -160,7 +160,7 @@ def test_sorting_and_paging(world: ServerWorld) -> None:
         assert paged == [row.id for row in pages.devices(Filter(), f"-{sort}", 0, 100)[0]]
     assert names(world, Filter(), "updates")[-1] == "GammaX1"
     assert names(world, Filter(), "-open_ports")[0] == "Gamma_1"
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Malformed) as caught:
         pages.devices(Filter(), "name; DROP", 0, 10)
     assert caught.value.reason == "bad_sort"
 

@@ -169,12 +169,14 @@ class Ledger:
         if asked.generation < 0 or asked.size < 0 or (asked.size and not asked.generation):
             raise Malformed("Expected a checkpoint, or none at all.", reason="bad_message")
         with self._lock:
+            newer = 0 < asked.generation < self.generation
+            opening = b""
             with self._database.read() as conn:
-                opening = store.select_opening(conn, self.owner_id, self.generation)
+                if newer:
+                    opening = store.select_opening(conn, self.owner_id, self.generation)
                 places = store.select_references(
                     conn, self.owner_id, self.generation, asked.batches
                 )
-            newer = 0 < asked.generation < self.generation
             size, note = self._checkpoint_over(
                 max(0 if newer else asked.size, *(i + 1 for i in places.values()), 1)
             )
@@ -198,7 +200,7 @@ class Ledger:
                     )
                     for batch, index in places.items()
                 ],
-                opening=to_base64url(opening) if newer else "",
+                opening=to_base64url(opening),
                 opening_path=tuple(to_base64url(h) for h in self._tree.inclusion(0, size))
                 if newer
                 else (),

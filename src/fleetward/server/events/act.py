@@ -162,6 +162,7 @@ class EventStore:
                         "last": place.last,
                         "head": place.head,
                         "head_at": at_ms,
+                        "restored": False,
                     }
                     for d, place in places.items()
                 ],

@@ -87,13 +87,13 @@ def mark_restored(conn: Connection) -> None:
 
 
 def upsert_machines(conn: Connection, database: Database, rows: Sequence[dict[str, Any]]) -> None:
-    """Write where the journals of machines end."""
+    """Write where the journals of machines end; who was heard of is restored no more."""
     insert = sqlite.insert if database.dialect == "sqlite" else postgresql.insert
     statement = insert(machines)
     conn.execute(
         statement.on_conflict_do_update(
             index_elements=["device_id"],
-            set_={name: statement.excluded[name] for name in ("last", "head", "head_at")},
+            set_={n: statement.excluded[n] for n in ("last", "head", "head_at", "restored")},
         ),
         list(rows),
     )

@@ -1,4 +1,4 @@
-"""make the first tables
+"""Make the first tables.
 
 Expand first: a release that runs beside this schema must go on working.
 """

@@ -32,6 +32,8 @@ class _Trail:
     head: bytes
     last: int = 0
     batches: int = 0
+    contents: int = 0
+    """Batches whose journal entries are in this copy, and are what was signed."""
     generation: int = 1
     entry: int = 0
     told: int = 0
@@ -92,8 +94,18 @@ class MachinesInAudit:
                 self._findings.prove(
                     Finding(
                         "journal_whole",
-                        f"{self.name(device)}: entries 1 to {trail.last} of its journal are all "
-                        f"there, in order, signed by it ({trail.batches} batches).",
+                        f"{self.name(device)}: its signatures over entries 1 to {trail.last} of "
+                        f"its journal are all there, in order ({trail.batches} batches).",
+                        device=device,
+                    )
+                )
+            if absent := trail.batches - trail.contents:
+                self._findings.leave_open(
+                    Finding(
+                        "contents_absent",
+                        f"{self.name(device)}: of {absent} batches this copy holds the signature "
+                        "and not the words. Whether the server still has them as they were "
+                        "signed, it does not say.",
                         device=device,
                     )
                 )
@@ -149,6 +161,7 @@ class MachinesInAudit:
         trail.last, trail.head = fact.last, fact.head
         trail.batches, trail.generation, trail.entry = trail.batches + 1, generation, entry
         trail.newest_at_ms, trail.recorded_at_ms = fact.newest_at_ms, deed_at_ms
+        trail.contents += fact.content == "whole"
         if self._keep_ends:
             trail.ends[fact.last] = fact.head
 

@@ -145,7 +145,17 @@ def start_program(command: str, folder: Path) -> Iterator[Program]:
         wait_for(is_ready, READY_SECONDS, f"fleetward {command} to be ready")
         yield Program(folder / "data", home, process, json.loads(ready.read_bytes()))
     finally:
+        if command == "up" and process.poll() is None:
+            take_down(folder / "data")
         stop(process)
+
+
+def take_down(data: Path) -> None:
+    """Stop a control plane as its user would."""
+    done = subprocess.run(
+        [BIN / "fleetward", "down", "--data", data], capture_output=True, timeout=COMMAND_SECONDS
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @dataclass
@@ -247,7 +257,7 @@ _STOP: Final = """() => {
   const over = document.elementFromPoint(x, y);
   return {
     name: at.getAttribute('aria-label') || at.innerText || at.labels?.[0]?.innerText || '',
-    place: at.getAttribute('href') || at.tagName,
+    tag: at.tagName,
     html: at.outerHTML.slice(0, 160),
     outlined: at.matches(':focus-visible') && style.outlineStyle !== 'none'
       && parseFloat(style.outlineWidth) >= 2,
@@ -278,21 +288,21 @@ class Keyboard:
                 self.unseen.append(json.dumps(told))
         return told
 
-    def reach(self, name: str, *, back: bool = False) -> None:
-        """Press Tab until something of this name has the focus."""
-        begun = 0
+    def reach(self, name: str, tag: str = "") -> None:
+        """Press Tab until something of this name (and tag) has the focus."""
         for _ in range(self.MOST_STOPS):
-            self._page.keyboard.press("Shift+Tab" if back else "Tab")
+            self._page.keyboard.press("Tab")
             told = self.here()
-            if told is not None and name in " ".join(str(told["name"]).split()):
+            if told is None or tag not in ("", told["tag"]):
+                continue
+            if name in " ".join(str(told["name"]).split()):
                 return
-            begun += 1
-        raise AssertionError(f"{name!r} was not reached in {begun} stops of the Tab key")
+        raise AssertionError(f"{name!r} was not reached in {self.MOST_STOPS} stops of the Tab key")
 
-    def press(self, name: str, key: str = "Enter", *, back: bool = False) -> None:
-        """Reach something, and press a key on it."""
-        self.reach(name, back=back)
-        self._page.keyboard.press(key)
+    def press(self, name: str, tag: str = "") -> None:
+        """Reach something, and press Enter on it."""
+        self.reach(name, tag)
+        self._page.keyboard.press("Enter")
 
 
 _OVERLAPS: Final = """() => {

@@ -41,6 +41,7 @@ from tests.browser.demo_walk import (
     sign_in,
     start_program,
     stop,
+    take_down,
     visit,
     wait_for,
 )
@@ -201,7 +202,7 @@ def test_03_no_page_of_the_owners_console_scrolls_sideways(demo: Program, browse
 def copied(visitor: Visit, keys: Keyboard, label: str) -> list[str]:
     """Copy a command from the page by the keyboard; return its words."""
     keys.press(f"Copy: the command that {label}")
-    expect(visitor.page.get_by_text("Copied")).to_be_visible()
+    expect(visitor.page.locator(":focus").get_by_text("Copied")).to_be_visible()
     return shlex.split(str(visitor.page.evaluate("navigator.clipboard.readText()")))
 
 
@@ -247,7 +248,7 @@ def test_04_the_tour_by_keyboard(demo: Program, browser: Browser) -> None:
         let_in(demo, owner, panel)
         expect(page.get_by_text("The owner let it in.")).to_be_visible(timeout=NOTICE_MS)
         onwards(visitor, keys, 4, "Next: Steal the server")
-        keys.press("Steal the server")
+        keys.press("Steal the server", "BUTTON")
         expect(page.get_by_text("All 5 were refused")).to_be_visible(timeout=20_000)
         onwards(visitor, keys, 5, "Next: Catch a lie")
         run_copied(demo, copied(visitor, keys, "exports the record"))
@@ -522,7 +523,8 @@ def test_10_five_thousand_devices(demo: Program, tmp_path: Path, browser: Browse
             expect(page.get_by_text("The server could not answer")).to_be_visible()
             visitor.shoot("10-d-error")
         visitor.open(f"{big.url}/fleet")
-        stop(big.process)
+        take_down(big.data)
+        big.process.wait(20)
         notice = page.get_by_role("alert").filter(has_text="The server does not answer")
         expect(notice).to_be_visible(timeout=15_000)
         expect(notice).to_contain_text("fleetward up")

@@ -17,7 +17,7 @@ from fleetward.server.drill.act import Drills
 from fleetward.server.drill.routes import make_drill_handlers
 from fleetward.server.events.routes import make_event_handlers
 from fleetward.server.guide.doctor import SAME_HOST_CURE, SAME_HOST_WORDS, Doctor, Patient, examine
-from fleetward.server.guide.routes import make_guide_handlers
+from fleetward.server.guide.routes import TourFacts, make_guide_handlers
 from fleetward.server.identity.routes import make_identity_handlers
 from fleetward.server.overview.act import Overview, Sources
 from fleetward.server.overview.decide import CardFacts
@@ -169,10 +169,8 @@ def _examine(program: Program, check: RecordCheck) -> Doctor:
     )
 
 
-def _tour_facts(program: Program) -> dict[str, Any]:
+def _tour_facts(program: Program) -> TourFacts:
     if not program.places.tour.exists():
-        return {}
-    facts: dict[str, Any] = msgspec.json.decode(
-        read_bounded(program.places.tour, MAX_TOUR_BYTES), type=dict[str, Any]
-    )
-    return facts
+        return TourFacts()
+    left = read_bounded(program.places.tour, MAX_TOUR_BYTES)
+    return msgspec.json.decode(left, type=TourFacts)

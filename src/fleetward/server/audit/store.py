@@ -14,12 +14,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from fleetward.runtime.database import Database
-from fleetward.server.schema.tables import instant, metadata, ownership
+from fleetward.server.schema.tables import identifier, instant, metadata, ownership
 
 leaves: Final = sa.Table(
     "audit_leaf",
     metadata,
-    *ownership(),
+    # No index of its own on the owner: the primary key begins with it.
+    identifier("owner_id", server_default=""),
+    identifier("maker_id", server_default=""),
     sa.Column("generation", sa.Integer(), nullable=False),
     sa.Column("position", sa.BigInteger(), nullable=False),
     sa.Column("kind", sa.String(64), nullable=False),
@@ -30,14 +32,16 @@ leaves: Final = sa.Table(
     sa.Column("hash", sa.LargeBinary(), nullable=False),
     sa.Column("body", sa.LargeBinary(), nullable=False),
     sa.PrimaryKeyConstraint("owner_id", "generation", "position"),
-    sa.Index("ux_audit_leaf_reference", "owner_id", "generation", "reference", unique=True),
+    # A reference is a hash over a content that names its owner.
+    sa.Index("ux_audit_leaf_reference", "reference", "generation", unique=True),
     sa.Index("ix_audit_leaf_subject", "subject", "at"),
 )
 
 tiles: Final = sa.Table(
     "audit_tile",
     metadata,
-    *ownership(),
+    identifier("owner_id", server_default=""),
+    identifier("maker_id", server_default=""),
     sa.Column("generation", sa.Integer(), nullable=False),
     sa.Column("level", sa.Integer(), nullable=False),
     sa.Column("position", sa.BigInteger(), nullable=False),

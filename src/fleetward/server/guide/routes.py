@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 from litestar import get, post
@@ -28,17 +28,34 @@ class TourWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     restart: bool = False
 
 
+class TourFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the demo left for the tour: machines and commands. Every one of them may be missing."""
+
+    device_id: str | None = None
+    waiting_device_id: str | None = None
+    open_port_command: str | None = None
+    close_port_command: str | None = None
+    owner_console_command: str | None = None
+    panel_command: str | None = None
+    export_command: str | None = None
+    verify_command: str | None = None
+    alter_command: str | None = None
+    invite_command: str | None = None
+    join_command: str | None = None
+    reset_command: str | None = None
+
+
 class Tour(msgspec.Struct, frozen=True, kw_only=True):
     """Where the tour stands, and what its pages need to name."""
 
     step: int
     done: list[int]
     goal: str | None
-    facts: dict[str, Any]
+    facts: TourFacts
 
 
 def make_guide_handlers(
-    database: Database, examine: Callable[[], Doctor], facts: Callable[[], dict[str, Any]]
+    database: Database, examine: Callable[[], Doctor], facts: Callable[[], TourFacts]
 ) -> list[ControllerRouterHandler]:
     """Return the handlers of /doctor and /tour. `facts` is what the demo left for the tour."""
 
@@ -72,7 +89,7 @@ def make_guide_handlers(
     return [show_doctor, show_tour, step_tour]
 
 
-def _read(notes: dict[str, str], facts: dict[str, Any]) -> Tour:
+def _read(notes: dict[str, str], facts: TourFacts) -> Tour:
     return Tour(
         step=int(notes.get("step", "1")),
         done=json.loads(notes.get("done", "[]")),

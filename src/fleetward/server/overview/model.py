@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from fleetward.runtime.http.times import Instant
+from fleetward.server.shown import PropertyView, Reachability, Software
 
 Need = Literal["", "waiting", "quarantined", "silent", "exposed", "updates", "unconfirmed"]
+State = Literal["seen", "pending", "active", "quarantined", "retired", "refused"]
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +93,7 @@ class DeviceRow(_Answer, frozen=True):
     id: str
     name: str
     site: str
-    state: str
+    state: State
     confirmed: bool
     connection: Literal["connected", "silent", "never"]
     model: str
@@ -182,9 +184,9 @@ class Device(DeviceRow, frozen=True):
     sight: Sight
     trust: Trust
     do_now: list[Card]
-    reachability: Any
-    software: Any
-    properties: Any
+    reachability: Reachability
+    software: Software
+    properties: list[PropertyView]
     certificate: Certificate
     identity: Identity
     proof: Proof

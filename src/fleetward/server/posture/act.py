@@ -19,20 +19,17 @@ from fleetward.server.posture.model import (
     AttentionView,
     ChangeRow,
     DevicePosture,
-    EvidenceView,
     FactRow,
     LayersView,
     PackageRow,
     ProgramRow,
-    PropertyView,
-    Reachability,
     ServiceRow,
     SightView,
     SocketRow,
-    Software,
     UserRow,
 )
 from fleetward.server.posture.store import ChangeRecord, DeviceKey, Known
+from fleetward.server.shown import EvidenceView, PropertyView, Reachability, Software
 from fleetward.trust.journal import Entry
 from fleetward.wire.posture import (
     Inventory,

@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 from fleetward.runtime.http.times import Instant
+from fleetward.server.shown import PropertyView, Reachability, Software
+from fleetward.wire.posture import Hardening
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,48 +20,6 @@ class SightView(_Answer, frozen=True):
 
     level: Literal["full", "partial", "none"]
     words: str
-
-
-class Reachability(_Answer, frozen=True):
-    """How many ports answer, and to whom. Numbers are null when they are not visible."""
-
-    as_of: Instant | None
-    state: Literal["shown", "not_visible"]
-    sockets_total: int | None
-    lan: int | None
-    loopback: int | None
-    words: str
-
-
-class Software(_Answer, frozen=True):
-    """What runs here and what waits. Numbers are null when they are not visible."""
-
-    as_of: Instant | None
-    os: str
-    kernel: str
-    packages: int | None
-    pending: int | None
-    security: int | None
-    inventory_digest: str | None
-    words: str
-
-
-class EvidenceView(_Answer, frozen=True):
-    """One piece of evidence. `holds` is null when it could not be seen."""
-
-    words: str
-    as_of: Instant
-    holds: bool | None
-
-
-class PropertyView(_Answer, frozen=True):
-    """One of the seven properties, with its evidence and one next step."""
-
-    id: str
-    name: str
-    state: Literal["shown", "partly", "not_shown", "not_visible"]
-    evidence: list[EvidenceView]
-    next: str
 
 
 class AttentionView(_Answer, frozen=True):
@@ -154,11 +114,11 @@ class ProgramRow(_Answer, frozen=True):
     package: str | None
     users: list[str]
     network: Literal["", "loopback", "lan", "all"]
-    canary: str
-    nx: str
-    pie: str
-    relro: str
-    fortify: str
+    canary: Hardening
+    nx: Hardening
+    pie: Hardening
+    relro: Hardening
+    fortify: Hardening
     note: str
 
 

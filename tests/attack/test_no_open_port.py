@@ -13,86 +13,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.adversary.estate import Estate, open_estate
+from tests.adversary.processes import family_of, open_doors, sockets_of
 
 AGENT = [sys.executable, "-I", "-m", "fleetward.device.cli"]
-LISTENING = "0A"
-"""TCP_LISTEN, as /proc/net/tcp writes it."""
-TABLES = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """One socket of one process."""
-
-    pid: int
-    table: str
-    local: str
-    state: str
-
-
-def family_of(root: int) -> list[int]:
-    """Return a process and all that descend from it."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            stat = (entry / "stat").read_text()
-        except OSError:
-            continue
-        parent = int(stat.rpartition(")")[2].split()[1])
-        children.setdefault(parent, []).append(int(entry.name))
-    found, waiting = [], [root]
-    while waiting:
-        pid = waiting.pop()
-        found.append(pid)
-        waiting += children.get(pid, [])
-    return found
-
-
-def inodes_of(pid: int) -> set[str]:
-    """Return the sockets that a process has open."""
-    found = set()
-    try:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                target = str(descriptor.readlink())
-            except OSError:
-                continue
-            if target.startswith("socket:["):
-                found.add(target[len("socket:[") : -1])
-    except OSError:
-        pass
-    return found
-
-
-def sockets_of(pid: int) -> list[Sighting]:
-    """Return the network sockets of a process, from the kernel's tables."""
-    inodes, found = inodes_of(pid), []
-    for table in TABLES:
-        try:
-            lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if len(fields) > 9 and fields[9] in inodes:
-                found.append(Sighting(pid, table, fields[1], fields[3]))
-    return found
-
-
-def open_doors(root: int) -> list[Sighting]:
-    """Return what a stranger could send to: listening TCP, and any UDP or raw socket."""
-    return [
-        seen
-        for pid in family_of(root)
-        for seen in sockets_of(pid)
-        if not seen.table.startswith("tcp") or seen.state == LISTENING
-    ]
 
 
 def ask_ss(root: int) -> list[str]:

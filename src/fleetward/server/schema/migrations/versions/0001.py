@@ -1,4 +1,4 @@
-"""make the first tables
+"""Make the first tables.
 
 Expand first: a release that runs beside this schema must go on working.
 """
@@ -13,7 +13,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """make the first tables"""
+    """Make the first tables."""
     op.create_table(
         "audit_checkpoint",
         sa.Column("owner_id", sa.String(length=64), server_default="", nullable=False),

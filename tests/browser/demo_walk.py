@@ -176,8 +176,8 @@ class Visit(Walk):
 
     def assert_clean(self) -> None:
         """Fail when the browser complained about anything so far."""
-        assert self.reports == []
-        assert self.complaints == []
+        assert not self.reports, self.reports
+        assert not self.complaints, self.complaints
 
     def shoot(self, name: str, *, whole: bool = False) -> None:
         """Keep a picture of what is on the screen."""

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 FLEETWARD = str(Path(sys.executable).with_name("fleetward"))
@@ -61,9 +62,13 @@ def cpu_seconds(pid: int) -> float:
 
 
 def count_connected(data: Path) -> int:
-    """Return how many machines the server counts as connected."""
-    listed = json.loads(fleetward("device", "list", "--data", str(data), "--json"))
-    return sum(row["connection"] == "connected" for row in listed)
+    """Return how many machines the server counts as connected; a question that costs it little."""
+    ready = json.loads((data / "run/ready.json").read_text())
+    request = urllib.request.Request(f"{ready['api']}/devices?connection=connected&per_page=1")
+    token = (data / "run/admin-token").read_text()
+    request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return int(json.load(answer)["total"])
 
 
 def invite(data: Path, folder: Path, machines: int) -> str:

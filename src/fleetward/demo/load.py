@@ -36,7 +36,9 @@ AT_ONCE: Final = 24
 """Machines that join or connect at the same time; the others wait for their turn."""
 CONNECT_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 10.0
-IDLE_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 900.0
+"""Each turn of guard writes its state to the disk; thousands of idle machines share one disk."""
+CALM_SECONDS: Final = 5.0
 EVENTFUL_SECONDS: Final = 0.5
 BUSY_MS: Final = 100
 """What guard asks for while it looks, or has entries to cut."""
@@ -146,15 +148,25 @@ class Crowd:
             await self._wait_connected(core)
         if self._load.events:
             tasks.add(asyncio.create_task(self._write(number, core)))
-        idle = EVENTFUL_SECONDS if self._load.events else IDLE_SECONDS
         try:
-            while True:
-                delay_ms = core.tick()
-                await asyncio.sleep(delay_ms / 1000 if delay_ms <= BUSY_MS else idle)
+            await self._tick(core)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tick(self, core: GuardCore) -> None:
+        """Give guard its turns: soon while it is busy, seldom while nothing waits."""
+        pause = EVENTFUL_SECONDS if self._load.events else CALM_SECONDS
+        loop = asyncio.get_running_loop()
+        while True:
+            delay_ms = core.tick()
+            turned_at = loop.time()
+            if delay_ms <= BUSY_MS:
+                await asyncio.sleep(delay_ms / 1000)
+                continue
+            while not core.journal.uncut_count and loop.time() - turned_at < IDLE_SECONDS:
+                await asyncio.sleep(pause)
 
     async def _wait_connected(self, core: GuardCore) -> None:
         waited = 0.0

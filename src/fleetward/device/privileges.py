@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import pwd
+import resource
 import signal
 import struct
 from dataclasses import dataclass
@@ -62,6 +63,13 @@ def seal_process(parent: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(0)
+
+
+def bound_memory(size_bytes: int) -> None:
+    """Let this process hold no more data than this, whatever somebody pours into it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = size_bytes if hard == resource.RLIM_INFINITY else min(size_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def deny_network() -> None:

@@ -36,6 +36,8 @@ _COMMON: Final = """\
 Restart=always
 RestartSec=2
 UMask=0077
+# The machine has a purpose of its own: when it needs the processor, the agent waits.
+CPUWeight=20
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectControlGroups=yes
@@ -101,6 +103,8 @@ ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.uplink_main --folder {da
 --connect {SOCKET_PATH}
 ReadWritePaths={data}/uplink
 InaccessiblePaths=-{data}/guard
+MemoryMax=256M
+TasksMax=64
 CapabilityBoundingSet=
 AmbientCapabilities=
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6

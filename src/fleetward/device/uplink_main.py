@@ -16,16 +16,21 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from fleetward.device.identity.transport import Transport, get_kit
 from fleetward.device.port import problem_of
-from fleetward.device.privileges import become, seal_process, uplink_ids
+from fleetward.device.privileges import become, bound_memory, seal_process, uplink_ids
 from fleetward.device.socket_port import SocketPort
 from fleetward.device.uplink import UplinkSession
 from fleetward.runtime.files import make_private_directory
 from fleetward.trust.errors import FleetwardError
+
+MEMORY_BYTES: Final = 192 * 1024 * 1024
+"""Five times what uplink needs. A broker that sends a message without end ends uplink, not the
+machine; it is started again."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,6 +67,7 @@ def _settle_down(folder: Path, parent: int) -> None:
     else:
         make_private_directory(folder)
         os.chdir(folder)
+    bound_memory(MEMORY_BYTES)
     seal_process(parent)
 
 

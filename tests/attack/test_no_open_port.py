@@ -15,10 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.adversary.agent_process import finish, start_agent
 from tests.adversary.estate import Estate, open_estate
 from tests.adversary.processes import family_of, open_doors, sockets_of
-
-AGENT = [sys.executable, "-I", "-m", "fleetward.device.cli"]
 
 
 def ask_ss(root: int) -> list[str]:
@@ -44,18 +43,6 @@ async def watch(process: asyncio.subprocess.Process, done: asyncio.Event) -> tup
             assert not await asyncio.to_thread(ask_ss, process.pid)
         await asyncio.sleep(0.05)
     return looks, pids
-
-
-async def start_agent(*arguments: str) -> asyncio.subprocess.Process:
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-    return await asyncio.create_subprocess_exec(
-        *AGENT, *arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-
-
-async def finish(process: asyncio.subprocess.Process) -> None:
-    _, problem = await process.communicate()
-    assert process.returncode == 0, problem.decode()
 
 
 def test_the_agent_listens_nowhere(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import re
 import shlex
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 from playwright.sync_api import Browser, StorageState, expect
 from tests.browser.console_chromium import NARROW, WIDE, chromium, free_port
 from tests.browser.demo_fleet import (
+    NOBODY,
     Unprivileged,
     altered_entry,
     copy_control_plane,
@@ -341,18 +343,24 @@ def test_06_a_stopped_agent_is_stale_and_nothing_is_green(
         visitor.shoot("06-b-back")
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach; those of pytest are for one user alone."""
+    with tempfile.TemporaryDirectory(prefix="fleetward-walk-") as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
 def test_07_what_was_not_seen_is_said_so(
-    demo: Program, browser: Browser, session: StorageState, tmp_path_factory: pytest.TempPathFactory
+    demo: Program, browser: Browser, session: StorageState, open_folder: Path
 ) -> None:
-    folder = tmp_path_factory.mktemp("nobody")
-    for above in (folder, *folder.parents[:2]):
-        above.chmod(0o755)
-    without_root = Unprivileged(folder)
+    without_root = Unprivileged(open_folder)
     if without_root.reason:
         pytest.skip(without_root.reason)
-    own = folder / "own"
+    own = open_folder / "own"
     own.mkdir()
-    os.chown(own, 65_534, 65_534)
+    os.chown(own, NOBODY, NOBODY)
     secret = ("--passphrase-file", demo.ready["passphrase_file"])
     invited = demo.run_json(
         "owner", "invite", "--site", "Here", "--uses", "1", "--ttl", "900", "--preapproved",

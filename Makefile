@@ -2,7 +2,7 @@
 # Every target that needs the set-up does it first; doing it again takes a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check attack system browser bench format closures lock changelog build clean
+.PHONY: help setup demo test check attack system browser bench format closures openapi lock changelog build clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -44,6 +44,10 @@ format: setup ## bring the sources into the one format
 
 closures: setup ## write again what each program imports; read the difference before committing
 	@$(BIN)/python -m tools.closures
+
+openapi: setup ## write again what the API says, and the console's types from it
+	@$(BIN)/python -m tools.openapi
+	@cd console && PATH="$(CURDIR)/.venv/node/bin:$$PATH" npm run --silent api
 
 lock: setup ## resolve the packages again, at least a week old, with hashes
 	@$(BIN)/python -m tools.lock

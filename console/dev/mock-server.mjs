@@ -102,7 +102,7 @@ function startDrill() {
     if (at === ATTACKS.length - 1) drill.state = 'passed';
     publish('drill.changed', { drill_id: id });
   }, 700 * (at + 1)));
-  return { id };
+  return drill;
 }
 
 const person = { id: 'p1', name: 'Anna Example', role: 'admin' };
@@ -142,7 +142,7 @@ function consoleAnswer(method, path, search, body) {
     case 'GET /owner/pending': return { body: { items: fleet.filter((row) => row.state === 'pending').map((row) => ({ id: row.id, suite: 'es256', public: 'AAAA', name_suggested: row.name, site: row.site, model: row.model, words: wordsOf(row.seed), joined_at: iso(480_000), maker: '', invitation: 'i1', preapproved: false, simulated: true })) } };
     case 'POST /drills': return { body: startDrill() };
     case 'GET /doctor': return { body: { checks: [{ id: 'owner', state: 'warn', words: 'The owner’s folder lies on this computer, so whoever breaks into it can sign as the owner.', next: 'Make a new root on another computer, and join again.' }, { id: 'tls', state: 'ok', words: 'TLS is in order.', next: null }] } };
-    case 'GET /tour': return { body: { step: 3, done: tourDone, goal, facts: { device_id: fleet[0]?.id ?? null, waiting_device_id: fleet[6]?.id ?? null, open_port_command: 'busybox nc -l -p 8023', owner_console_url: 'http://owner.localhost:8444/#secret=x', join_command: null } } };
+    case 'GET /tour': return { body: { step: 3, done: tourDone, goal, facts: { device_id: fleet[0]?.id ?? null, waiting_device_id: fleet[6]?.id ?? null, open_port_command: 'busybox nc -l -p 8023' } } };
     case 'POST /tour':
       if (body.done) tourDone = [...new Set([...tourDone, body.done])];
       goal = body.goal ?? goal;

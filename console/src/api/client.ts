@@ -22,19 +22,18 @@ export const api = {
     http.post<T.OpenedSession>('/session/passkey/login/finish', body),
 
   persons: () => http.get<T.Page<T.PersonRow>>('/persons'),
-  addPerson: (body: { name: string; role: T.Role }) => http.post<T.PersonRow>('/persons', body),
+  addPerson: (body: T.PersonWish) => http.post<T.PersonRow>('/persons', body),
   removePerson: (id: string) => http.remove(`/persons/${encodeURIComponent(id)}`),
   loginLink: (person_id: string) =>
-    http.post<{ url: string; expires_at: T.Time }>('/login-links', { person_id }),
+    http.post<T.LinkMade>('/login-links', { person_id }),
 
   tokens: () => http.get<T.Page<T.Token>>('/tokens'),
-  createToken: (body: { name: string; role: T.Role; ttl_seconds: number }) =>
-    http.post<T.CreatedToken>('/tokens', body),
+  createToken: (body: T.TokenWish) => http.post<T.CreatedToken>('/tokens', body),
   revokeToken: (id: string) => http.remove(`/tokens/${encodeURIComponent(id)}`),
 
   today: () => http.get<T.Today>('/today'),
   devices: (search: Search) => http.get<T.Page<T.DeviceRow>>(`/devices${query(search)}`),
-  sites: () => http.get<{ items: T.Site[] }>('/sites'),
+  sites: () => http.get<T.Sites>('/sites'),
   device: (id: string) => http.get<T.Device>(of(id)),
   facts: <Row>(id: string, list: string, search: Search) =>
     http.get<T.FactPage<Row>>(`${of(id)}/${list}${query(search)}`),
@@ -46,12 +45,12 @@ export const api = {
   timeline: (search: Search) => http.get<T.Page<T.HistoryItem>>(`/timeline${query(search)}`),
   record: () => http.get<T.LogRecord>('/record'),
   exportRecord: async () => (await http.send('GET', '/record/export')).blob(),
-  pending: () => http.get<{ items: T.PendingDevice[] }>('/owner/pending'),
+  pending: () => http.get<T.PendingDevices>('/owner/pending'),
 
   startDrill: (device_id: string) =>
-    http.post<{ id: string }>('/drills', { kind: 'stolen-server', device_id }),
+    http.post<T.Drill>('/drills', { kind: 'stolen-server', device_id }),
   drill: (id: string) => http.get<T.Drill>(`/drills/${encodeURIComponent(id)}`),
   doctor: () => http.get<T.Doctor>('/doctor'),
   tour: () => http.get<T.Tour>('/tour'),
-  stepTour: (wish: { step?: number; done?: number; goal?: string }) => http.post<T.Tour>('/tour', wish),
+  stepTour: (wish: T.TourWish) => http.post<T.Tour>('/tour', wish),
 };

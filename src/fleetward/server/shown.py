@@ -1,7 +1,7 @@
 """What is shown of a machine's posture, in the words of the API.
 
-The posture capability fills these groups, and the machine's page carries them; neither slice imports
-the other, so they meet here.
+The posture capability fills these groups, and the machine's page carries them; neither slice
+imports the other, so they meet here.
 """
 
 from __future__ import annotations

@@ -19,13 +19,12 @@ const FACES: Record<Step['outcome'], Face> = {
 
 export function DrillStep({ tour }: { tour: Tour }) {
   const { id } = useMachine(tour);
-  const [started, setStarted] = useState<string | null>(null);
-  const drill = started ?? tour.facts.drill_id ?? null;
+  const [drill, setDrill] = useState<string | null>(null);
   const client = useQueryClient();
   const start = useMutation({
     mutationFn: () => api.startDrill(id ?? ''),
     onSuccess: async (made) => {
-      setStarted(made.id);
+      setDrill(made.id);
       await client.invalidateQueries({ queryKey: ['tour'] });
     },
   });

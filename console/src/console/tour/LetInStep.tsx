@@ -1,4 +1,3 @@
-import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from 'wouter';
 import { api } from '../../api/client';
@@ -8,7 +7,6 @@ import { Answer } from '../../shared/ui/Answer';
 import { CopyLine } from '../../shared/ui/Copy';
 import { SixWords } from '../../shared/ui/SixWords';
 import { Note } from '../../shared/ui/State';
-import { safeHref } from '../../shared/words/words';
 
 /** Confirming is the owner's signature, so it happens in the other program; here it is watched. */
 export function LetInStep({ tour }: { tour: Tour }) {
@@ -31,7 +29,6 @@ export function LetInStep({ tour }: { tour: Tour }) {
 }
 
 function Waits({ device, tour }: { device: PendingDevice; tour: Tour }) {
-  const console = safeHref(tour.facts.owner_console_url);
   return (
     <>
       <div className="panel rows">
@@ -57,13 +54,10 @@ function Waits({ device, tour }: { device: PendingDevice; tour: Tour }) {
         </li>
         <li>
           <p>Open the owner’s console and compare them on its page Waiting. Confirm it there.</p>
-          {console ? (
-            <Button component="a" href={console} target="_blank" rel="noreferrer" variant="default">
-              Open the owner’s console
-            </Button>
-          ) : (
-            <CopyLine text={tour.facts.owner_console_command ?? 'fleetward owner console --owner FOLDER'} label="the command that opens the owner’s console" />
-          )}
+          <CopyLine
+            text={tour.facts.owner_console_command ?? 'fleetward owner console --owner FOLDER'}
+            label="the command that opens the owner’s console"
+          />
         </li>
       </ol>
     </>

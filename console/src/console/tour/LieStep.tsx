@@ -1,13 +1,10 @@
 import type { Tour } from '../../api/types';
-import { Button } from '@mantine/core';
 import { CopyLine } from '../../shared/ui/Copy';
-import { safeHref } from '../../shared/words/words';
 
 /** The check runs where this server cannot reach: in a terminal, or in the owner's console. */
 export function LieStep({ tour }: { tour: Tour }) {
   const facts = tour.facts;
   const verify = facts.verify_command ?? 'fleetward audit verify record --root OWNER_ROOT';
-  const console = safeHref(facts.owner_console_url);
   return (
     <>
       <p className="tour-lead">
@@ -32,11 +29,6 @@ export function LieStep({ tour }: { tour: Tour }) {
           <CopyLine text={verify} label="the command that checks the record, again" />
         </li>
       </ol>
-      {console && (
-        <Button component="a" href={console} target="_blank" rel="noreferrer" variant="default">
-          Or in the owner’s console
-        </Button>
-      )}
     </>
   );
 }

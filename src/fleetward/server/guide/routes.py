@@ -28,7 +28,7 @@ class TourWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     restart: bool = False
 
 
-class TourFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TourFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the demo left for the tour: machines and commands. Every one of them may be missing."""
 
     device_id: str | None = None

@@ -1,0 +1,1012 @@
+// Made from openapi.json by `make openapi`; a change here is lost.
+// SHA-256 of openapi.json: cb945078caf8d5fb2126358707a68298e31299e5efdfab039571583bc79eea58
+
+export interface components {
+    schemas: {
+        /**
+         * Card
+         * @description One thing that needs a person: what, where, why it matters, since when, what to do.
+         */
+        Card: {
+            id: string;
+            kind: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            since: string;
+            title: string;
+            verb: components["schemas"]["Verb"];
+            where: string;
+            why: string;
+        };
+        /**
+         * CeremonyShown
+         * @description Options for navigator.credentials, in WebAuthn's JSON form.
+         */
+        CeremonyShown: {
+            challenge_id: string;
+            options: Record<string, unknown>;
+        };
+        /**
+         * Certificate
+         * @description The certificate that the machine connects with.
+         */
+        Certificate: {
+            lineage: number;
+            not_after: string | null;
+            serial: string;
+        };
+        /**
+         * ChangeItem
+         * @description One change of the last day, in words.
+         */
+        ChangeItem: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            device_id: string;
+            device_name: string;
+            kind: string;
+            words: string;
+        };
+        /**
+         * Check
+         * @description One thing that was looked at.
+         */
+        Check: {
+            id: string;
+            next: string | null;
+            /** @enum {unknown} */
+            state: "bad" | "ok" | "warn";
+            words: string;
+        };
+        /**
+         * CheckpointView
+         * @description The newest checkpoint of the record.
+         */
+        CheckpointView: {
+            as_of: string;
+            generation: number;
+            note: string;
+            size: number;
+        };
+        /**
+         * CosignatureView
+         * @description The newest checkpoint that a witness signed.
+         */
+        CosignatureView: {
+            at: string;
+            size: number;
+            witness: string;
+        };
+        /**
+         * Cosigned
+         * @description A checkpoint with a witness's cosignature.
+         */
+        Cosigned: {
+            note: string;
+            witness: string;
+        };
+        /**
+         * Counts
+         * @description How many machines are how. Each machine counts once.
+         */
+        Counts: {
+            fine: number;
+            need_you: number;
+            silent: number;
+            total: number;
+            waiting: number;
+        };
+        /**
+         * Device
+         * @description Everything about one machine. The posture groups are those of the posture capability.
+         */
+        Device: {
+            agent: string;
+            certificate: components["schemas"]["Certificate"];
+            confirmed: boolean;
+            /** @enum {unknown} */
+            connection: "connected" | "never" | "silent";
+            do_now: components["schemas"]["Card"][];
+            id: string;
+            identity: components["schemas"]["Identity"];
+            /** @example 2026-11-23T14:02:05.123Z */
+            joined_at: string;
+            last_seen_at: string | null;
+            maker: string;
+            model: string;
+            name: string;
+            /** @enum {unknown} */
+            need: "" | "exposed" | "quarantined" | "silent" | "unconfirmed" | "updates" | "waiting";
+            open_ports: number | null;
+            owner: string;
+            proof: components["schemas"]["Proof"];
+            properties: components["schemas"]["PropertyView"][];
+            reachability: components["schemas"]["Reachability"];
+            reason: string;
+            security_updates: number | null;
+            sight: components["schemas"]["Sight"];
+            simulated: boolean;
+            site: string;
+            software: components["schemas"]["Software"];
+            /** @enum {unknown} */
+            state: "active" | "pending" | "quarantined" | "refused" | "retired" | "seen";
+            system: string;
+            trust: components["schemas"]["Trust"];
+            updates_pending: number | null;
+            wall: string;
+            words: string;
+        };
+        /**
+         * DevicePage
+         * @description A page of machines.
+         */
+        DevicePage: {
+            items: components["schemas"]["DeviceRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * DeviceRow
+         * @description A machine in the list.
+         */
+        DeviceRow: {
+            confirmed: boolean;
+            /** @enum {unknown} */
+            connection: "connected" | "never" | "silent";
+            id: string;
+            last_seen_at: string | null;
+            maker: string;
+            model: string;
+            name: string;
+            /** @enum {unknown} */
+            need: "" | "exposed" | "quarantined" | "silent" | "unconfirmed" | "updates" | "waiting";
+            open_ports: number | null;
+            owner: string;
+            security_updates: number | null;
+            simulated: boolean;
+            site: string;
+            /** @enum {unknown} */
+            state: "active" | "pending" | "quarantined" | "refused" | "retired" | "seen";
+            updates_pending: number | null;
+        };
+        /**
+         * DeviceState
+         * @description The state of a machine after an action.
+         */
+        DeviceState: {
+            id: string;
+            state: string;
+        };
+        /**
+         * Doctor
+         * @description Everything that was looked at.
+         */
+        Doctor: {
+            checks: components["schemas"]["Check"][];
+        };
+        /**
+         * DocumentsStored
+         * @description What the server now holds.
+         */
+        DocumentsStored: {
+            head_version: number;
+            lease_serial: number;
+            owner_root: string;
+            policy_version: number;
+            roster_version: number;
+        };
+        /**
+         * DrillStep
+         * @description One attack and what came of it.
+         */
+        DrillStep: {
+            answer: string;
+            at: string | null;
+            attack: string;
+            id: string;
+            /** @enum {unknown} */
+            outcome: "accepted" | "refused" | "unanswered" | "waiting";
+            reason: string;
+            words: string;
+        };
+        /**
+         * DrillView
+         * @description A drill as it stands.
+         */
+        DrillView: {
+            device_id: string;
+            id: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            started_at: string;
+            /** @enum {unknown} */
+            state: "failed" | "passed" | "running" | "unanswered";
+            steps: components["schemas"]["DrillStep"][];
+        };
+        /**
+         * DrillWish
+         * @description Which drill, against which machine.
+         */
+        DrillWish: {
+            device_id: string;
+            /** @enum {unknown} */
+            kind: "stolen-server";
+        };
+        /**
+         * EventPage
+         * @description A page of events, newest arrival first.
+         */
+        EventPage: {
+            items: components["schemas"]["EventRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * EventRow
+         * @description One journal entry of a machine, as it arrived. `at` is the machine's own clock.
+         */
+        EventRow: {
+            at: string;
+            body: Record<string, unknown>;
+            device_id: string;
+            kind: string;
+            received_at: string;
+            sequence: number;
+            words: string;
+        };
+        /**
+         * EvidenceView
+         * @description One piece of evidence. `holds` is null when it could not be seen.
+         */
+        EvidenceView: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            as_of: string;
+            holds: boolean | null;
+            words: string;
+        };
+        /**
+         * FactList
+         * @description A page of facts.
+         */
+        FactList: {
+            as_of: string | null;
+            items: components["schemas"]["FactRow"][];
+            page: number;
+            per_page: number;
+            sight: components["schemas"]["SightView"];
+            total: number;
+        };
+        /**
+         * FactRow
+         * @description One fact; `value` is null when it was not visible.
+         */
+        FactRow: {
+            group: string;
+            key: string;
+            value: string | null;
+            words: string;
+        };
+        /**
+         * FinishedCeremony
+         * @description What the browser's authenticator answered: a PublicKeyCredential as JSON.
+         */
+        FinishedCeremony: {
+            challenge_id: string;
+            credential: Record<string, unknown>;
+        };
+        /**
+         * Identity
+         * @description The identity key.
+         */
+        Identity: {
+            key_id: string;
+            lineage: number;
+            suite: string;
+        };
+        /**
+         * LayersView
+         * @description Layers around a service; null is not visible.
+         */
+        LayersView: {
+            capabilities_dropped: boolean | null;
+            label: string | null;
+            namespaces: string[] | null;
+            no_new_privileges: boolean | null;
+            own_user: boolean | null;
+            seccomp: boolean | null;
+        };
+        /**
+         * LinkCode
+         * @description The code of a sign-in link.
+         */
+        LinkCode: {
+            code: string;
+        };
+        /**
+         * LinkMade
+         * @description A sign-in link, which is shown this once.
+         */
+        LinkMade: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            expires_at: string;
+            url: string;
+        };
+        /**
+         * LinkWish
+         * @description For whom to make a sign-in link; for oneself where it is left out.
+         */
+        LinkWish: {
+            /** @default null */
+            person_id: string | null;
+        };
+        /**
+         * OpeningRequest
+         * @description What an opening must name; `needed` when this server was restored and waits for it.
+         */
+        OpeningRequest: {
+            generation: number;
+            needed: boolean;
+            root: string;
+            size: number;
+        };
+        /**
+         * OpeningSigned
+         * @description The owner's signed opening of a new generation, base64url.
+         */
+        OpeningSigned: {
+            opening: string;
+        };
+        /**
+         * OwnerDocuments
+         * @description Owner documents to store, each signed off this server; base64url but for the PEM chain.
+         *
+         *         `policies` may repeat those that are stored. `roster` comes with all of its `entries`.
+         */
+        OwnerDocuments: {
+            entries: string[];
+            head: string;
+            /** @default  */
+            issuing_chain: string;
+            lease: string;
+            policies: string[];
+            root: string;
+            roster: string;
+        };
+        /**
+         * PackageList
+         * @description A page of packages.
+         */
+        PackageList: {
+            as_of: string | null;
+            items: components["schemas"]["PackageRow"][];
+            page: number;
+            per_page: number;
+            sight: components["schemas"]["SightView"];
+            total: number;
+        };
+        /**
+         * PackageRow
+         * @description An installed package and, where one waits, its update.
+         */
+        PackageRow: {
+            arch: string;
+            manager: string;
+            name: string;
+            /** @default false */
+            security: boolean;
+            source: string;
+            /** @default null */
+            update: string | null;
+            version: string;
+        };
+        /**
+         * Page[PersonRow]
+         * @description One page of a list, and how many there are in all.
+         */
+        Page_PersonRow_: {
+            items: components["schemas"]["PersonRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * Page[TokenRow]
+         * @description One page of a list, and how many there are in all.
+         */
+        Page_TokenRow_: {
+            items: components["schemas"]["TokenRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * PasskeyRegistered
+         * @description The passkey that was kept.
+         */
+        PasskeyRegistered: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            created_at: string;
+            id: string;
+        };
+        /**
+         * PasskeyState
+         * @description Whether the person has a passkey, and whether this address demands one.
+         */
+        PasskeyState: {
+            registered: boolean;
+            required: boolean;
+        };
+        /**
+         * PendingDevice
+         * @description A machine that the owner has not confirmed. Compute the words yourself from `public`.
+         */
+        PendingDevice: {
+            id: string;
+            invitation: string;
+            joined_at: string;
+            maker: string;
+            model: string;
+            name_suggested: string;
+            preapproved: boolean;
+            public: string;
+            simulated: boolean;
+            site: string;
+            suite: string;
+            words: string;
+        };
+        /**
+         * PendingDevices
+         * @description Machines that wait for the owner.
+         */
+        PendingDevices: {
+            items: components["schemas"]["PendingDevice"][];
+        };
+        /**
+         * PersonRow
+         * @description Somebody who may sign in.
+         */
+        PersonRow: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            created_at: string;
+            id: string;
+            last_seen_at: string | null;
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "operator" | "viewer";
+        };
+        /**
+         * PersonShort
+         * @description Who is signed in.
+         */
+        PersonShort: {
+            id: string;
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "operator" | "viewer";
+        };
+        /**
+         * PersonWish
+         * @description Somebody to add.
+         */
+        PersonWish: {
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "operator" | "viewer";
+        };
+        /**
+         * Problem
+         * @description Problem details. `reason` never changes its meaning; the other words may.
+         */
+        Problem: {
+            /** @default null */
+            came: string | null;
+            detail: string;
+            /** @default null */
+            expected: string | null;
+            /** @default null */
+            instance: string | null;
+            /** @default null */
+            next: string | null;
+            reason: string;
+            status: number;
+            title: string;
+            type: string;
+        };
+        /**
+         * ProgramList
+         * @description A page of running programs.
+         */
+        ProgramList: {
+            as_of: string | null;
+            items: components["schemas"]["ProgramRow"][];
+            page: number;
+            per_page: number;
+            sight: components["schemas"]["SightView"];
+            total: number;
+        };
+        /**
+         * ProgramRow
+         * @description A running program and how it was built.
+         */
+        ProgramRow: {
+            /** @enum {unknown} */
+            canary: "no" | "partial" | "unknown" | "yes";
+            executable: string;
+            /** @enum {unknown} */
+            fortify: "no" | "partial" | "unknown" | "yes";
+            /** @enum {unknown} */
+            network: "" | "all" | "lan" | "loopback";
+            note: string;
+            /** @enum {unknown} */
+            nx: "no" | "partial" | "unknown" | "yes";
+            package: string | null;
+            /** @enum {unknown} */
+            pie: "no" | "partial" | "unknown" | "yes";
+            /** @enum {unknown} */
+            relro: "no" | "partial" | "unknown" | "yes";
+            users: string[];
+        };
+        /**
+         * Proof
+         * @description Where the machine's evidence stands in the owner's record.
+         */
+        Proof: {
+            head_at: string | null;
+            journal_head: string | null;
+            last_leaf: number | null;
+            last_sequence: number;
+        };
+        /**
+         * PropertyView
+         * @description One of the seven properties, with its evidence and one next step.
+         */
+        PropertyView: {
+            evidence: components["schemas"]["EvidenceView"][];
+            id: string;
+            name: string;
+            next: string;
+            /** @enum {unknown} */
+            state: "not_shown" | "not_visible" | "partly" | "shown";
+        };
+        /**
+         * Reachability
+         * @description How many ports answer, and to whom. Numbers are null when they are not visible.
+         */
+        Reachability: {
+            as_of: string | null;
+            lan: number | null;
+            loopback: number | null;
+            sockets_total: number | null;
+            /** @enum {unknown} */
+            state: "not_visible" | "shown";
+            words: string;
+        };
+        /**
+         * Reason
+         * @description Why somebody does this; it stands in the record.
+         */
+        Reason: {
+            reason: string;
+        };
+        /**
+         * Record
+         * @description The record as the Proof page shows it.
+         */
+        Record: {
+            as_of: string | null;
+            checkpoint: string | null;
+            devices: components["schemas"]["RecordDevice"][];
+            generation: number;
+            owner_root: string;
+            size: number;
+            /** @enum {unknown} */
+            state: "broken" | "intact" | "unknown";
+            witnesses: components["schemas"]["WitnessRow"][];
+            words: string;
+        };
+        /**
+         * RecordDevice
+         * @description How old the newest signed head of a machine is.
+         */
+        RecordDevice: {
+            age_seconds: number | null;
+            head_at: string | null;
+            id: string;
+            name: string;
+        };
+        /**
+         * RecordEntries
+         * @description A page of the record, newest first.
+         */
+        RecordEntries: {
+            items: components["schemas"]["RecordEntry"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * RecordEntry
+         * @description One deed or document in the owner's record.
+         */
+        RecordEntry: {
+            actor: string;
+            at: string;
+            generation: number;
+            index: number;
+            kind: string;
+            subject: string;
+            words: string;
+        };
+        /**
+         * RecordState
+         * @description Whether the record is whole, as of the server's own last check.
+         */
+        RecordState: {
+            as_of: string | null;
+            size: number;
+            /** @enum {unknown} */
+            state: "broken" | "intact" | "unknown";
+            words: string;
+        };
+        /**
+         * RoleWish
+         * @description Another role for somebody.
+         */
+        RoleWish: {
+            /** @enum {unknown} */
+            role: "admin" | "operator" | "viewer";
+        };
+        /**
+         * ScopeBody
+         * @description The part of the fleet that a token may see: devices at these sites, and these devices.
+         */
+        ScopeBody: {
+            /** @default [] */
+            devices: string[];
+            /** @default [] */
+            sites: string[];
+        };
+        /**
+         * ServiceList
+         * @description A page of services.
+         */
+        ServiceList: {
+            as_of: string | null;
+            items: components["schemas"]["ServiceRow"][];
+            page: number;
+            per_page: number;
+            sight: components["schemas"]["SightView"];
+            total: number;
+        };
+        /**
+         * ServiceRow
+         * @description A service and what stands between it and the rest of the machine.
+         */
+        ServiceRow: {
+            enabled: boolean | null;
+            executable: string | null;
+            layers: components["schemas"]["LayersView"];
+            package: string | null;
+            /** @enum {unknown} */
+            state: "running" | "stopped";
+            unit: string;
+            user: string | null;
+        };
+        /**
+         * SessionOpened
+         * @description A session with its secret, which is shown this once.
+         */
+        SessionOpened: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            expires_at: string;
+            passkey: components["schemas"]["PasskeyState"];
+            passkey_only: boolean;
+            person: components["schemas"]["PersonShort"];
+            token: string;
+        };
+        /**
+         * SessionShown
+         * @description The session or token behind the request.
+         */
+        SessionShown: {
+            expires_at: string | null;
+            kind: string;
+            passkey: components["schemas"]["PasskeyState"];
+            passkey_only: boolean;
+            person: components["schemas"]["PersonShort"];
+        };
+        /**
+         * Sight
+         * @description How much of itself a machine can see. `root` is null before it reported.
+         */
+        Sight: {
+            root: boolean | null;
+            words: string;
+        };
+        /**
+         * SightView
+         * @description How much of a group was seen, and why not more.
+         */
+        SightView: {
+            /** @enum {unknown} */
+            level: "full" | "none" | "partial";
+            words: string;
+        };
+        /**
+         * SiteRow
+         * @description A site with its machines counted.
+         */
+        SiteRow: {
+            fine: number;
+            need_you: number;
+            silent: number;
+            site: string;
+            total: number;
+        };
+        /**
+         * Sites
+         * @description All sites.
+         */
+        Sites: {
+            items: components["schemas"]["SiteRow"][];
+        };
+        /**
+         * SocketList
+         * @description A page of sockets.
+         */
+        SocketList: {
+            as_of: string | null;
+            items: components["schemas"]["SocketRow"][];
+            page: number;
+            per_page: number;
+            sight: components["schemas"]["SightView"];
+            total: number;
+        };
+        /**
+         * SocketRow
+         * @description A listening socket; null is not visible.
+         */
+        SocketRow: {
+            address: string;
+            executable: string | null;
+            /** @enum {unknown} */
+            exposure: "all" | "lan" | "loopback";
+            package: string | null;
+            port: number;
+            process: string | null;
+            proto: string;
+            unit: string | null;
+            user: string | null;
+        };
+        /**
+         * Software
+         * @description What runs here and what waits. Numbers are null when they are not visible.
+         */
+        Software: {
+            as_of: string | null;
+            inventory_digest: string | null;
+            kernel: string;
+            os: string;
+            packages: number | null;
+            pending: number | null;
+            security: number | null;
+            words: string;
+        };
+        /**
+         * StoredDocuments
+         * @description Owner documents as this server holds them. Verify them; do not trust the server.
+         */
+        StoredDocuments: {
+            entries: string[];
+            head: string;
+            issuing_chain: string;
+            lease: string;
+            name: string;
+            owner_root: string;
+            policies: string[];
+            root: string;
+            roster: string;
+        };
+        /**
+         * Timeline
+         * @description A page of the timeline, newest first.
+         */
+        Timeline: {
+            items: components["schemas"]["TimelineItem"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * TimelineItem
+         * @description A change or a deed; heartbeats are no entries.
+         */
+        TimelineItem: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            device_id: string | null;
+            device_name: string | null;
+            kind: string;
+            leaf: number | null;
+            sequence: number | null;
+            /** @enum {unknown} */
+            source: "machine" | "record";
+            words: string;
+        };
+        /**
+         * Today
+         * @description The first page.
+         */
+        Today: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            as_of: string;
+            cards: components["schemas"]["Card"][];
+            changes: components["schemas"]["ChangeItem"][];
+            counts: components["schemas"]["Counts"];
+            first_run: boolean;
+            record: components["schemas"]["RecordState"];
+            sentence: string;
+            waiting: components["schemas"]["WaitingItem"][];
+        };
+        /**
+         * TokenMade
+         * @description A token with its secret, which is shown this once.
+         */
+        TokenMade: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            expires_at: string;
+            id: string;
+            token: string;
+        };
+        /**
+         * TokenRow
+         * @description A token, without its secret.
+         */
+        TokenRow: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            created_at: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            expires_at: string;
+            id: string;
+            last_used_at: string | null;
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "operator" | "viewer";
+            scope: components["schemas"]["ScopeBody"] | null;
+        };
+        /**
+         * TokenWish
+         * @description A token to make.
+         */
+        TokenWish: {
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "operator" | "viewer";
+            /** @default null */
+            scope: components["schemas"]["ScopeBody"] | null;
+            ttl_seconds: number;
+        };
+        /**
+         * Tour
+         * @description Where the tour stands, and what its pages need to name.
+         */
+        Tour: {
+            done: number[];
+            facts: components["schemas"]["TourFacts"];
+            goal: string | null;
+            step: number;
+        };
+        /**
+         * TourFacts
+         * @description What the demo left for the tour: machines and commands. Every one of them may be missing.
+         */
+        TourFacts: {
+            /** @default null */
+            alter_command: string | null;
+            /** @default null */
+            close_port_command: string | null;
+            /** @default null */
+            device_id: string | null;
+            /** @default null */
+            export_command: string | null;
+            /** @default null */
+            invite_command: string | null;
+            /** @default null */
+            join_command: string | null;
+            /** @default null */
+            open_port_command: string | null;
+            /** @default null */
+            owner_console_command: string | null;
+            /** @default null */
+            panel_command: string | null;
+            /** @default null */
+            reset_command: string | null;
+            /** @default null */
+            verify_command: string | null;
+            /** @default null */
+            waiting_device_id: string | null;
+        };
+        /**
+         * TourWish
+         * @description Where the tour goes on, what was done, and what the reader wants first.
+         */
+        TourWish: {
+            /** @default null */
+            done: number | null;
+            /** @default null */
+            goal: ("comply" | "protect" | "reach" | "update") | null;
+            /** @default false */
+            restart: boolean;
+            /** @default null */
+            step: number | null;
+        };
+        /**
+         * Trust
+         * @description What proves this machine's identity, and since when that is known.
+         */
+        Trust: {
+            as_of: string | null;
+            level: string;
+            words: string;
+        };
+        /**
+         * UserList
+         * @description A page of accounts.
+         */
+        UserList: {
+            as_of: string | null;
+            items: components["schemas"]["UserRow"][];
+            page: number;
+            per_page: number;
+            sight: components["schemas"]["SightView"];
+            total: number;
+        };
+        /**
+         * UserRow
+         * @description An account with a login shell.
+         */
+        UserRow: {
+            administrator: boolean;
+            can_log_in: boolean;
+            keys: number | null;
+            name: string;
+            /** @enum {unknown} */
+            password: "empty" | "locked" | "not_visible" | "set";
+            shell: string;
+            uid: number;
+        };
+        /**
+         * Verb
+         * @description The one thing to do about a card.
+         */
+        Verb: {
+            href: string;
+            label: string;
+        };
+        /**
+         * WaitingItem
+         * @description Something that waits for somebody else.
+         */
+        WaitingItem: {
+            id: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            since: string;
+            title: string;
+            where: string;
+        };
+        /**
+         * WitnessRow
+         * @description A witness of the owner's policy, and what it signed last.
+         */
+        WitnessRow: {
+            at: string | null;
+            name: string;
+            size: number | null;
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}

@@ -78,7 +78,9 @@ def find_server(data: Path | None, server: str, token_file: Path | None) -> Plac
     """Return API and token of a command's server. Raises `Refused` when neither is named."""
     if data is not None:
         token = read_token(token_file or data / ADMIN_TOKEN_FILE)
-        ca = read_bounded(data / SERVER_CA_FILE, _MAX_READY_BYTES).decode("ascii")
+        authority = data / SERVER_CA_FILE
+        known = authority.is_file()
+        ca = read_bounded(authority, _MAX_READY_BYTES).decode("ascii") if known else ""
         return Place(read_ready(data).api, token, ca)
     if server and token_file is not None:
         return Place(api_address(server), read_token(token_file))

@@ -260,6 +260,7 @@ class Verbs:
             try:
                 self._core.blobs.take_reply(answer)
             except Untrusted as e:
+                self._core.blobs.take_refusal()
                 self._core.refusals.refuse("inventory", e.reason, e.message)
                 raise
             return Reply(hint="again")

@@ -48,7 +48,7 @@ class Stage:
         await machine.until(
             lambda: refusal in machine.refusals()[since:],
             f"the machine refuses {refusal}; so far {machine.refusals()[since:]}",
-            seconds=15.0,
+            seconds=45.0,
         )
         assert machine.belief() == before
 

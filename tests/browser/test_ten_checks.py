@@ -131,6 +131,28 @@ def test_02_the_first_action_is_in_view(
         visitor.shoot("02-today-1440x900")
 
 
+def test_05_a_port_appears_and_goes_with_the_page_open(
+    demo: Program, browser: Browser, session: StorageState
+) -> None:
+    port = free_port()
+    with visit(browser, session) as visitor, visit(browser, session) as other:
+        visitor.open(f"{demo.url}/devices/{demo.this}/sockets")
+        other.open(f"{demo.url}/devices/{demo.this}/history")
+        row = visitor.page.get_by_role("row").filter(has_text=f"{port}/tcp")
+        entries = other.page.locator("main")
+        assert row.count() == 0
+        with open_port(port):
+            expect(entries.get_by_text(f"port {port} opened")).to_be_visible(timeout=NOTICE_MS)
+            expect(row).to_be_visible(timeout=list_ms(demo))
+            expect(row).to_contain_text("Every network")
+            row.scroll_into_view_if_needed()
+            visitor.shoot("05-a-port-open")
+        expect(entries.get_by_text(f"port {port} closed")).to_be_visible(timeout=NOTICE_MS)
+        other.shoot("05-b-noticed")
+        expect(row).to_have_count(0, timeout=list_ms(demo))
+        visitor.shoot("05-c-port-closed")
+
+
 def test_03_no_page_of_the_console_scrolls_sideways(
     demo: Program, browser: Browser, session: StorageState
 ) -> None:
@@ -205,28 +227,6 @@ def test_04_the_tour_by_keyboard(demo: Program, browser: Browser) -> None:
         assert demo.api("/tour")["done"] == [1, 2, 3, 4, 5, 6, 7]
         assert keys.unseen == []
         assert keys.stops > 40
-
-
-def test_05_a_port_appears_and_goes_with_the_page_open(
-    demo: Program, browser: Browser, session: StorageState
-) -> None:
-    port = free_port()
-    with visit(browser, session) as visitor, visit(browser, session) as other:
-        visitor.open(f"{demo.url}/devices/{demo.this}/sockets")
-        other.open(f"{demo.url}/devices/{demo.this}/history")
-        row = visitor.page.get_by_role("row").filter(has_text=f"{port}/tcp")
-        entries = other.page.locator("main")
-        assert row.count() == 0
-        with open_port(port):
-            expect(entries.get_by_text(f"port {port} opened")).to_be_visible(timeout=NOTICE_MS)
-            expect(row).to_be_visible(timeout=list_ms(demo))
-            expect(row).to_contain_text("Every network")
-            row.scroll_into_view_if_needed()
-            visitor.shoot("05-a-port-open")
-        expect(entries.get_by_text(f"port {port} closed")).to_be_visible(timeout=NOTICE_MS)
-        other.shoot("05-b-noticed")
-        expect(row).to_have_count(0, timeout=list_ms(demo))
-        visitor.shoot("05-c-port-closed")
 
 
 def test_06_a_stopped_agent_is_stale_and_nothing_is_green(

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.adversary.machine import FieldMachine
+from tests.adversary.machine import FieldMachine, hurried
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.desk import Desk
@@ -163,10 +163,11 @@ async def open_estate(folder: Path, clock: Clock | None = None) -> AsyncIterator
     settings = replace(ServerSettings(), bus_port=free_port())
     estate = Estate(folder, clock or SystemClock(), settings)
     await estate.start_server()
-    try:
-        await estate.settle_owner()
-        yield estate
-    finally:
-        for machine in estate.machines:
-            await machine.stop()
-        await estate.stop_server()
+    with hurried():
+        try:
+            await estate.settle_owner()
+            yield estate
+        finally:
+            for machine in estate.machines:
+                await machine.stop()
+            await estate.stop_server()

@@ -17,9 +17,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.adversary.machine import FieldMachine
+from tests.adversary.machine import FieldMachine, hurried
 
-from fleetward.device import uplink
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import atomic_write
 from fleetward.trust.invitation import read_join_string
@@ -85,11 +84,6 @@ async def run(folder: Path, count: int, events: int) -> None:
     atomic_write(folder / "done.json", json.dumps(stands).encode())
 
 
-def _hasten(failures: int, spread: float) -> float:
-    """Come back soon: a real fleet waits longer, so that it does not return in one second."""
-    return spread * min(2.0, 0.3 * failures)
-
-
 if __name__ == "__main__":
-    uplink.reconnect_delay_seconds = _hasten  # type: ignore[attr-defined]
-    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    with hurried():
+        asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleetward.device import uplink
 from fleetward.device.agent import Agent
 from fleetward.device.guard_core import GuardCore, Seat
 from fleetward.device.looking import Eyes, FixtureCollector
@@ -41,6 +42,22 @@ def make_inventory(*ports: int) -> bytes:
     return encode_inventory(
         Inventory(type="fleetward.inventory.v1", machine=machine, sockets=section)
     )
+
+
+def come_back_soon(failures: int, spread: float) -> float:
+    """Return a short pause: a real machine waits longer, so that a fleet spreads its return."""
+    return spread * min(2.0, 0.3 * failures)
+
+
+@contextlib.contextmanager
+def hurried() -> Iterator[None]:
+    """Have machines of this process come back soon after a lost connection."""
+    before = vars(uplink)["reconnect_delay_seconds"]
+    vars(uplink)["reconnect_delay_seconds"] = come_back_soon
+    try:
+        yield
+    finally:
+        vars(uplink)["reconnect_delay_seconds"] = before
 
 
 @dataclass(frozen=True)

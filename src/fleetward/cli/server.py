@@ -54,7 +54,7 @@ def up(
         say(f"Server CA for `owner init --server-ca`: {ready['ca_sha256']}")
         if detach:
             return
-        status = child.wait()
+        status = _stay_with(child)
     raise SystemExit(0 if status == 0 else 1)
 
 
@@ -69,6 +69,17 @@ class Persons(msgspec.Struct, frozen=True):
     """Everybody who may sign in."""
 
     items: list[Person]
+
+
+def _stay_with(child: subprocess.Popen[bytes]) -> int:
+    """Wait for the server's end; Ctrl-C or SIGTERM here ends it in order."""
+
+    def pass_on(*_: object) -> None:
+        child.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    return child.wait()
 
 
 def start_server(

@@ -375,7 +375,15 @@ async def stay_connected(
         except FleetwardError as e:
             failures += 1
             on_failure(e)
+        _stay_cancelled()
         await asyncio.sleep(delay_seconds(failures))
+
+
+def _stay_cancelled() -> None:
+    """End a task that was cancelled: the client forgets it when that happens while it flushes."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _run_session(bus: Bus, session: Callable[[Bus], Awaitable[None]]) -> None:
@@ -442,6 +450,7 @@ def _load_certificate(context: ssl.SSLContext, endpoint: BusEndpoint) -> None:
 def _translated(what: str) -> Iterator[None]:
     try:
         yield
+        _stay_cancelled()
     except (nats.errors.BadSubjectError, nats.errors.MaxPayloadError) as e:
         raise Misuse(f"the bus cannot carry this on {what}: {e}", reason="bus_misused") from e
     except nats.errors.NoRespondersError as e:

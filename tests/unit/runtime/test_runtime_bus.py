@@ -1,6 +1,7 @@
 """The bus without a broker: what it imports, how long a device waits, what a dead address says."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,13 @@ import pytest
 from tests.system.broker_world import free_port, now_ms
 
 from fleetward.runtime.bus import (
+    Bus,
     BusEndpoint,
     DeviceProfile,
     connect_bus,
     make_tls_context,
     reconnect_delay_seconds,
+    stay_connected,
 )
 from fleetward.runtime.x509 import (
     issue_server_certificate,
@@ -111,3 +114,54 @@ def test_only_tls_1_3_is_offered(tmp_path: Path) -> None:
     context = make_tls_context(endpoint(tmp_path, 1))
     assert context.minimum_version.name == "TLSv1_3"
     assert context.check_hostname
+
+
+class ForgetfulClient:
+    """Forgets that it was cancelled, as the client does while it flushes."""
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            return
+
+
+def test_a_cancellation_that_the_client_forgot_ends_the_task(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bus = Bus(endpoint(tmp_path, free_port()), DeviceProfile("a" * 32), lambda _: None)
+        vars(bus)["_client"] = ForgetfulClient()
+
+        async def speak_for_ever() -> None:
+            while True:
+                await bus.publish("fw.x", b"")
+
+        speaking = asyncio.create_task(speak_for_ever())
+        await asyncio.sleep(0)
+        speaking.cancel()
+        done, _ = await asyncio.wait({speaking}, timeout=5)
+        assert speaking in done
+        assert speaking.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_a_cancellation_that_was_forgotten_while_connecting_ends_the_task() -> None:
+    async def connect() -> Bus:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        raise Unreachable("There is nobody.", reason="nobody")
+
+    async def never(bus: Bus) -> None:
+        raise AssertionError(bus)
+
+    async def scenario() -> None:
+        staying = asyncio.create_task(
+            stay_connected(connect, never, delay_seconds=lambda n: 0.0, on_failure=lambda e: None)
+        )
+        await asyncio.sleep(0)
+        staying.cancel()
+        done, _ = await asyncio.wait({staying}, timeout=5)
+        assert staying in done
+        assert staying.cancelled()
+
+    asyncio.run(scenario())

@@ -56,7 +56,7 @@ def main() -> int:
         for start in range(0, leaves, GROUP):
             group = [leaf(number) for number in range(start, start + GROUP)]
             began = time.monotonic()
-            ledger.append_batches(group, clock.wall_ms())
+            ledger.append_batches(group, (), clock.wall_ms())
             rates.append(GROUP / (time.monotonic() - began))
             wall += GROUP / rates[-1]
         cpu = time.process_time() - cpu

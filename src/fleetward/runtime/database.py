@@ -50,6 +50,8 @@ INTEGER_LIMIT: Final = 2**63
 _WRITES: Final = "fleetward_writes"
 
 Dialect = Literal["sqlite", "postgresql"]
+RowValues = tuple[int | str | bytes, ...]
+_PLACE: Final[Mapping[Dialect, str]] = {"sqlite": "?", "postgresql": "%s"}
 
 # SQLite's primary result codes that pass when the cause does: busy, locked, out of memory, I/O,
 # full, cannot open, protocol. The driver's extended codes keep the primary one in the low byte.
@@ -118,6 +120,21 @@ class Database:
             conn = conn.execution_options(**{_WRITES: True})
             with conn.begin():
                 yield conn
+
+    def insert_rows(self, conn: Connection, table: sa.Table, rows: Sequence[RowValues]) -> None:
+        """Insert rows that have a value for each column, in the table's order.
+
+        For what arrives by the thousand: the values go to the driver as they are, which knows
+        integers, text and bytes, and nothing is converted.
+        """
+        if rows:
+            quote = self.engine.dialect.identifier_preparer
+            names = ", ".join(quote.format_column(column) for column in table.columns)
+            places = ", ".join([_PLACE[self.dialect]] * len(table.columns))
+            conn.exec_driver_sql(
+                f"INSERT INTO {quote.format_table(table)} ({names}) VALUES ({places})",  # noqa: S608 -- names of our own tables
+                list(rows),
+            )
 
     def insert_ignore(
         self,

@@ -65,6 +65,7 @@ def _make_sources(program: Program) -> Sources:
         checked=lambda: program.record_check.last,
         checkpoint=lambda: _checkpoint(program),
         show_posture=lambda row: house.posture.show(row.device_id, _context(program, row)),
+        place_of=house.ledger.place_of,
         owner=lambda: _owner(program),
         witnesses=lambda: _witnesses(program),
         set_up=lambda: _set_up_cards(program),

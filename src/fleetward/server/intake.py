@@ -28,7 +28,7 @@ import re
 import secrets
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -140,7 +140,9 @@ class BatchLedger(Protocol):
 
     def require_open(self) -> None: ...
 
-    def append_batches(self, batches: Sequence[tuple[str, str, bytes]], at_ms: int) -> None: ...
+    def append_batches(
+        self, batches: Sequence[tuple[str, str, bytes]], repeated: Collection[str], at_ms: int
+    ) -> None: ...
 
     def prove(self, asked: ProofRequest) -> ProofReply: ...
 
@@ -274,7 +276,9 @@ class Intake:
         placed = self._rooms.store.store_batches(list(verified.values()), now)
         good = [p for p in placed if p.error is None]
         self._rooms.ledger.append_batches(
-            [(p.batch.header.device, p.batch.header.hash, p.batch.header.raw) for p in good], now
+            [(p.batch.header.device, p.batch.header.hash, p.batch.header.raw) for p in good],
+            {p.batch.header.hash for p in good if not p.fresh},
+            now,
         )
         receipts = iter(self._receipts(good))
         for place, result in zip(verified, placed, strict=True):
@@ -358,10 +362,14 @@ class Intake:
         asked = _decode(payload, ProofRequest)
         if len(asked.batches) > MAX_PROOF_ITEMS:
             raise Malformed(f"Expected at most {MAX_PROOF_ITEMS} batches.", reason="too_many_items")
+        if not all(_DIGEST.fullmatch(digest) for digest in asked.batches):
+            raise Malformed("Expected batches by their hashes.", reason="bad_message")
         # A batch that was stored just before a crash may have no leaf yet: it gets one here.
         stored = self._rooms.store.headers_of(device, asked.batches)
         self._rooms.ledger.append_batches(
-            [(device, digest, raw) for digest, raw in stored], self._rooms.clock.wall_ms()
+            [(device, digest, raw) for digest, raw in stored],
+            {digest for digest, _ in stored},
+            self._rooms.clock.wall_ms(),
         )
         return msgspec.json.encode(self._rooms.ledger.prove(asked))
 

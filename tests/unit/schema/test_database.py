@@ -53,6 +53,17 @@ def test_insert_ignore_counts_only_new_rows(things: Database) -> None:
     assert numbers(things) == [0, 1, 2]
 
 
+def test_rows_go_in_whole_or_not_at_all(things: Database) -> None:
+    with things.write() as conn:
+        things.insert_rows(conn, THINGS, [("a", 1), ("b", 2)])
+        things.insert_rows(conn, THINGS, [])
+    with pytest.raises(Refused), things.write() as conn:
+        things.insert_rows(conn, THINGS, [("c", 3), ("a", 4)])
+    with pytest.raises(Malformed), things.write() as conn:
+        things.insert_rows(conn, THINGS, [("d", 2**70)])
+    assert numbers(things) == [1, 2]
+
+
 def test_insert_ignore_without_a_key_is_misuse(things: Database) -> None:
     with pytest.raises(Misuse, match="unique key"), things.write() as conn:
         things.insert_ignore(conn, THINGS, [{"id": "a", "number": 1}], [])

@@ -44,6 +44,7 @@ def overview(world: ServerWorld, checked: Checked | None = None) -> Overview:
             ),
             checkpoint=checkpoint,
             show_posture=show,
+            place_of=world.house.ledger.place_of,
             owner=lambda: (world.trust.owner, "Plant"),
             witnesses=list,
             set_up=list,

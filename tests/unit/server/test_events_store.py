@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+from sqlalchemy.engine import Connection
 from tests.trust_world import Machine, World
 
 from fleetward.runtime.database import Database
@@ -57,10 +60,10 @@ def test_one_that_the_database_cannot_hold_harms_no_other(
     poisoned = machines[1].device
     insert = store.insert_events
 
-    def refuse(conn: object, rows: list[dict[str, object]]) -> None:
-        if any(row["device_id"] == poisoned for row in rows):
+    def refuse(conn: Connection, base: Database, batches: Sequence[Batch], at_ms: int) -> None:
+        if any(batch.header.device == poisoned for batch in batches):
             raise Malformed("a value that it cannot hold", reason="value_out_of_range")
-        insert(conn, rows)  # type: ignore[arg-type]
+        insert(conn, base, batches, at_ms)
 
     monkeypatch.setattr(store, "insert_events", refuse)
     stored = events.store_batches(group, 1)

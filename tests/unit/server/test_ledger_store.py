@@ -114,10 +114,21 @@ def test_a_document_is_a_leaf_once_and_of_one_owner(record: Record) -> None:
 def test_batches_are_leaves_once_however_often_they_come(record: Record) -> None:
     record.begin()
     first, second = ("a" * 32, "1" * 64, b"one"), ("b" * 32, "2" * 64, b"two")
-    record.ledger.append_batches([first, second, first], NOW_MS)
-    record.ledger.append_batches([second], NOW_MS)
-    record.ledger.append_batches([], NOW_MS)
+    record.ledger.append_batches([first, second, first], (), NOW_MS)
+    record.ledger.append_batches([second], {second[1]}, NOW_MS)
+    record.ledger.append_batches([], (), NOW_MS)
     assert record.kinds() == ["document.root", "batch", "batch"]
+
+
+def test_hashes_that_begin_alike_are_told_apart(record: Record) -> None:
+    record.begin()
+    one, two, never = ("ab" * 8 + end * 48 for end in "123")
+    record.ledger.append_batches(
+        [("a" * 32, one, b"one"), ("a" * 32, two, b"two")], {one, two}, NOW_MS
+    )
+    assert [record.ledger.place_of(each) for each in (one, two, never)] == [1, 2, None]
+    record.ledger.append_batches([("a" * 32, never, b"x")], {never}, NOW_MS)
+    assert record.ledger.place_of(never) == 3
 
 
 def test_proofs_lead_from_every_older_checkpoint(record: Record) -> None:
@@ -125,7 +136,7 @@ def test_proofs_lead_from_every_older_checkpoint(record: Record) -> None:
     seen = [SeenCheckpoint(0, 0, "")]
     for number in range(1, 40):
         digest, raw = f"{number:064x}", str(number).encode()
-        record.ledger.append_batches([("a" * 32, digest, raw)], NOW_MS)
+        record.ledger.append_batches([("a" * 32, digest, raw)], (), NOW_MS)
         record.clock.now += 2000
         asked = ProofRequest(generation=seen[-1].generation, size=seen[-1].size, batches=[digest])
         reply = record.ledger.prove(asked)
@@ -153,7 +164,7 @@ def test_proofs_lead_from_every_older_checkpoint(record: Record) -> None:
 def test_one_checkpoint_serves_a_fleet_that_asks_at_once(record: Record) -> None:
     record.begin()
     for number in range(20):
-        record.ledger.append_batches([("a" * 32, f"{number:064x}", b"x%d" % number)], NOW_MS)
+        record.ledger.append_batches([("a" * 32, f"{number:064x}", b"x%d" % number)], (), NOW_MS)
     asked = [ProofRequest(generation=0, size=0, batches=[f"{n:064x}"]) for n in range(20)]
     first = record.ledger.prove(asked[0]).checkpoint
     record.deed()
@@ -224,7 +235,7 @@ def test_after_a_restore_the_record_waits_for_its_owner(record: Record) -> None:
     record.close()
     assert record.ledger.waiting_for_owner
     with pytest.raises(Refused) as caught:
-        record.ledger.append_batches([("a" * 32, "1" * 64, b"one")], NOW_MS)
+        record.ledger.append_batches([("a" * 32, "1" * 64, b"one")], (), NOW_MS)
     assert caught.value.reason == "record_waits"
     assert record.deed(6) == -1
     # An opening that names another checkpoint, or one by somebody else, opens nothing.
@@ -253,7 +264,7 @@ def test_after_a_restore_the_record_waits_for_its_owner(record: Record) -> None:
         record.reopen()
     assert caught.value.reason == "not_restored"
     # The batch that came in generation 1 becomes a leaf again in generation 2.
-    record.ledger.append_batches([("a" * 32, "1" * 64, b"one")], NOW_MS)
+    record.ledger.append_batches([("a" * 32, "1" * 64, b"one")], (), NOW_MS)
     assert record.kinds(2)[-1] == "batch"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -101,15 +101,23 @@ class Ledger:
             if not known:
                 self.append([leaf])
 
-    def append_batches(self, batches: Sequence[tuple[str, str, bytes]], at_ms: int) -> None:
-        """Make batches (device, hash, header) leaves; those known already are passed over."""
+    def append_batches(
+        self, batches: Sequence[tuple[str, str, bytes]], repeated: Collection[str], at_ms: int
+    ) -> None:
+        """Make batches (device, hash, header) leaves.
+
+        Those whose hash is among `repeated` may be leaves already, and are then passed over. The
+        others were stored as events a moment ago for the first time, which comes before.
+        """
         with self._lock:
             self.require_open()
+            known: Mapping[str, int] = {}
+            if repeated:
+                with self._database.read() as conn:
+                    known = store.select_references(
+                        conn, self.owner_id, self.generation, list(repeated)
+                    )
             once = {digest: (device, raw) for device, digest, raw in batches}
-            if not once:
-                return
-            with self._database.read() as conn:
-                known = store.select_references(conn, self.owner_id, self.generation, list(once))
             fresh = [
                 make_batch_leaf(device, digest, raw, at_ms)
                 for digest, (device, raw) in once.items()
@@ -117,6 +125,12 @@ class Ledger:
             ]
             if fresh:
                 self.append(fresh)
+
+    def place_of(self, reference: str) -> int | None:
+        """Return the index of the leaf with this reference in the newest generation, or None."""
+        with self._database.read() as conn:
+            found = store.select_references(conn, self.owner_id, self.generation, [reference])
+        return found.get(reference)
 
     def require_open(self) -> None:
         """Return when evidence can become leaves. Raises `Refused` after a restore."""
@@ -260,9 +274,10 @@ class Ledger:
 
     def _append(self, conn: Connection, new: Sequence[Leaf]) -> list[int]:
         first = self._tree.size
-        hashes = [hash_leaf(leaf.body) for leaf in new]
-        changed = self._tree.append(hashes)
-        store.insert_leaves(conn, [self._row(first, i, new, hashes) for i in range(len(new))])
+        changed = self._tree.append(hash_leaf(leaf.body) for leaf in new)
+        store.insert_leaves(
+            conn, self._database, self.owner_id, self.generation, list(enumerate(new, first))
+        )
         store.upsert_tiles(
             conn,
             self._database,
@@ -301,10 +316,7 @@ class Ledger:
             first = store.count_leaves(conn, "", 0)
             known = store.select_references(conn, "", 0, [leaf.reference for leaf in new])
             kept = [leaf for leaf in new if leaf.reference not in known]
-            hashes = [hash_leaf(leaf.body) for leaf in kept]
-            rows = [self._row(first, i, kept, hashes) for i in range(len(kept))]
-            if rows:
-                store.insert_leaves(conn, [r | {"owner_id": "", "generation": 0} for r in rows])
+            store.insert_leaves(conn, self._database, "", 0, list(enumerate(kept, first)))
         return [-1] * len(new)
 
     def _absorb_early(self) -> None:
@@ -324,24 +336,6 @@ class Ledger:
         if rows:
             with self._database.write() as conn:
                 store.delete_early(conn)
-
-    def _row(
-        self, first: int, offset: int, new: Sequence[Leaf], hashes: Sequence[bytes]
-    ) -> dict[str, object]:
-        leaf = new[offset]
-        return {
-            "owner_id": self.owner_id,
-            "maker_id": leaf.maker_id,
-            "generation": self.generation,
-            "position": first + offset,
-            "kind": leaf.kind,
-            "actor": leaf.actor,
-            "subject": leaf.subject,
-            "reference": leaf.reference,
-            "at": leaf.at_ms,
-            "hash": hashes[offset],
-            "body": leaf.body,
-        }
 
     @property
     def _tree(self) -> Tree:

@@ -63,6 +63,11 @@ def make_batch_leaf(device: str, batch_hash: str, header: bytes, at_ms: int) -> 
     return Leaf(BATCH, f"device:{device}", f"device:{device}", batch_hash, at_ms, header)
 
 
+def start_of(reference: str) -> int:
+    """Return the first 8 bytes of a reference as a signed number, by which it is looked up."""
+    return int.from_bytes(bytes.fromhex(reference[:16]), "big", signed=True)
+
+
 def describe_leaf(kind: str, body: bytes) -> str:
     """Return one line in plain words for a deed's or a document's leaf."""
     if kind.startswith(DOCUMENT_PREFIX):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fleetward.runtime.database import Database
 from fleetward.server.events import store
@@ -119,39 +118,10 @@ class EventStore:
             return store.select_batch_hash(conn, header.device, header.first)
 
     def _write(self, fresh: Sequence[Batch], places: dict[str, Place], at_ms: int) -> None:
-        rows: list[dict[str, Any]] = []
-        for batch in fresh:
-            device, owner = batch.header.device, batch.header.owner
-            rows.extend(
-                {
-                    "device_id": device,
-                    "sequence": entry.sequence,
-                    "owner_id": owner,
-                    "kind": entry.kind,
-                    "at": entry.at_ms,
-                    "received_at": at_ms,
-                    "body": entry.raw,
-                }
-                for entry in batch.entries
-            )
         owners = {b.header.device: b.header.owner for b in fresh}
         with self._database.write() as conn:
-            store.insert_events(conn, rows)
-            store.insert_batches(
-                conn,
-                [
-                    {
-                        "device_id": b.header.device,
-                        "first": b.header.first,
-                        "last": b.header.last,
-                        "owner_id": b.header.owner,
-                        "hash": b.header.hash,
-                        "header": b.header.raw,
-                        "received_at": at_ms,
-                    }
-                    for b in fresh
-                ],
-            )
+            store.insert_events(conn, self._database, fresh, at_ms)
+            store.insert_batches(conn, self._database, fresh, at_ms)
             store.upsert_machines(
                 conn,
                 self._database,

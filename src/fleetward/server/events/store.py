@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from fleetward.runtime.database import Database
 from fleetward.server.schema.tables import identifier, instant, metadata
+from fleetward.trust.journal import Batch
 
 events: Final = sa.Table(
     "events_event",
@@ -99,14 +100,31 @@ def upsert_machines(conn: Connection, database: Database, rows: Sequence[dict[st
     )
 
 
-def insert_batches(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+def insert_batches(
+    conn: Connection, database: Database, group: Sequence[Batch], at_ms: int
+) -> None:
     """Write batch headers."""
-    conn.execute(batches.insert(), list(rows))
+    headers = (batch.header for batch in group)
+    database.insert_rows(
+        conn,
+        batches,
+        [(h.device, h.first, h.last, h.owner, "", h.hash, h.raw, at_ms) for h in headers],
+    )
 
 
-def insert_events(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Write events."""
-    conn.execute(events.insert(), list(rows))
+def insert_events(conn: Connection, database: Database, group: Sequence[Batch], at_ms: int) -> None:
+    """Write the entries of batches as events."""
+    database.insert_rows(
+        conn,
+        events,
+        [
+            (device, entry.sequence, owner, "", entry.kind, entry.at_ms, at_ms, entry.raw)
+            for device, owner, entries in (
+                (batch.header.device, batch.header.owner, batch.entries) for batch in group
+            )
+            for entry in entries
+        ],
+    )
 
 
 def select_batch_headers(

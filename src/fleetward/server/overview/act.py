@@ -79,7 +79,8 @@ class CheckedRecord(Protocol):
 class Sources:
     """Where the pages get what no table holds.
 
-    `show_posture` returns the posture groups of one machine, given its row.
+    `show_posture` returns the posture groups of one machine, given its row; `place_of` the index
+    of a batch in the record, given its hash.
     """
 
     database: Database
@@ -87,6 +88,7 @@ class Sources:
     checked: Callable[[], CheckedRecord]
     checkpoint: Callable[[], tuple[int, int, str]]
     show_posture: Callable[[Any], Any]
+    place_of: Callable[[str], int | None]
     owner: Callable[[], tuple[str, str]]
     witnesses: Callable[[], list[tuple[str, int | None, int | None]]]
     set_up: Callable[[], Sequence[CardFacts]]
@@ -173,7 +175,7 @@ class Overview:
         row = self.find(device_id, wanted)
         posture = self._sources.show_posture(row)
         with self._database.read() as conn:
-            head, leaf = store.select_proof(conn, device_id)
+            head, newest = store.select_proof(conn, device_id)
         return Device(
             **self._row(row),
             words=device_words(row.owner_id, row.device_id),
@@ -196,7 +198,7 @@ class Overview:
             identity=Identity(key_id=row.device_id, suite=row.suite, lineage=row.lineage),
             proof=Proof(
                 last_sequence=head.last if head else 0,
-                last_leaf=leaf,
+                last_leaf=self._sources.place_of(newest) if newest else None,
                 head_at=to_rfc3339_or_none(head.head_at if head else None),
                 journal_head=head.head if head else None,
             ),

@@ -218,7 +218,6 @@ def select_timeline(
 
 ROUTINE_EVENTS: Final = ("posture.inventory", "transport.renewed")
 ROUTINE_DEEDS: Final = (
-    "batch",
     "device.renewed",
     "document.head",
     "document.lease",
@@ -232,7 +231,7 @@ ROUTINE_DEEDS: Final = (
 
 def _deeds(device_id: str, since_ms: int) -> sa.Select[Any]:
     leaf = metadata.tables["audit_leaf"]
-    clause = sa.and_(leaf.c.kind.not_in(ROUTINE_DEEDS), leaf.c.at >= since_ms)
+    clause = sa.and_(_not_batch(leaf), leaf.c.kind.not_in(ROUTINE_DEEDS), leaf.c.at >= since_ms)
     if device_id:
         clause = sa.and_(clause, leaf.c.subject == f"device:{device_id}")
     return sa.select(
@@ -275,19 +274,19 @@ def select_heads(conn: Connection, limit: int) -> list[Row]:
     )
 
 
-def select_proof(conn: Connection, device_id: str) -> tuple[Row | None, int | None]:
-    """Return where a machine's stored journal ends, and its newest leaf in the record."""
-    head = metadata.tables["events_machine"]
-    leaf = metadata.tables["audit_leaf"]
+def select_proof(conn: Connection, device_id: str) -> tuple[Row | None, str]:
+    """Return where a machine's stored journal ends, and the hash of its newest batch, if any."""
+    head, batch = metadata.tables["events_machine"], metadata.tables["events_batch"]
     row = conn.execute(
         sa.select(head.c.last, head.c.head, head.c.head_at).where(head.c.device_id == device_id)
     ).first()
-    position = conn.execute(
-        sa.select(sa.func.max(leaf.c.position)).where(
-            leaf.c.subject == f"device:{device_id}", leaf.c.kind == "batch"
-        )
+    newest = conn.execute(
+        sa.select(batch.c.hash)
+        .where(batch.c.device_id == device_id)
+        .order_by(batch.c.first.desc())
+        .limit(1)
     ).scalar()
-    return row, position
+    return row, newest or ""
 
 
 def count_refusals(conn: Connection, kinds: Sequence[str], since_ms: int) -> list[Row]:
@@ -296,11 +295,16 @@ def count_refusals(conn: Connection, kinds: Sequence[str], since_ms: int) -> lis
     return list(
         conn.execute(
             sa.select(leaf.c.at, leaf.c.kind, leaf.c.subject, leaf.c.body)
-            .where(leaf.c.kind.in_(list(kinds)), leaf.c.at >= since_ms)
+            .where(_not_batch(leaf), leaf.c.kind.in_(list(kinds)), leaf.c.at >= since_ms)
             .order_by(leaf.c.at.desc())
             .limit(50)
         )
     )
+
+
+def _not_batch(leaf: sa.Table) -> sa.ColumnElement[bool]:
+    """The clause of the indexes over deeds, written as they are: else they do not serve."""
+    return leaf.c.kind != sa.literal_column("'batch'")
 
 
 def _escape(text: str) -> str:

@@ -12,7 +12,7 @@ revision = "0001"
 down_revision = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
     """Make the first tables."""
     op.create_table(
         "audit_checkpoint",
@@ -66,14 +66,29 @@ def upgrade() -> None:
         sa.Column("actor", sa.String(length=160), nullable=False),
         sa.Column("subject", sa.String(length=160), nullable=False),
         sa.Column("reference", sa.String(length=64), nullable=False),
+        sa.Column("reference_start", sa.BigInteger(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("owner_id", "generation", "position", name=op.f("pk_audit_leaf")),
     )
-    op.create_index("ix_audit_leaf_subject", "audit_leaf", ["subject", "at"], unique=False)
     op.create_index(
-        "ux_audit_leaf_reference", "audit_leaf", ["reference", "generation"], unique=True
+        "ix_audit_leaf_at",
+        "audit_leaf",
+        ["at"],
+        unique=False,
+        sqlite_where=sa.text("kind != 'batch'"),
+        postgresql_where=sa.text("kind != 'batch'"),
+    )
+    op.create_index(
+        op.f("ix_audit_leaf_reference_start"), "audit_leaf", ["reference_start"], unique=False
+    )
+    op.create_index(
+        "ix_audit_leaf_subject",
+        "audit_leaf",
+        ["subject", "at"],
+        unique=False,
+        sqlite_where=sa.text("kind != 'batch'"),
+        postgresql_where=sa.text("kind != 'batch'"),
     )
     op.create_table(
         "audit_tile",

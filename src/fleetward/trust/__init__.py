@@ -13,17 +13,19 @@ Reading order, each file leaning only on those before it:
 6. `merkle`      RFC 6962 tree hashing, inclusion and consistency proofs
 7. `note`        C2SP signed notes, checkpoints, cosignatures
 8. `root`        the owner root, whose hash is all that a machine starts from
-9. `policy`      the owner policy: every other root and role hangs from it
-10. `roster`     which machines exist
-11. `head`       the version of all owner documents, and the lease on them
-12. `invitation` how a machine joins, with nothing trusted on first use
-13. `statements` what a machine says under its identity key
-14. `journal`    the machine's hash chain and the batches cut from it
-15. `documents`  the machine's view of its owner, advanced by numbered rules
-16. `generation` how the owner opens the record again after a restore
-17. `tiles`      names and bytes of the log's tiles (C2SP tlog-tiles)
-18. `ledger`     checking an exported record with nothing trusted but the owner root's hash; its
+9. `access`      what can be asked of a machine in a session, and the owner's rules for it
+10. `policy`     the owner policy: every other root and role hangs from it
+11. `roster`     which machines exist
+12. `head`       the version of all owner documents, and the lease on them
+13. `invitation` how a machine joins, with nothing trusted on first use
+14. `statements` what a machine says under its identity key
+15. `journal`    the machine's hash chain and the batches cut from it
+16. `documents`  the machine's view of its owner, advanced by numbered rules
+17. `generation` how the owner opens the record again after a restore
+18. `tiles`      names and bytes of the log's tiles (C2SP tlog-tiles)
+19. `ledger`     checking an exported record with nothing trusted but the owner root's hash; its
                  rules stand in `ledger_tree`, `ledger_leaves`, `ledger_documents`,
                  `ledger_machines`, `ledger_seen`, `ledger_generation` and `ledger_findings`
-19. `words`      six words that people compare, from `wordlist`
+20. `grants`     who may enter a machine: request, offer, grant, and what ends a session
+21. `words`      six words that people compare, from `wordlist`
 """

@@ -8,7 +8,9 @@ Rules:
    nobody holds.
 3. The version is exactly one more. The epoch never falls.
 4. Owner and epoch are those of the root.
-5. No root comes from elsewhere: the server's CA, the fleet CA, the log key, witnesses, the
+5. Who may ask for a session, and for which, stands in `access` (see `trust.access`). A policy
+   without the field lets nobody ask: no policy of an earlier release opens anything.
+6. No root comes from elsewhere: the server's CA, the fleet CA, the log key, witnesses, the
    director, the makers, the recording key and the origins for downloads stand here, or nowhere.
 """
 
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from fleetward.trust.access import AccessRules, read_access
 from fleetward.trust.canonical import Json, JsonObject
 from fleetward.trust.envelope import Envelope, Role, RoleKey, read_envelope, verify_threshold
 from fleetward.trust.errors import Malformed, Untrusted
@@ -62,6 +65,9 @@ class Policy:
     roles: Mapping[str, Role]
     roots: Roots
     never_ports: tuple[int, ...]
+    keys: Mapping[str, RoleKey]
+    orgs: Mapping[str, str]
+    access: AccessRules
     hash: str
     raw: bytes
 
@@ -130,8 +136,9 @@ def _read_policy(envelope: Envelope) -> Policy:
             "type",
             "version",
         },
+        {"access"},
     )
-    keys = _read_keys(fields.items("keys", most=MAX_KEYS))
+    keys, orgs = _read_keys(fields.items("keys", most=MAX_KEYS))
     return Policy(
         owner=fields.digest("owner"),
         epoch=fields.integer("epoch", low=1),
@@ -141,21 +148,34 @@ def _read_policy(envelope: Envelope) -> Policy:
         roles=_read_roles(fields.map("roles"), keys),
         roots=_read_roots(fields.map("roots")),
         never_ports=_read_ports(fields.items("never_ports", most=MAX_NEVER_PORTS)),
+        keys=MappingProxyType(keys),
+        orgs=MappingProxyType(orgs),
+        access=_read_rules(fields, keys),
         hash=envelope.hash,
         raw=envelope.raw,
     )
 
 
-def _read_keys(values: list[Json]) -> dict[str, RoleKey]:
+def _read_rules(fields: Fields, keys: Mapping[str, RoleKey]) -> AccessRules:
+    if not fields.has("access"):
+        return AccessRules()
+    rules = read_access(fields.map("access"))
+    if missing := [i for i in rules.requesters if i not in keys]:
+        raise Malformed(f"A requester has no key here: {missing[0]!r}.", reason="bad_role")
+    return rules
+
+
+def _read_keys(values: list[Json]) -> tuple[dict[str, RoleKey], dict[str, str]]:
     keys: dict[str, RoleKey] = {}
+    orgs: dict[str, str] = {}
     for value in values:
         fields = Fields(value, "a key", {"key_id", "org", "person", "public", "suite"})
-        fields.text("org", most=80)
         key = read_key_fields(fields)
         if key.key_id in keys:
             raise Malformed("Expected each key once.", reason="duplicate_key")
         keys[key.key_id] = RoleKey(key=key, person=fields.text("person", most=80, least=1))
-    return keys
+        orgs[key.key_id] = fields.text("org", most=80)
+    return keys, orgs
 
 
 def _read_roles(values: JsonObject, keys: Mapping[str, RoleKey]) -> Mapping[str, Role]:

@@ -1,0 +1,108 @@
+"""What ends a session or keeps it open: stops, and the beats of who watches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fleetward.trust.canonical import JsonObject
+from fleetward.trust.envelope import Envelope, RoleKey, read_envelope, verify_single
+from fleetward.trust.errors import Untrusted
+from fleetward.trust.fields import Fields
+from fleetward.trust.grants.grant import Grant
+from fleetward.trust.grants.request import Request
+from fleetward.trust.policy import Policy
+
+STOP_TYPE: Final = "fleetward.stop.v1"
+BEAT_TYPE: Final = "fleetward.beat.v1"
+MAX_ENDING_BYTES: Final = 4096
+BEAT_SECONDS: Final = 15
+"""A watched session ends when no beat has come for so long: a relay cannot hold a stop back
+longer, by holding back everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A verified stop. `subject` is the hash of the grant or of the request that it ends."""
+
+    subject: str
+    person: str
+    reason: str
+    hash: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A verified beat of somebody who watches. Serials rise within a session."""
+
+    session: str
+    serial: int
+    person: str
+
+
+def make_stop_payload(policy: Policy, subject: str, reason: str, issued_at_ms: int) -> JsonObject:
+    """Return the payload of a stop. `subject` is the hash of a grant or of a request."""
+    return {
+        "issued_at": issued_at_ms,
+        "owner": policy.owner,
+        "reason": reason,
+        "subject": subject,
+        "type": STOP_TYPE,
+    }
+
+
+def make_beat_payload(policy: Policy, session: str, serial: int) -> JsonObject:
+    """Return the payload of a beat."""
+    return {"owner": policy.owner, "serial": serial, "session": session, "type": BEAT_TYPE}
+
+
+def verify_stop(data: bytes, policy: Policy, ended: Grant | Request) -> Stop:
+    """Return the stop of a session or a request. Raises `Malformed` or `Untrusted`.
+
+    No threshold: any one approver stops, and so does who asked.
+    """
+    envelope = read_envelope(data, max_bytes=MAX_ENDING_BYTES)
+    request = ended.request if isinstance(ended, Grant) else ended
+    # 1. An approver of the policy in force, or the requester, signed it.
+    holder = _find_signer(envelope, policy, request)
+    verify_single(envelope, STOP_TYPE, holder.key)
+    fields = Fields(
+        envelope.payload, "the stop", {"issued_at", "owner", "reason", "subject", "type"}
+    )
+    # 2. It ends this, and nothing else.
+    if fields.digest("owner") != policy.owner or fields.digest("subject") != ended.hash:
+        raise Untrusted("The stop is for another session.", reason="another_session")
+    fields.integer("issued_at")
+    reason = fields.text("reason", most=200)
+    return Stop(ended.hash, holder.person, reason, envelope.hash, data)
+
+
+def verify_beat(data: bytes, policy: Policy, grant: Grant, after: int) -> Beat:
+    """Return the beat of a watcher whose serial is above `after`. Raises as `verify_stop`.
+
+    A watcher is an approver, and not the one who is inside.
+    """
+    envelope = read_envelope(data, max_bytes=MAX_ENDING_BYTES)
+    holder = _find_signer(envelope, policy, None)
+    if holder.person == grant.request.person:
+        raise Untrusted("Who is inside does not watch himself.", reason="watches_himself")
+    verify_single(envelope, BEAT_TYPE, holder.key)
+    fields = Fields(envelope.payload, "the beat", {"owner", "serial", "session", "type"})
+    if fields.digest("owner") != policy.owner or fields.digest("session") != grant.hash:
+        raise Untrusted("The beat is for another session.", reason="another_session")
+    serial = fields.integer("serial", low=1)
+    if serial <= after:
+        raise Untrusted("The beat came before.", reason="old_beat")
+    return Beat(grant.hash, serial, holder.person)
+
+
+def _find_signer(envelope: Envelope, policy: Policy, request: Request | None) -> RoleKey:
+    """Return the approver, or the requester, whose key the first signature names."""
+    named = envelope.signatures[0].key_id if envelope.signatures else ""
+    holder = policy.roles["approve"].keys.get(named)
+    if holder is None and request is not None and named == request.requester:
+        holder = policy.keys.get(named)
+    if holder is None:
+        raise Untrusted("This is signed by nobody who may say so.", reason="wrong_signer")
+    return holder

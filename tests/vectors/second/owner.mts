@@ -5,6 +5,7 @@ import { type Envelope, type Role, readEnvelope, signedBytes, verifyThreshold } 
 import { malformed, refused, untrusted } from "./errors.mjs";
 import { Fields, HEX64 } from "./fields.mjs";
 import { type PublicKey, readKeyFields, sha256 } from "./keys.mjs";
+import { type Access, readAccess } from "./session.mjs";
 import { hashLeaf, root as treeRoot, verifyInclusion } from "./merkle.mjs";
 
 const ROLES = ["policy", "roster", "head", "invite", "lease", "approve"];
@@ -23,6 +24,10 @@ export interface Policy {
   version: number;
   hash: string;
   leaseSeconds: number;
+  keys: Role["keys"];
+  neverPorts: number[];
+  recordingKey: string;
+  access: Access | undefined;
   roles: Map<string, Role>;
 }
 
@@ -78,7 +83,7 @@ function readNoteKey(value: Json): PublicKey {
   return key.suite === "ed25519" ? key : malformed("bad_key");
 }
 
-function readRoots(value: JsonObject): void {
+function readRoots(value: JsonObject): string {
   const fields = new Fields(value, [
     "director", "download_origins", "fleet_ca", "log_key", "makers", "recording_key", "server_ca",
     "witnesses",
@@ -86,7 +91,6 @@ function readRoots(value: JsonObject): void {
   fields.digest("server_ca");
   fields.digest("fleet_ca");
   fields.text("director", 64);
-  fields.text("recording_key", 256);
   fields.texts("download_origins", 32);
   readNoteKey(fields.map("log_key"));
   for (const [name, key] of Object.entries(fields.map("witnesses"))) {
@@ -96,6 +100,14 @@ function readRoots(value: JsonObject): void {
   for (const digest of Object.values(fields.map("makers"))) {
     if (typeof digest !== "string" || !HEX64.test(digest)) malformed("bad_field");
   }
+  return fields.text("recording_key", 256);
+}
+
+function readRules(payload: JsonObject, holders: Role["keys"]): Access | undefined {
+  if (!("access" in payload)) return undefined;
+  const access = readAccess(payload["access"]!);
+  if (!access.requesters.every((id) => holders.has(id))) malformed("bad_role");
+  return access;
 }
 
 function readRoles(value: JsonObject, holders: Role["keys"]): Map<string, Role> {
@@ -115,10 +127,11 @@ function readRoles(value: JsonObject, holders: Role["keys"]): Map<string, Role> 
 function readPolicy(envelope: Envelope): Policy {
   const fields = new Fields(envelope.payload, [
     "epoch", "issued_at", "keys", "lease_seconds", "never_ports", "owner", "roles", "roots", "type",
-    "version",
+    "version", ...("access" in envelope.payload ? ["access"] : []),
   ]);
   fields.integer("issued_at");
-  readRoots(fields.map("roots"));
+  const recordingKey = readRoots(fields.map("roots"));
+  const holders = readHolders(fields.items("keys", 256), ["org"]);
   const ports = fields.items("never_ports", 64);
   const good = ports.every((p) => typeof p === "number" && p > 0 && p < 65536);
   if (!good || new Set(ports).size !== ports.length) malformed("bad_field");
@@ -128,7 +141,11 @@ function readPolicy(envelope: Envelope): Policy {
     version: fields.integer("version", 1),
     hash: envelope.hash,
     leaseSeconds: fields.integer("lease_seconds", 60, MAX_LEASE),
-    roles: readRoles(fields.map("roles"), readHolders(fields.items("keys", 256), ["org"])),
+    roles: readRoles(fields.map("roles"), holders),
+    keys: holders,
+    neverPorts: ports.filter((p) => typeof p === "number"),
+    recordingKey,
+    access: readRules(envelope.payload, holders),
   };
 }
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from tests.access_world import FILES, LOGS, PAGE, RULES, TERMINAL, AccessWorld
-from tests.trust_world import NOW_MS, World, alter, resign
+from tests.trust_world import NOW_MS, World, alter, key_row, payload_of, resign
 from tests.vectors.making import Vectors, public, seeded_key
 from tests.vectors.of_owners import chain_of
 
 from fleetward.runtime.keys import FileSigner
 from fleetward.trust.access import RootScope, Scope, TcpScope, TerminalScope
+from fleetward.trust.canonical import JsonObject
 from fleetward.trust.canonical import to_base64url as b64
-from fleetward.trust.envelope import seal
+from fleetward.trust.envelope import Signature, add_assertion, read_envelope, seal
 from fleetward.trust.grants.ending import make_stop_payload
 from fleetward.trust.keys import ED25519, ES256
+from fleetward.trust.passkey import WEBAUTHN, Assertion, challenge_of
 
 
 def make_access_world() -> AccessWorld:
@@ -122,7 +125,51 @@ def session_vectors() -> Vectors:
     v.bad("a stop of another", "session.stop", "Untrusted/another_session", **given(stop=wrong))
     thief = resign(wrong, {"subject": session}, [world.trust.lease_signer])
     v.bad("a stop by nobody", "session.stop", "Untrusted/wrong_signer", **given(stop=thief))
+    _passkeys(v, world, given)
     return v
+
+
+ORIGIN, RP_ID = "http://owner.localhost:8787", "owner.localhost"
+
+
+def _passkeys(v: Vectors, world: AccessWorld, given: Any) -> None:
+    """The same session under the next policy, which a passkey approves."""
+    key = seeded_key(ES256, "passkey")
+    plain = key_row(key.public, "eve")
+    row: JsonObject = {**plain, "suite": WEBAUTHN, "rp_id": RP_ID, "origins": [ORIGIN]}
+    payload = payload_of(world.trust.policy.raw)
+    keys, roles = payload["keys"], payload["roles"]
+    assert isinstance(keys, list) and isinstance(roles, dict)
+    roles["approve"] = {"keys": [row["key_id"]], "threshold": 1}
+    world.trust.next_policy({"keys": [*keys, row], "roles": roles})
+    request = world.request()
+    offer = world.offer(request)
+    grant = read_envelope(world.grant(request, offer, signers=[]))
+
+    def yes(origin: str = ORIGIN, rp_id: str = RP_ID, flags: int = 5, **said: Any) -> bytes:
+        challenge = b64(challenge_of(grant.signed_bytes))
+        told = {"type": "webauthn.get", "challenge": challenge, "origin": origin, **said}
+        client = json.dumps(told).encode()
+        data = hashlib.sha256(rp_id.encode()).digest() + bytes([flags, 0, 0, 0, 0])
+        value = key.sign(data + hashlib.sha256(client).digest())
+        return add_assertion(
+            grant, Signature(key.public.key_id, WEBAUTHN, value, Assertion(data, client))
+        )
+
+    def case(grant: bytes) -> dict[str, Any]:
+        return {**given(request=request.raw, offer=offer.raw, grant=grant), **chain_of(world.trust)}
+
+    v.good("a passkey", "session", **case(yes(crossOrigin=False)))
+    for name, raw, refused in (
+        ("at another port", yes("http://owner.localhost:8788"), "Untrusted/passkey_origin"),
+        ("of another site", yes(rp_id="console.localhost"), "Untrusted/passkey_rp_id"),
+        ("without the person", yes(flags=1), "Untrusted/passkey_unverified"),
+        ("in a frame", yes(crossOrigin=True), "Untrusted/passkey_framed"),
+        ("for another document", yes(challenge="AAAA"), "Untrusted/passkey_challenge"),
+        ("at its making", yes(type="webauthn.create"), "Untrusted/passkey_type"),
+        ("as a plain key", resign(grant.raw, {}, [key]), "Untrusted/bad_suite"),
+    ):
+        v.bad(f"a passkey {name}", "session", refused, **case(raw))
 
 
 def seeded_chance() -> Callable[[int], bytes]:

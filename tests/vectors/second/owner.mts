@@ -1,10 +1,10 @@
 // The owner's documents: root, policies, roster, head, lease, invitation, opening.
 
 import { type Json, type JsonObject, decode } from "./canonical.mjs";
-import { type Envelope, type Role, readEnvelope, signedBytes, verifyThreshold } from "./envelope.mjs";
+import { type Envelope, type Holder, type Role, readEnvelope, signedBytes, verifyThreshold } from "./envelope.mjs";
 import { malformed, refused, untrusted } from "./errors.mjs";
 import { Fields, HEX64 } from "./fields.mjs";
-import { type PublicKey, readKeyFields, sha256 } from "./keys.mjs";
+import { type PublicKey, readKey, readKeyFields, sha256 } from "./keys.mjs";
 import { type Access, readAccess } from "./session.mjs";
 import { hashLeaf, root as treeRoot, verifyInclusion } from "./merkle.mjs";
 
@@ -56,13 +56,31 @@ function peopleCan(threshold: number, role: Role["keys"]): Role {
 function readHolders(items: Json[], names: string[]): Role["keys"] {
   const holders: Role["keys"] = new Map();
   for (const item of items) {
-    const fields = new Fields(item, ["key_id", "person", "public", "suite", ...names]);
-    for (const name of names) fields.text(name, 80);
-    const key = readKeyFields(fields);
-    if (holders.has(key.id)) malformed("duplicate_key");
-    holders.set(key.id, { key, person: fields.text("person", 80, 1) });
+    const holder = names.includes("org") && isPasskey(item) ? readPasskey(item) : readHolder(item, names);
+    if (holders.has(holder.key.id)) malformed("duplicate_key");
+    holders.set(holder.key.id, holder);
   }
   return holders;
+}
+
+function isPasskey(item: Json): boolean {
+  return typeof item === "object" && !Array.isArray(item) && item["suite"] === "webauthn";
+}
+
+function readHolder(item: Json, names: string[]): Holder {
+  const fields = new Fields(item, ["key_id", "person", "public", "suite", ...names]);
+  for (const name of names) fields.text(name, 80);
+  return { key: readKeyFields(fields), person: fields.text("person", 80, 1) };
+}
+
+function readPasskey(item: Json): Holder {
+  const names = ["key_id", "org", "origins", "person", "public", "rp_id", "suite"];
+  const fields = new Fields(item, names);
+  fields.text("org", 80);
+  const key = readKey("es256", fields.binary("public", 128));
+  if (fields.keyId("key_id") !== key.id) malformed("bad_key_id");
+  const passkey = { rpId: fields.text("rp_id", 253, 1), origins: fields.texts("origins", 16) };
+  return { key, person: fields.text("person", 80, 1), passkey };
 }
 
 export function verifyRoot(data: Buffer, owner: string): Root {
@@ -106,7 +124,8 @@ function readRoots(value: JsonObject): string {
 function readRules(payload: JsonObject, holders: Role["keys"]): Access | undefined {
   if (!("access" in payload)) return undefined;
   const access = readAccess(payload["access"]!);
-  if (!access.requesters.every((id) => holders.has(id))) malformed("bad_role");
+  const named = access.requesters.map((id) => holders.get(id));
+  if (!named.every((holder) => holder && !holder.passkey)) malformed("bad_role");
   return access;
 }
 
@@ -117,7 +136,9 @@ function readRoles(value: JsonObject, holders: Role["keys"]): Map<string, Role> 
       const role = new Fields(fields.map(name), ["keys", "threshold"]);
       const members: Role["keys"] = new Map();
       for (const id of role.texts("keys", 256)) {
-        members.set(id, holders.get(id) ?? malformed("bad_role"));
+        const holder = holders.get(id) ?? malformed("bad_role");
+        if (holder.passkey && name !== "approve") malformed("bad_role");
+        members.set(id, holder);
       }
       return [name, peopleCan(role.integer("threshold"), members)];
     }),

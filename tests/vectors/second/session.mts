@@ -1,7 +1,7 @@
 // Sessions: what a policy lets be asked, and whether a machine opens one.
 
 import { type Json, type JsonObject, encode } from "./canonical.mjs";
-import { type Envelope, type Role, readEnvelope, verifySingle, verifyThreshold } from "./envelope.mjs";
+import { type Envelope, type Role, readEnvelope, verifyHolder, verifySingle, verifyThreshold } from "./envelope.mjs";
 import { malformed, refused, untrusted } from "./errors.mjs";
 import { Fields } from "./fields.mjs";
 import { type PublicKey } from "./keys.mjs";
@@ -179,7 +179,7 @@ function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   if (!holder || !policy.access?.requesters.includes(requester)) {
     return untrusted("unknown_requester");
   }
-  verifySingle(envelope, "fleetward.request.v1", holder.key);
+  verifyHolder(envelope, "fleetward.request.v1", holder);
   if (fields.digest("owner") !== policy.owner) untrusted("another_owner");
   if (fields.integer("epoch", 1) !== policy.epoch) untrusted("old_epoch");
   if (fields.keyId("device") !== device) untrusted("another_device");
@@ -279,7 +279,7 @@ export function verifyStop(data: Buffer, policy: Policy, session: Session): stri
   const named = envelope.signatures[0]?.keyId ?? "";
   const own = named === session.requester ? policy.keys.get(named) : undefined;
   const holder = role(policy, "approve").keys.get(named) ?? own ?? untrusted("wrong_signer");
-  verifySingle(envelope, "fleetward.stop.v1", holder.key);
+  verifyHolder(envelope, "fleetward.stop.v1", holder);
   const fields = new Fields(envelope.payload, ["issued_at", "owner", "reason", "subject", "type"]);
   if (fields.digest("owner") !== policy.owner) untrusted("another_session");
   if (fields.digest("subject") !== session.hash) untrusted("another_session");

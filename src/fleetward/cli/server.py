@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.place import find_server
 from fleetward.keyholder.speak import emit, refusals, say
@@ -25,9 +26,9 @@ STOP_SECONDS: Final = 30.0
 MAX_READY_BYTES: Final = 64 * 1024
 LOOK_SECONDS: Final = 0.05
 
-up_app: Final = typer.Typer(add_completion=False)
-down_app: Final = typer.Typer(add_completion=False)
-link_app: Final = typer.Typer(add_completion=False)
+up_app: Final = typer.Typer(**PLAIN)
+down_app: Final = typer.Typer(**PLAIN)
+link_app: Final = typer.Typer(**PLAIN)
 
 Data = Annotated[Path, typer.Option("--data", help="The control plane's folder.")]
 
@@ -36,7 +37,10 @@ Data = Annotated[Path, typer.Option("--data", help="The control plane's folder."
 def up(
     data: Data,
     host: Annotated[str, typer.Option(help="DNS name to serve beyond loopback, by HTTPS.")] = "",
-    port: Annotated[int, typer.Option(help="The console's port; chosen once if not given.")] = 0,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="The console's port; chosen once if not given."),
+    ] = 0,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
     ready_file: Annotated[
         Path | None, typer.Option("--ready-file", help="Write addresses here when ready.")

@@ -164,6 +164,7 @@ def _examine(program: Program, check: RecordCheck) -> Doctor:
             has_owner=documents is not None,
             owner_was_here=owner_was_here(program),
             record=(check.last.state, check.last.words),
+            record_waits=program.house.ledger.waiting_for_owner,
             lease_left_ms=left,
             broker_running=program.broker.pid is not None,
         )

@@ -60,7 +60,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def load_settings(places: Places, arguments: argparse.Namespace) -> ServerSettings:
-    """Return the configuration; ports are chosen at the first start and kept."""
+    """Return the configuration; ports are chosen at the first start.
+
+    It is written down only once the server has started with it. Raises `Malformed`.
+    """
     settings = ServerSettings()
     if places.config.exists():
         settings = load_config(ServerSettings, read_bounded(places.config, MAX_CONFIG_BYTES))
@@ -72,9 +75,7 @@ def load_settings(places: Places, arguments: argparse.Namespace) -> ServerSettin
     port = settings.port or free_port()
     enrol_port = settings.enrol_port or free_port({port})
     bus_port = settings.bus_port or free_port({port, enrol_port})
-    settings = replace(settings, port=port, enrol_port=enrol_port, bus_port=bus_port)
-    atomic_write(places.config, _to_toml(settings).encode("utf-8"))
-    return settings
+    return replace(settings, port=port, enrol_port=enrol_port, bus_port=bus_port)
 
 
 async def _serve(places: Places, settings: ServerSettings, ready_file: Path | None) -> None:
@@ -95,6 +96,7 @@ async def _serve(places: Places, settings: ServerSettings, ready_file: Path | No
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await program.start(database)
+        atomic_write(places.config, _to_toml(settings).encode("utf-8"))
         gc.collect()
         gc.freeze()  # what is here stays: later collections need not walk through it
         _write_ready(program, ready_file)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleetward.trust.errors import Malformed
+
 LOOPBACK: Final = "127.0.0.1"
 CONSOLE_NAME: Final = "console.localhost"
+HIGHEST_PORT: Final = 65535
+_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
+"""A DNS name (RFC 1123, section 2.1), or an IPv4 address, under which there is the API alone."""
 SERVER_KEYS: Final = frozenset(
     {"host", "port", "enrol_port", "bus_port", "database_url", "public_names"}
 )
@@ -31,6 +38,22 @@ class ServerSettings:
     public_names: tuple[str, ...] = (LOOPBACK,)
     console_certificate: str = ""
     console_key: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody could connect to. Raises `Malformed`."""
+        if self.host and not HOST.fullmatch(self.host):
+            raise Malformed(
+                f"Expected a host as fleet.example, got {self.host[:80]!r}. Name a DNS name of "
+                "this computer.",
+                reason="bad_host",
+            )
+        for name in ("port", "enrol_port", "bus_port"):
+            if not 0 <= (port := getattr(self, name)) <= HIGHEST_PORT:
+                raise Malformed(
+                    f"Expected a {name} from 1 to {HIGHEST_PORT}, or 0 to have one chosen; got "
+                    f"{port}.",
+                    reason="bad_port",
+                )
 
     @property
     def loopback_only(self) -> bool:

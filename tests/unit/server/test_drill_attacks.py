@@ -59,9 +59,11 @@ class Bus:
 
     def __init__(self, world: ServerWorld, machine: Machine, *, answers: str) -> None:
         self.world, self.machine, self.answers, self.pushed = world, machine, answers, 0
+        self.carries = threading.Event()
 
     async def push(self, device: str, word: str, payload: bytes) -> None:
         self.pushed += 1
+        await asyncio.to_thread(self.carries.wait, 20)
         if self.answers == "gone":
             raise Unreachable("the bus is gone", reason="bus_closed")
         if self.answers:
@@ -105,6 +107,7 @@ def run(world: ServerWorld, answers: str) -> Drill:
         with pytest.raises(Refused) as caught:
             made.start(machine.device, "person:ada")
         assert caught.value.reason == "drill_running"
+        bus.carries.set()
         assert ended.wait(20)
         assert len(world.deeds("drill.started")) == 1
         return made.get(drill.id)

@@ -27,7 +27,7 @@ from fleetward.server.identity.decide import (
 )
 from fleetward.server.identity.issuing import CertificateAuthorities, IssuedCertificate
 from fleetward.trust.documents import Bundle
-from fleetward.trust.errors import FleetwardError, Refused, Unreachable
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable, Untrusted
 from fleetward.trust.invitation import Invitation, verify_invitation
 from fleetward.trust.keys import ES256, PublicKey, read_public_key
 from fleetward.trust.policy import Policy
@@ -145,12 +145,22 @@ class Devices:
         try:
             join = verify_join(statement)
             now = self._clock.wall_ms()
-            invited = verify_invitation(invitation, self._owner.policy, now)
+            invited = self._verify_invitation(invitation, now)
             with self._lock:
                 return self._join(join, invited, now)
         except FleetwardError as e:
             self._record_refusal("device.join_refused", statement, e)
             raise
+
+    def _verify_invitation(self, invitation: bytes, now: int) -> Invitation:
+        try:
+            return verify_invitation(invitation, self._owner.policy, now)
+        except Untrusted as e:
+            raise Untrusted(
+                f"The invitation is not as this server's owner signs one. {e.message} Ask the "
+                "owner for a new one.",
+                reason=e.reason,
+            ) from e
 
     def _join(
         self, join: Join, invitation: Invitation, now: int

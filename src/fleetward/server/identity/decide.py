@@ -44,7 +44,11 @@ def decide_join(
 ) -> str:
     """Return the state of a machine that joins, or raise `Refused` or `Untrusted`."""
     if join.owner != owner:
-        raise Untrusted("The machine joins another owner.", reason="another_owner")
+        raise Untrusted(
+            "The machine joins another owner than this server's. Ask the owner for a new join "
+            "string.",
+            reason="another_owner",
+        )
     if join.invitation != invitation.hash:
         raise Untrusted(
             "The machine names another invitation than it showed.", reason="wrong_invitation"
@@ -60,7 +64,8 @@ def decide_join(
             return known.state
     if used >= invitation.uses:
         raise Refused(
-            f"The invitation was for {invitation.uses} machines and is used up. "
+            f"The invitation was for {invitation.uses} machine{'s' * (invitation.uses > 1)} and is "
+            "used up. "
             "Ask the owner for a new one.",
             reason="invitation_used_up",
         )

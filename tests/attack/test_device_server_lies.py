@@ -40,7 +40,7 @@ from fleetward.device.port import (
 from fleetward.device.refusals import ENTRIES_AN_HOUR
 from fleetward.runtime.keys import make_key
 from fleetward.trust.canonical import to_base64url
-from fleetward.trust.envelope import seal
+from fleetward.trust.envelope import document_hash, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Misuse, Refused, Untrusted
 from fleetward.trust.generation import make_opening_payload
 from fleetward.trust.journal import SeenCheckpoint
@@ -366,6 +366,37 @@ def test_a_new_generation_needs_the_owners_word(machine: Guarded, server: SmallS
     assert machine.core.outbox.unproven == 0
     assert any("restored" in str(b["words"]) for b in machine.bodies("store.lost"))
     machine.restart()
+    assert machine.core.outbox.checkpoint.generation == 2
+
+
+def test_a_machine_that_was_away_checks_an_older_opening_and_believes_no_retired_key(
+    machine: Guarded, server: SmallServer
+) -> None:
+    server.serve(machine.core)
+    seen, world = machine.core.outbox.checkpoint, machine.fleet.world
+    honest = make_opening_payload(world.policy, seen, "restored", 1)
+    stands = seal(honest, world.signers)
+    forged = make_opening_payload(
+        world.policy, SeenCheckpoint(1, 1, seen.root), "restored to nearly nothing", 1
+    )
+    # While the machine is away: an opening, and then a policy with new keys that stands by it.
+    retired = world.rotate_keys([document_hash(honest)])
+    world.publish()
+    machine.core.handle(TakePushed(), pushed(world.bundle(machine.device)))
+    restored = SmallServer(machine.fleet, server.key, generation=2)
+    restored.batches = list(server.batches)
+    for opening, good in ((seal(forged, retired), False), (stands, True)):
+        restored.opening = opening
+        restored.leaves = [opening, *(b.header.raw for b in restored.batches)]
+        machine.core.diary.evidence("posture.changed", {"words": "something"})
+        machine.tick()
+        restored.greet(machine.core)
+        restored.take_all(machine.core)
+        if not good:
+            with refused(Untrusted, "retired_policy"):
+                restored.prove_all(machine.core)
+            assert machine.core.outbox.checkpoint == seen
+    restored.prove_all(machine.core)
     assert machine.core.outbox.checkpoint.generation == 2
 
 

@@ -359,6 +359,20 @@ def test_a_generation_that_the_server_opened_itself_is_named(world: World, tmp_p
     assert "bad_opening" in found(report)
 
 
+def test_a_generation_that_a_retired_key_opened_is_named(world: World, tmp_path: Path) -> None:
+    """With the log key and a key of the policy before, somebody cuts the record and dates back."""
+    before, kept = world.policy, len(world.log.leaves) - 2
+    retired = world.rotate_policy_key()
+    replaced = world.log.leaves[-1]
+    world.open_generation(kept, before, retired)
+    world.log.leaves.append(replaced)
+    world.sign_roster(world.machines)
+    report = check(world, write_export(world, tmp_path / "e"))
+    lie = next(f for f in report.contradicted if f.id == "bad_opening")
+    assert (lie.generation, lie.entry) == (2, 0)
+    assert "retired" in lie.words
+
+
 def test_a_hidden_generation_is_named(world: World, tmp_path: Path) -> None:
     world.open_generation(len(world.log.leaves))
     folder = write_export(world, tmp_path / "e")

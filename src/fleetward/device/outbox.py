@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -242,7 +242,7 @@ class Outbox:
             generation=seen.generation, size=seen.size, batches=[b.hash for b in pending]
         )
 
-    def take_proof(self, reply: ProofReply, policy: Policy) -> int:
+    def take_proof(self, reply: ProofReply, policies: Sequence[Policy]) -> int:
         """Tick off what the ledger proves; return how many batches that was.
 
         Raises `Malformed` or `Untrusted`, recorded, when the reply is not believed.
@@ -250,7 +250,7 @@ class Outbox:
         pending = {b.hash: b for b in self._pending()}
         headers = {h: self._journal.read_header(b) for h, b in pending.items()}
         try:
-            proven = verify_ledger_reply(reply, self.checkpoint, policy, headers)
+            proven = verify_ledger_reply(reply, self.checkpoint, policies, headers)
         except (Malformed, Untrusted) as e:
             self._refuse_proof(reply, e)
             raise

@@ -7,8 +7,9 @@ what is **contradicted**, what **cannot be known yet**. The rules:
 2. Each generation's checkpoint is signed by the log key that the owner's policy names.
 3. The entries of a generation, hashed in their order, give the root of its checkpoint. Where they
    do not, the hashes in the export or the machines' own statements tell which entry is the first.
-4. A generation above the first opens with the owner's signature, which names the newest state of
-   the one before; that state is in the record.
+4. A generation above the first opens with the owner's signature, under the policy that it names,
+   and still stands under the newest (`generation`); it names the newest state of the one before,
+   and that state is in the record.
 5. Each machine's signed batches are one unbroken run (`ledger_machines`).
 6. Each state of the record that a machine had journalled before it signed is a state of this
    record, and was reached before the place where the batch stands.
@@ -245,7 +246,7 @@ class LedgerAudit:
             return
         # 4.
         try:
-            opening = verify_opening(leaf, self._documents.policy_in_force)
+            opening = verify_opening(leaf, self._documents.policies)
             if entry or opening.generation != current.number:
                 raise Untrusted("It opens another generation than this.", reason="bad_opening")
         except FleetwardError as e:

@@ -20,7 +20,7 @@ from fleetward.keyholder.signing import (
 )
 from fleetward.runtime.keys import FileSigner, make_key
 from fleetward.trust import canonical
-from fleetward.trust.envelope import seal
+from fleetward.trust.envelope import document_hash, seal
 from fleetward.trust.generation import make_opening_payload
 from fleetward.trust.head import Head, Lease
 from fleetward.trust.journal import (
@@ -183,12 +183,30 @@ class World:
         self.policies.append(verify_next_policy(raw, self.policy))
         self.log.leaves.append(raw)
 
-    def open_generation(self, kept: int) -> None:
-        """Restore the server to its first `kept` entries, and let the owner open a generation."""
+    def rotate_policy_key(self, openings: Sequence[str] = ()) -> FileSigner:
+        """Sign and record the next policy, by a new key; return the retired one."""
+        retired, self.keys["root"] = self.keys["root"], make_key(ED25519)
+        draft = self._draft(self.policy.roots, self.policy.version + 1)
+        payload = replace(draft, openings=tuple(openings)).to_payload(NOW_MS)
+        raw = seal(payload, [retired, self.keys["root"]])
+        self.policies.append(verify_next_policy(raw, self.policy))
+        self.log.leaves.append(raw)
+        return retired
+
+    def open_generation(
+        self, kept: int, policy: Policy | None = None, signer: FileSigner | None = None
+    ) -> str:
+        """Restore the server to its first `kept` entries, and open a generation.
+
+        The owner does, under the newest policy, unless somebody else is named. Returns the
+        opening's hash.
+        """
         self.log.leaves = self.log.leaves[:kept]
-        payload = make_opening_payload(self.policy, self.log.seen(), "restored", NOW_MS)
+        under = policy or self.policy
+        payload = make_opening_payload(under, self.log.seen(), "restored", NOW_MS)
         self.logs.append(Log(self.owner, self.log.number + 1, self.log_key))
-        self.log.leaves.append(seal(payload, [self.keys["root"]]))
+        self.log.leaves.append(seal(payload, [signer or self.keys["root"]]))
+        return document_hash(payload)
 
     def _first_policy(self, witnesses: dict[str, PublicKey]) -> Policy:
         roots = Roots(

@@ -137,3 +137,13 @@ def test_an_older_checkpoint_behind_a_restore_is_open_because_the_owner_signed()
     report = audit(world, Auditor(NOW_MS, older=(older,)))
     assert report.contradicted == ()
     assert "lost_at_restore" in ids(report.unknown)
+
+
+def test_an_opening_counts_after_the_key_that_signed_it_was_retired() -> None:
+    world = World().live(3)
+    opened = world.open_generation(len(world.log.leaves) - 2)
+    world.rotate_policy_key([opened])
+    world.sign_roster(world.machines)
+    for machine in world.machines:
+        machine.seen = world.log.seen()
+    assert audit(world.live(1)).contradicted == ()

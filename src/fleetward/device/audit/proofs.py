@@ -45,20 +45,24 @@ class Proven:
 
 
 def verify_ledger_reply(
-    reply: ProofReply, seen: SeenCheckpoint, policy: Policy, headers: Mapping[str, bytes]
+    reply: ProofReply,
+    seen: SeenCheckpoint,
+    policies: Sequence[Policy],
+    headers: Mapping[str, bytes],
 ) -> Proven:
     """Return what the reply proves about `headers` (raw header by batch hash).
 
-    Raises `Malformed` or `Untrusted`; then nothing of the reply is to be believed.
+    `policies` is the chain that the machine believes, the newest last. Raises `Malformed` or
+    `Untrusted`; then nothing of the reply is to be believed.
     """
     # 1. The checkpoint.
     if not FIRST_GENERATION <= reply.generation < 2**31:
         raise Malformed("Expected the generation of a ledger.", reason="bad_generation")
-    note = reply.checkpoint.encode("utf-8")
+    policy, note = policies[-1], reply.checkpoint.encode("utf-8")
     origin = origin_of(policy.owner, reply.generation)
     checkpoint = verify_checkpoint(note, origin, policy.roots.log_key)
     # 2. and 3. How it follows from what the machine has seen.
-    opening = _verify_succession(reply, checkpoint, seen, policy)
+    opening = _verify_succession(reply, checkpoint, seen, policies)
     # 4. The batches.
     if len(reply.items) > MAX_PROOF_ITEMS:
         raise Malformed("Expected fewer proofs.", reason="too_many_proofs")
@@ -82,7 +86,7 @@ def verify_ledger_reply(
 
 
 def _verify_succession(
-    reply: ProofReply, checkpoint: Checkpoint, seen: SeenCheckpoint, policy: Policy
+    reply: ProofReply, checkpoint: Checkpoint, seen: SeenCheckpoint, policies: Sequence[Policy]
 ) -> Opening | None:
     if reply.generation < seen.generation:
         raise Untrusted("The ledger is of an older generation.", reason="rolled_back")
@@ -99,7 +103,7 @@ def _verify_succession(
     if reply.generation == FIRST_GENERATION or (seen == NO_CHECKPOINT and not reply.opening):
         return None
     # 3.
-    opening = verify_opening(from_base64url(reply.opening), policy)
+    opening = verify_opening(from_base64url(reply.opening), policies)
     if opening.generation != reply.generation:
         raise Untrusted("The opening is of another generation.", reason="wrong_generation")
     verify_inclusion(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+import sqlalchemy as sa
 
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
@@ -26,6 +28,7 @@ from fleetward.server.identity.decide import (
     decide_roster_change,
 )
 from fleetward.server.identity.issuing import CertificateAuthorities, IssuedCertificate
+from fleetward.server.web.caller import Scope
 from fleetward.trust.documents import Bundle
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 from fleetward.trust.invitation import Invitation, verify_invitation
@@ -139,6 +142,12 @@ class Devices:
         if row is None:
             raise Refused("No machine of this id is known here.", reason="not_found")
         return str(row.site)
+
+    def covered(self, scope: Scope) -> sa.Select[Any] | None:
+        """Return the selection of the ids in a scope, or None when it is the whole fleet."""
+        if scope.whole_fleet:
+            return None
+        return store.select_covered(scope.devices or frozenset(), scope.sites or frozenset())
 
     def join(self, statement: bytes, invitation: bytes) -> tuple[IssuedCertificate, Bundle]:
         """Take a machine in. Raises `Malformed`, `Untrusted` or `Refused`; each try is recorded."""

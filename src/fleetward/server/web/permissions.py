@@ -98,8 +98,8 @@ _ROWS: Final = (
     _read("devices.read", "device", scoped=True),
     _deed("devices.quarantine", "device", Role.OPERATOR, scoped=True),
     _deed("devices.readmit", "device", Role.OPERATOR, scoped=True),
-    _read("events.read", "event"),
-    _read("timeline.read", "event"),
+    _read("events.read", "event", scoped=True),
+    _read("timeline.read", "event", scoped=True),
     # Proof
     _read("record.read", "record"),
     _read("record.export", "record", Role.OPERATOR),

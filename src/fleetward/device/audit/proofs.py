@@ -5,9 +5,14 @@ returns the new checkpoint and the batches that are proven, or raises:
 
 | reason                      | what it means                                                |
 |-----------------------------|--------------------------------------------------------------|
-| `forked`                    | a signed checkpoint contradicts the one the machine has      |
+| `forked`                    | what is signed contradicts the checkpoint the machine has    |
 | `rolled_back`               | a signed checkpoint is older than the one the machine has    |
+| `bad_consistency_proof`     | a signed checkpoint was not shown to extend that one         |
 | any other of `Untrusted`    | the proof proves nothing; nothing is taken over              |
+
+`forked` is never raised for what a broken carrier could have garbled: two signed checkpoints of one
+size differ, or hashes that lead to the signed root give the older tree another root, or the owner's
+signed opening names another root.
 
 Steps, whose numbers stand on the blocks:
 
@@ -92,13 +97,7 @@ def _verify_succession(
         raise Untrusted("The ledger is of an older generation.", reason="rolled_back")
     if reply.generation == seen.generation:
         # 2.
-        verify_consistency(
-            seen.size,
-            bytes.fromhex(seen.root),
-            checkpoint.size,
-            checkpoint.root,
-            _hashes(reply.consistency),
-        )
+        _verify_extends(reply, checkpoint, seen)
         return None
     if reply.generation == FIRST_GENERATION or (seen == NO_CHECKPOINT and not reply.opening):
         return None
@@ -113,6 +112,19 @@ def _verify_succession(
     if known.generation == seen.generation and known.size == seen.size and known.root != seen.root:
         raise Untrusted("The owner's opening names another record.", reason="forked")
     return opening
+
+
+def _verify_extends(reply: ProofReply, checkpoint: Checkpoint, seen: SeenCheckpoint) -> None:
+    try:
+        verify_consistency(
+            seen.size,
+            bytes.fromhex(seen.root),
+            checkpoint.size,
+            checkpoint.root,
+            _hashes(reply.consistency),
+        )
+    except Malformed as e:
+        raise Untrusted(e.message, reason="bad_consistency_proof") from e
 
 
 def lost_by_opening(opening: Opening, seen: SeenCheckpoint) -> bool:

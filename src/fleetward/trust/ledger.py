@@ -16,6 +16,7 @@ what is **contradicted**, what **cannot be known yet**. The rules:
 7. So is every older checkpoint, and every state that a witness signed.
 8. Each entry is a batch, a deed or a document of this owner, and a document in the record was
    signed by those who might (`ledger_documents`).
+9. Before each join stands the invitation that it names (`ledger_documents`).
 
 What no machine, witness or older checkpoint has seen could still be rewritten by the server; the
 report says how much that is. What a machine said and the server never recorded is the age of the
@@ -141,6 +142,8 @@ class LedgerAudit:
             self._take_batch(current, fact.batch, entry)
         elif fact.kind == DEED:
             current.deeds, current.deed_at_ms = current.deeds + 1, fact.at_ms
+            if fact.join is not None:
+                self._documents.judge_join(fact.join, current.number, entry)
         elif fact.kind == DOCUMENT:
             self._take_document(current, fact, leaf, entry)
         elif fact.kind == STRANGE:

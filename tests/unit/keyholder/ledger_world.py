@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetward.keyholder.signing import (
+    InvitationWish,
     Person,
     PolicyDraft,
     sign_head,
+    sign_invitation,
     sign_lease,
     sign_roster,
 )
@@ -23,6 +25,7 @@ from fleetward.trust import canonical
 from fleetward.trust.envelope import document_hash, seal
 from fleetward.trust.generation import make_opening_payload
 from fleetward.trust.head import Head, Lease
+from fleetward.trust.invitation import Invitation
 from fleetward.trust.journal import (
     NO_CHECKPOINT,
     BatchHeader,
@@ -175,6 +178,21 @@ class World:
                 self.log.leaves.append(self.deed(f"turn.{turn}"))
                 machine.seen = self.log.seen()
         return self
+
+    def invite(self, uses: int = 1) -> Invitation:
+        """Sign an invitation, which nobody has shown yet."""
+        wish = InvitationWish("Ward 3", uses, 60, preapproved=True, now_ms=NOW_MS)
+        return sign_invitation(self.policy, wish, self.keys["approver"])
+
+    def join(self, machine: Machine, invitation: str, shown: bytes = b"") -> int:
+        """Record that a machine joined, and before it what it showed; return the deed's place."""
+        if shown and shown not in self.log.leaves:
+            self.log.leaves.append(shown)
+        deed = canonical.decode_object(self.deed("device.joined"))
+        deed["subject"] = f"device:{machine.id}"
+        deed["body"] = {"invitation": invitation, "words": "A machine joined."}
+        self.log.leaves.append(canonical.encode(deed))
+        return len(self.log.leaves) - 1
 
     def change_policy(self, **changes: object) -> None:
         """Sign and record the next policy."""

@@ -62,6 +62,10 @@ class OwnerDocuments(Protocol):
 
     def bundle(self, device: str, policy_version: int = 0) -> Bundle: ...
 
+    def record_invitation(self, raw: bytes, at_ms: int) -> None:
+        """Make an invitation that was shown and is accepted a leaf of the record."""
+        ...
+
 
 class Devices:
     """The machines of this server. Thread-safe."""
@@ -179,6 +183,9 @@ class Devices:
         if state == RETIRED_STATE:
             raise Refused("This machine was retired by its owner.", reason="retired")
         chain = self._owner.issuing_chain()
+        if row is None:
+            # Before the first join by it, so that an audit finds the owner's word behind each.
+            self._owner.record_invitation(invitation.raw, now)
         self._record(
             "device.joined",
             join.device,

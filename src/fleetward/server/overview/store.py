@@ -251,6 +251,7 @@ ROUTINE_DEEDS: Final = (
     "batch",
     "device.renewed",
     "document.head",
+    "document.invitation",
     "document.lease",
     "document.roster",
     "session.opened",

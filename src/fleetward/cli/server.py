@@ -36,7 +36,12 @@ Data = Annotated[Path, typer.Option("--data", help="The control plane's folder."
 @up_app.command()
 def up(
     data: Data,
-    host: Annotated[str, typer.Option(help="DNS name to serve beyond loopback, by HTTPS.")] = "",
+    host: Annotated[
+        str,
+        typer.Option(
+            help="DNS name to serve beyond loopback, by HTTPS; an IPv4 address: API only."
+        ),
+    ] = "",
     port: Annotated[
         int,
         typer.Option(min=0, max=65535, help="The console's port; chosen once if not given."),
@@ -53,8 +58,14 @@ def up(
     with refusals():
         child = start_server(data, host=host, port=port, ready_file=ready_file)
         ready = wait_ready(data, child)
-        say(f"Ready at {ready['url']}")
-        say(f"Sign in once, within 15 minutes: {ready['login_url']}")
+        if ready["login_url"]:
+            say(f"Ready at {ready['url']}")
+            say(f"Sign in once, within 15 minutes: {ready['login_url']}")
+        else:
+            say(
+                f"Ready at {ready['api']}: the API alone, since a bare address has no name to sign "
+                "in under. Pages need --host NAME."
+            )
         say(f"Server CA for `owner init --server-ca`: {ready['ca_sha256']}")
         if detach:
             return

@@ -237,7 +237,7 @@ class Verbs:
     def _take_proof(self, body: bytes) -> Reply:
         answer = self._parse(body, "proof")
         if isinstance(answer, ProofReply):
-            proven = self._core.outbox.take_proof(answer, self._core.view.policy)
+            proven = self._core.outbox.take_proof(answer, self._core.view.policies)
             more = self._core.outbox.proof_request() is not None
             return Reply(hint="again" if proven and more else "")
         if isinstance(answer, Refusal):

@@ -36,7 +36,7 @@ def make_handlers(program: Program) -> list[Any]:
     return [
         *make_directory_handlers(house.directory, house.clock),
         *make_identity_handlers(house.devices),
-        *make_event_handlers(house.database),
+        *make_event_handlers(house.database, house.devices),
         *make_overview_handlers(overview),
         *make_posture_handlers(house.posture, house.devices),
         *make_record_handlers(

@@ -32,7 +32,7 @@ from fleetward.server.handlers import make_handlers
 from fleetward.server.listeners import free_port
 from fleetward.server.program import Program
 from fleetward.server.schema.migrate import migrate
-from fleetward.server.settings import Places, ServerSettings
+from fleetward.server.settings import Places, ServerSettings, check_host
 from fleetward.server.web.caller import ON_THE_HOST, Role
 from fleetward.trust.errors import FleetwardError, Refused
 
@@ -68,8 +68,10 @@ def load_settings(places: Places, arguments: argparse.Namespace) -> ServerSettin
     if places.config.exists():
         settings = load_config(ServerSettings, read_bounded(places.config, MAX_CONFIG_BYTES))
     if arguments.host:
-        names = tuple(dict.fromkeys((*settings.public_names, arguments.host)))
-        settings = replace(settings, host=arguments.host, public_names=names)
+        host = check_host(arguments.host)
+        names = tuple(dict.fromkeys((*settings.public_names, host)))
+        settings = replace(settings, host=host, public_names=names)
+    check_host(settings.host)
     if arguments.port:
         settings = replace(settings, port=arguments.port)
     port = settings.port or free_port()
@@ -121,8 +123,11 @@ def _write_ready(program: Program, ready_file: Path | None) -> None:
     if not program.house.directory.owner_id:
         setup = people.make_token(ON_THE_HOST, "first owner", Role.OPERATOR, SETUP_TOKEN_SECONDS)
         atomic_write(program.places.server / "setup-token", setup.secret.encode("ascii"))
-    link = people.make_login_link(person, program.origin)
-    atomic_write(run / "login-link", link.encode("utf-8"))
+    (run / "login-link").unlink(missing_ok=True)
+    link = ""
+    if not program.settings.api_only:
+        link = people.make_login_link(person, program.origin)
+        atomic_write(run / "login-link", link.encode("utf-8"))
     ready: dict[str, Any] = {
         "url": f"{program.origin}/",
         "api": program.api,

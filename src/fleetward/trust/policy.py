@@ -10,6 +10,8 @@ Rules:
 4. Owner and epoch are those of the root.
 5. No root comes from elsewhere: the server's CA, the fleet CA, the log key, witnesses, the
    director, the makers, the recording key and the origins for downloads stand here, or nowhere.
+6. What the keys of earlier policies opened of the record, and still stands, is named here
+   (`openings`, see `generation`).
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ ROLES: Final = ("policy", "roster", "head", "invite", "lease", "approve")
 """What a key can be for. `lease` renews the head's lease and nothing else."""
 MAX_KEYS: Final = 256
 MAX_NEVER_PORTS: Final = 64
+MAX_OPENINGS: Final = 64
+"""Openings that one policy names: restores of the server while the one before it was in force."""
 MAX_LEASE_SECONDS: Final = 400 * 86_400
 """A machine on a ship may be away for a year."""
 
@@ -62,6 +66,7 @@ class Policy:
     roles: Mapping[str, Role]
     roots: Roots
     never_ports: tuple[int, ...]
+    openings: tuple[str, ...]
     hash: str
     raw: bytes
 
@@ -124,6 +129,7 @@ def _read_policy(envelope: Envelope) -> Policy:
             "keys",
             "lease_seconds",
             "never_ports",
+            "openings",
             "owner",
             "roles",
             "roots",
@@ -141,6 +147,10 @@ def _read_policy(envelope: Envelope) -> Policy:
         roles=_read_roles(fields.map("roles"), keys),
         roots=_read_roots(fields.map("roots")),
         never_ports=_read_ports(fields.items("never_ports", most=MAX_NEVER_PORTS)),
+        openings=tuple(
+            require_digest(each, "an opening")
+            for each in fields.texts("openings", most=MAX_OPENINGS)
+        ),
         hash=envelope.hash,
         raw=envelope.raw,
     )

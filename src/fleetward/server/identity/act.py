@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+import sqlalchemy as sa
 
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
@@ -26,6 +28,7 @@ from fleetward.server.identity.decide import (
     decide_roster_change,
 )
 from fleetward.server.identity.issuing import CertificateAuthorities, IssuedCertificate
+from fleetward.server.web.caller import Scope
 from fleetward.trust.documents import Bundle
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable, Untrusted
 from fleetward.trust.invitation import Invitation, verify_invitation
@@ -58,6 +61,10 @@ class OwnerDocuments(Protocol):
     def issuing_chain(self) -> str: ...
 
     def bundle(self, device: str, policy_version: int = 0) -> Bundle: ...
+
+    def record_invitation(self, raw: bytes, at_ms: int) -> None:
+        """Make an invitation that was shown and is accepted a leaf of the record."""
+        ...
 
 
 class Devices:
@@ -140,6 +147,12 @@ class Devices:
             raise Refused("No machine of this id is known here.", reason="not_found")
         return str(row.site)
 
+    def covered(self, scope: Scope) -> sa.Select[Any] | None:
+        """Return the selection of the ids in a scope, or None when it is the whole fleet."""
+        if scope.whole_fleet:
+            return None
+        return store.select_covered(scope.devices or frozenset(), scope.sites or frozenset())
+
     def join(self, statement: bytes, invitation: bytes) -> tuple[IssuedCertificate, Bundle]:
         """Take a machine in. Raises `Malformed`, `Untrusted` or `Refused`; each try is recorded."""
         try:
@@ -180,6 +193,9 @@ class Devices:
         if state == RETIRED_STATE:
             raise Refused("This machine was retired by its owner.", reason="retired")
         chain = self._owner.issuing_chain()
+        if row is None:
+            # Before the first join by it, so that an audit finds the owner's word behind each.
+            self._owner.record_invitation(invitation.raw, now)
         self._record(
             "device.joined",
             join.device,

@@ -59,6 +59,13 @@ invitations: Final = sa.Table(
 )
 
 
+def select_covered(device_ids: frozenset[str], sites: frozenset[str]) -> sa.Select[Any]:
+    """Return the selection of the ids of machines that are named, or stand at one of the sites."""
+    return sa.select(devices.c.device_id).where(
+        sa.or_(devices.c.device_id.in_(sorted(device_ids)), devices.c.site.in_(sorted(sites)))
+    )
+
+
 def select_device(conn: Connection, device: str) -> Row | None:
     """Return a machine, or None."""
     return conn.execute(sa.select(devices).where(devices.c.device_id == device)).first()

@@ -42,7 +42,7 @@ from fleetward.server.overview.model import (
     WaitingItem,
     WitnessRow,
 )
-from fleetward.server.overview.store import Filter
+from fleetward.server.overview.store import Filter, Timespan
 from fleetward.trust.canonical import decode_object
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.words import device_words
@@ -106,7 +106,7 @@ class Overview:
         now = self._sources.clock.wall_ms()
         counted, groups, waiting = self._count(wanted)
         cards = make_cards(
-            groups, self._broken_card(now), self._sources.set_up() if counted.total else ()
+            groups, self._broken_card(now, wanted), self._sources.set_up() if counted.total else ()
         )
         return Today(
             sentence=make_sentence(counted),
@@ -158,9 +158,8 @@ class Overview:
         """Return the row of a machine in scope. Raises `Refused` (not_found) otherwise."""
         with self._database.read() as conn:
             row = store.select_one(conn, device_id)
-        narrowed = wanted.sites is not None or wanted.devices is not None
         if row is None or (
-            narrowed
+            wanted.narrowed
             and row.site not in (wanted.sites or ())
             and row.device_id not in (wanted.devices or ())
         ):
@@ -204,16 +203,11 @@ class Overview:
             ),
         )
 
-    def timeline(self, device_id: str, kind: str, since_ms: int, page: tuple[int, int]) -> Timeline:
+    def timeline(self, about: Timespan, page: tuple[int, int], wanted: Filter) -> Timeline:
         """Return a page (number, size) of changes and deeds, newest first."""
         with self._database.read() as conn:
-            rows, total = store.select_timeline(
-                conn,
-                device_id=device_id,
-                kind=kind,
-                since_ms=since_ms,
-                span=((page[0] - 1) * page[1], page[1]),
-            )
+            span = ((page[0] - 1) * page[1], page[1])
+            rows, total = store.select_timeline(conn, about, wanted, span)
             names = store.select_names(conn, [_device_of(row) for row in rows])
         return Timeline(
             items=[_write_item(row, names) for row in rows],
@@ -281,9 +275,7 @@ class Overview:
         return tally([(row.site, row.need, row.number) for row in rows]), groups, waiting
 
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
-        if wanted.sites is not None or wanted.devices is not None:
-            return []
-        items = self.timeline("", "", now - DAY_MS, (1, MAX_CHANGES)).items
+        items = self.timeline(Timespan(since_ms=now - DAY_MS), (1, MAX_CHANGES), wanted).items
         return [
             ChangeItem(
                 at=item.at,
@@ -295,7 +287,7 @@ class Overview:
             for item in items
         ]
 
-    def _broken_card(self, now: int) -> CardFacts | None:
+    def _broken_card(self, now: int, wanted: Filter) -> CardFacts | None:
         checked = self._sources.checked()
         if checked.state == "broken":
             return CardFacts(
@@ -303,7 +295,7 @@ class Overview:
                 checked.as_of_ms, "See the proof", "/proof",
             )  # fmt: skip
         with self._database.read() as conn:
-            rows = store.count_refusals(conn, tuple(BROKEN), now - DAY_MS)
+            rows = store.count_refusals(conn, tuple(BROKEN), now - DAY_MS, wanted)
         for row in rows:
             details = _body_of(row)
             if details.get("reason") in BROKEN[row.kind]:

@@ -35,6 +35,14 @@ leaves: Final = sa.Table(
     # A reference is a hash over a content that names its owner.
     sa.Index("ux_audit_leaf_reference", "reference", "generation", unique=True),
     sa.Index("ix_audit_leaf_subject", "subject", "at"),
+    # Deeds are few among the batches of machines; what people look at is deeds.
+    sa.Index(
+        "ix_audit_leaf_deed",
+        "at",
+        "kind",
+        sqlite_where=sa.text("kind <> 'batch'"),
+        postgresql_where=sa.text("kind <> 'batch'"),
+    ),
 )
 
 tiles: Final = sa.Table(

@@ -12,7 +12,7 @@ revision = "0001"
 down_revision = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
     """Make the first tables."""
     op.create_table(
         "audit_checkpoint",
@@ -70,6 +70,14 @@ def upgrade() -> None:
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("owner_id", "generation", "position", name=op.f("pk_audit_leaf")),
+    )
+    op.create_index(
+        "ix_audit_leaf_deed",
+        "audit_leaf",
+        ["at", "kind"],
+        unique=False,
+        sqlite_where=sa.text("kind <> 'batch'"),
+        postgresql_where=sa.text("kind <> 'batch'"),
     )
     op.create_index("ix_audit_leaf_subject", "audit_leaf", ["subject", "at"], unique=False)
     op.create_index(
@@ -153,7 +161,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", "sequence", name=op.f("pk_events_event")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_events_event_received_at", "events_event", ["received_at"], unique=False)
+    op.create_index(
+        "ix_events_event_received_at", "events_event", ["received_at", "kind"], unique=False
+    )
     op.create_table(
         "events_machine",
         sa.Column("device_id", sa.String(length=64), nullable=False),
@@ -200,6 +210,7 @@ def upgrade() -> None:
         sa.Column("policy_version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("roster_version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("joined_at", sa.BigInteger(), nullable=False),
+        sa.Column("state_at", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("last_seen_at", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("connected", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("device_id", name=op.f("pk_identity_device")),
@@ -318,6 +329,10 @@ def upgrade() -> None:
         sa.Column("exposed_ports", sa.BigInteger(), nullable=True),
         sa.Column("updates_pending", sa.BigInteger(), nullable=True),
         sa.Column("security_updates", sa.BigInteger(), nullable=True),
+        sa.Column("exposed_since", sa.BigInteger(), nullable=True),
+        sa.Column("updates_since", sa.BigInteger(), nullable=True),
+        sa.Column("held_digest", sa.String(length=64), nullable=True),
+        sa.Column("held_as_of", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("device_id", name=op.f("pk_posture_device")),
     )
     op.create_index(

@@ -40,7 +40,7 @@ const KINDS: [RegExp, string][] = [
   [/joined/, 'Joined'],
   [/^agent\./, 'Agent'],
   [/\.refused$|refus/, 'Refused'],
-  [/^gate\.accepted/, 'Accepted'],
+  [/^gate\.(accepted|refreshed)/, 'Owner'],
   [/^gate\.reduced|quarantin|readmit/, 'Containment'],
   [/^clock\./, 'Clock'],
   [/^journal\.|^store\./, 'Record'],

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+from sqlalchemy.engine import Connection
+
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
@@ -42,7 +44,7 @@ from fleetward.server.overview.model import (
     WaitingItem,
     WitnessRow,
 )
-from fleetward.server.overview.store import Filter
+from fleetward.server.overview.store import Filter, Span
 from fleetward.trust.canonical import decode_object
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.words import device_words
@@ -204,21 +206,11 @@ class Overview:
 
     def timeline(self, device_id: str, kind: str, since_ms: int, page: tuple[int, int]) -> Timeline:
         """Return a page (number, size) of changes and deeds, newest first."""
+        span = Span(device_id, kind, since_ms, (page[0] - 1) * page[1], page[1])
         with self._database.read() as conn:
-            rows, total = store.select_timeline(
-                conn,
-                device_id=device_id,
-                kind=kind,
-                since_ms=since_ms,
-                span=((page[0] - 1) * page[1], page[1]),
-            )
-            names = store.select_names(conn, [_device_of(row) for row in rows])
-        return Timeline(
-            items=[_write_item(row, names) for row in rows],
-            total=total,
-            page=page[0],
-            per_page=page[1],
-        )
+            items = _read_items(conn, span)
+            total = store.count_timeline(conn, span)
+        return Timeline(items=items, total=total, page=page[0], per_page=page[1])
 
     def record(self) -> Record:
         """Return the record as the Proof page shows it."""
@@ -256,17 +248,20 @@ class Overview:
         with self._database.read() as conn:
             rows = store.count_needs(conn, wanted)
             for need in sorted({row.need for row in rows if row.need}):
-                examples = store.select_examples(conn, wanted, need, 1)
                 of = [row for row in rows if row.need == need]
                 groups[need] = Group(
                     need=need,
                     number=sum(row.number for row in of),
                     sites=tuple(sorted(row.site for row in of)),
                     since_ms=_since(need, of),
-                    device_id=examples[0].device_id if examples else "",
-                    name=examples[0].name if examples else "",
+                    device_id=of[0].device_id,
+                    name=of[0].name,
                 )
-            unconfirmed = store.select_examples(conn, wanted, "unconfirmed", 5)
+            unconfirmed = (
+                store.select_examples(conn, wanted, "unconfirmed", 5)
+                if "unconfirmed" in groups
+                else []
+            )
         waiting = [
             WaitingItem(
                 id=row.device_id,
@@ -281,7 +276,8 @@ class Overview:
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
         if wanted.sites is not None or wanted.devices is not None:
             return []
-        items = self.timeline("", "", now - DAY_MS, (1, MAX_CHANGES)).items
+        with self._database.read() as conn:
+            items = _read_items(conn, Span(since_ms=now - DAY_MS, limit=MAX_CHANGES))
         return [
             ChangeItem(
                 at=item.at,
@@ -342,8 +338,18 @@ class Overview:
         }
 
 
+_SINCE: Final = {
+    "silent": "seen_at",
+    "quarantined": "state_at",
+    "exposed": "exposed_since",
+    "updates": "updates_since",
+}
+
+
 def _since(need: str, rows: Sequence[Any]) -> int:
-    return int(min((row.seen_at if need == "silent" else row.joined_at) or 0 for row in rows))
+    """Return since when the first of these machines needs this, or else since when it is here."""
+    name = _SINCE.get(need, "joined_at")
+    return int(min(getattr(row, name) or row.joined_at for row in rows))
 
 
 def _describe_trust(row: Any) -> Trust:
@@ -413,6 +419,12 @@ def _body_of(row: Any) -> Mapping[str, Any]:
     except FleetwardError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _read_items(conn: Connection, span: Span) -> list[TimelineItem]:
+    rows = store.select_timeline(conn, span)
+    names = store.select_names(conn, [_device_of(row) for row in rows])
+    return [_write_item(row, names) for row in rows]
 
 
 def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:

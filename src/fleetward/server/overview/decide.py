@@ -77,14 +77,14 @@ def make_sentence(counted: Tally) -> str:
         return "No devices yet."
     parts = []
     if counted.fine:
-        parts.append(f"{counted.fine} fine")
+        parts.append(f"{counted.fine:,} fine")
     if counted.need_you:
-        parts.append(f"{counted.need_you} {'needs' if counted.need_you == 1 else 'need'} you")
+        parts.append(f"{counted.need_you:,} {'needs' if counted.need_you == 1 else 'need'} you")
     if counted.silent:
-        parts.append(f"{counted.silent} silent")
+        parts.append(f"{counted.silent:,} silent")
     if counted.waiting:
-        parts.append(f"{counted.waiting} waiting to be let in")
-    devices = "1 device" if counted.total == 1 else f"{counted.total} devices"
+        parts.append(f"{counted.waiting:,} waiting to be let in")
+    devices = "1 device" if counted.total == 1 else f"{counted.total:,} devices"
     return f"{devices}: {', '.join(parts)}."
 
 
@@ -113,11 +113,11 @@ def where_of(sites: Sequence[str]) -> str:
         return "No site"
     if len(named) <= 2:
         return " and ".join(named)
-    return f"{named[0]} and {len(named) - 1} more sites"
+    return f"{named[0]} and {len(named) - 1:,} more sites"
 
 
 def _who(group: Group, one: str, many: str) -> str:
-    return f"{group.name} {one}" if group.number == 1 else f"{group.number} devices {many}"
+    return f"{group.name} {one}" if group.number == 1 else f"{group.number:,} devices {many}"
 
 
 def _href(group: Group, tab: str = "") -> str:

@@ -152,7 +152,7 @@ def select_one(conn: Connection, device_id: str) -> Row | None:
 
 
 def count_needs(conn: Connection, wanted: Filter) -> list[Row]:
-    """Return per site and need: how many machines, and since when the oldest."""
+    """Return per site and need: how many machines, since when the oldest, and one of them."""
     joined, device, posture = _joined()
     need = _need(device, posture).label("need")
     return list(
@@ -163,6 +163,11 @@ def count_needs(conn: Connection, wanted: Filter) -> list[Row]:
                 sa.func.count().label("number"),
                 sa.func.min(device.c.joined_at).label("joined_at"),
                 sa.func.min(device.c.last_seen_at).label("seen_at"),
+                sa.func.min(device.c.state_at).label("state_at"),
+                sa.func.min(posture.c.exposed_since).label("exposed_since"),
+                sa.func.min(posture.c.updates_since).label("updates_since"),
+                sa.func.min(device.c.device_id).label("device_id"),
+                sa.func.min(device.c.name).label("name"),
             )
             .select_from(joined)
             .where(_where(wanted, device, posture))
@@ -195,30 +200,56 @@ def select_names(conn: Connection, device_ids: Sequence[str]) -> dict[str, str]:
     return {row.device_id: row.name for row in rows}
 
 
-def select_timeline(
-    conn: Connection, *, device_id: str, kind: str, since_ms: int, span: tuple[int, int]
-) -> tuple[list[Row], int]:
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which part of the timeline to read. Empty strings filter nothing."""
+
+    device_id: str = ""
+    kind: str = ""
+    since_ms: int = 0
+    offset: int = 0
+    limit: int = 50
+
+
+def select_timeline(conn: Connection, span: Span) -> list[Row]:
     """Return changes that machines reported and deeds of the record, newest first.
 
-    `span` is offset and limit. Inventories, renewals and starts of agents are left out, and so are
-    heads and leases: they are routine.
+    Inventories, renewals and sessions are left out, and so are heads and leases: they are routine.
+    Each side is ordered and cut by its own index, so that a page costs a page.
     """
-    union = sa.union_all(_deeds(device_id, since_ms), _events(device_id, since_ms)).subquery()
-    clause = sa.true() if not kind else union.c.kind.like(_escape(kind) + "%", escape="\\")
-    rows = conn.execute(
-        sa.select(union)
-        .where(clause)
-        .order_by(union.c.at.desc(), union.c.leaf.desc(), union.c.sequence.desc())
-        .offset(span[0])
-        .limit(span[1])
-    ).all()
-    total = conn.execute(sa.select(sa.func.count()).select_from(union).where(clause)).scalar()
-    return list(rows), int(total or 0)
+    end = span.offset + span.limit
+    union = sa.union_all(
+        *(
+            sa.select(side.order_by(*_newest(side.selected_columns)).limit(end).subquery())
+            for side in (_deeds(span), _events(span))
+        )
+    ).subquery()
+    return list(
+        conn.execute(
+            sa.select(union).order_by(*_newest(union.c)).offset(span.offset).limit(span.limit)
+        )
+    )
 
 
-ROUTINE_EVENTS: Final = ("posture.inventory", "transport.renewed")
+def count_timeline(conn: Connection, span: Span) -> int:
+    """Return how many entries the timeline has, whatever the page."""
+    sides = (_deeds(span), _events(span))
+    counts = [side.with_only_columns(sa.func.count()) for side in sides]
+    return sum(int(conn.execute(count).scalar() or 0) for count in counts)
+
+
+def _newest(columns: Any) -> list[Any]:
+    """Newest first; of one moment the later, and of two machines the same order each time."""
+    return [
+        columns.at.desc(),
+        columns.leaf.desc(),
+        columns.sequence.desc(),
+        columns.subject,
+    ]
+
+
+ROUTINE_EVENTS: Final = ("posture.inventory", "transport.renewed", "gate.refreshed")
 ROUTINE_DEEDS: Final = (
-    "batch",
     "device.renewed",
     "document.head",
     "document.lease",
@@ -230,11 +261,25 @@ ROUTINE_DEEDS: Final = (
 )
 
 
-def _deeds(device_id: str, since_ms: int) -> sa.Select[Any]:
+def _is_deed(leaf: sa.Table) -> sa.ColumnElement[bool]:
+    """Say it as the index of deeds says it, or the index is not used."""
+    return leaf.c.kind != sa.literal_column("'batch'")
+
+
+def _of_kind(column: sa.Column[str], kind: str) -> sa.ColumnElement[bool]:
+    return column.like(_escape(kind) + "%", escape="\\") if kind else sa.true()
+
+
+def _deeds(span: Span) -> sa.Select[Any]:
     leaf = metadata.tables["audit_leaf"]
-    clause = sa.and_(leaf.c.kind.not_in(ROUTINE_DEEDS), leaf.c.at >= since_ms)
-    if device_id:
-        clause = sa.and_(clause, leaf.c.subject == f"device:{device_id}")
+    clause = sa.and_(
+        _is_deed(leaf),
+        leaf.c.kind.not_in(ROUTINE_DEEDS),
+        leaf.c.at >= span.since_ms,
+        _of_kind(leaf.c.kind, span.kind),
+    )
+    if span.device_id:
+        clause = sa.and_(clause, leaf.c.subject == f"device:{span.device_id}")
     return sa.select(
         leaf.c.at.label("at"),
         leaf.c.kind.label("kind"),
@@ -245,11 +290,15 @@ def _deeds(device_id: str, since_ms: int) -> sa.Select[Any]:
     ).where(clause)
 
 
-def _events(device_id: str, since_ms: int) -> sa.Select[Any]:
+def _events(span: Span) -> sa.Select[Any]:
     event = metadata.tables["events_event"]
-    clause = sa.and_(event.c.kind.not_in(ROUTINE_EVENTS), event.c.received_at >= since_ms)
-    if device_id:
-        clause = sa.and_(clause, event.c.device_id == device_id)
+    clause = sa.and_(
+        event.c.kind.not_in(ROUTINE_EVENTS),
+        event.c.received_at >= span.since_ms,
+        _of_kind(event.c.kind, span.kind),
+    )
+    if span.device_id:
+        clause = sa.and_(clause, event.c.device_id == span.device_id)
     return sa.select(
         event.c.received_at.label("at"),
         event.c.kind.label("kind"),
@@ -296,7 +345,7 @@ def count_refusals(conn: Connection, kinds: Sequence[str], since_ms: int) -> lis
     return list(
         conn.execute(
             sa.select(leaf.c.at, leaf.c.kind, leaf.c.subject, leaf.c.body)
-            .where(leaf.c.kind.in_(list(kinds)), leaf.c.at >= since_ms)
+            .where(_is_deed(leaf), leaf.c.kind.in_(list(kinds)), leaf.c.at >= since_ms)
             .order_by(leaf.c.at.desc())
             .limit(50)
         )

@@ -207,30 +207,24 @@ def _concerns_machine(before: OwnerView, after: OwnerView) -> bool:
 
 
 def _describe_step(before: OwnerView, after: OwnerView) -> JsonObject:
-    papers: list[str] = []
-    if after.policy.version != before.policy.version:
-        papers.append(f"policy {after.policy.version}")
-    if after.roster and (not before.roster or after.roster.version != before.roster.version):
-        papers.append(f"roster {after.roster.version}")
-    if after.lease_serial != before.lease_serial:
-        papers.append("a later end")
-    text = ", ".join(papers) or "renewed documents"
-    what = "Documents of the owner were taken over"
+    words: list[str] = []
     if after.entry != before.entry:
-        what = _describe_entry(after)
+        words.append(_describe_entry(after))
+    if after.policy.version != before.policy.version:
+        words.append(f"The owner's policy {after.policy.version} holds now.")
     return {
         "head_version": after.head.version if after.head else 0,
         "lease_serial": after.lease_serial,
         "policy_version": after.policy.version,
         "roster_version": after.roster.version if after.roster else 0,
         "what": DOCUMENTS,
-        "words": f"{what}: {text}.",
+        "words": " ".join(words) or "Newer documents of the owner were taken over.",
     }
 
 
 def _describe_entry(view: OwnerView) -> str:
     if view.entry is None:
-        return "The owner took this machine off the list"
+        return "The owner took this machine off the list."
     if view.entry.state != "active":
-        return "The owner retired this machine"
-    return f"The owner confirmed this machine as {view.entry.name}"
+        return "The owner retired this machine."
+    return f"The owner confirmed this machine as {view.entry.name}."

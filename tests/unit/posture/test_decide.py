@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from fleetward.server.posture.attention import Since, judge_attention
 from fleetward.server.posture.decide import Context, judge_properties, judge_service
 from fleetward.wire.posture import (
@@ -179,6 +181,19 @@ def test_open_telnet_is_the_first_thing_that_needs_a_person() -> None:
     ]
     assert "busybox" in cards[0].why
     assert "port 8080 (python3)" in cards[2].why
+
+
+def test_the_next_step_for_what_was_not_seen_fits_who_could_see_it() -> None:
+    def steps(inventory: Inventory | None) -> set[str]:
+        judged = judge_properties(inventory, Context(inventory_at_ms=NOW))
+        return {each.next for each in judged if each.state == "not_visible"}
+
+    assert steps(None) == {"Wait for its first inventory."}
+    blind = machine("none", {})
+    assert steps(blind) == {"Let the agent see it: run it as root on this machine."}
+    rooted = replace(blind, machine=replace(blind.machine, root=True))
+    (step,) = steps(rooted)
+    assert "the agent runs as root there" in step
 
 
 def test_a_quiet_machine_needs_nobody() -> None:

@@ -70,7 +70,7 @@ _UNSEEN: Final = "What was not seen."
 
 def _next_for_unseen(inventory: Inventory | None) -> str:
     if inventory is None:
-        return "Its first inventory shows more: it comes when the owner has let the machine in."
+        return "Wait for its first inventory."
     if inventory.machine.root:
         return "Look at it on the machine: the agent runs as root there and finds no sign of it."
     return "Let the agent see it: run it as root on this machine."
@@ -284,7 +284,7 @@ def _judge_compartments(inventory: Inventory | None, context: Context) -> Proper
         evidence.append(Evidence(f"Without: {', '.join(bare[:3])}.", at_ms, False))
     elif any(truth is None for _, truth in judged):
         evidence.append(Evidence("The layers of some services are not visible.", at_ms, None))
-    after = "Let the agent see it: run it as root on this machine."
+    after = _UNSEEN
     if bare:
         after = f"Run {bare[0]} as its own user, with NoNewPrivileges=yes."
     state = combine([row.holds for row in evidence])

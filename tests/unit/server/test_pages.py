@@ -188,7 +188,7 @@ def test_today_and_the_machines_page(world: ServerWorld) -> None:
     page = today(world)
     assert page.sentence == "7 devices: 2 fine, 3 need you, 1 silent, 1 waiting to be let in."
     kinds = [card.kind for card in page.cards]
-    assert kinds == ["waiting", "containment", "exposure", "updates", "silence", "setup"]
+    assert kinds == ["waiting", "containment", "exposure", "updates", "silence"]
     assert [w.title for w in page.waiting] == ["The owner has not confirmed Ärzte yet."]
     sites = {row.site: row for row in overview(world).sites(Filter()).items}
     assert (sites["Nord"].total, sites["Nord"].silent, sites["Nord"].need_you) == (3, 1, 2)
@@ -221,7 +221,7 @@ def test_a_card_is_as_old_as_what_it_tells(world: ServerWorld) -> None:
     assert since["silence"] <= to_rfc3339(joined)
     assert since["silence"] > to_rfc3339(joined - 3_600_000)
     told = overview(world).timeline(made["Alpha"], "device.quarantined", 0, (1, 1)).items[0]
-    assert told.words == "Quarantined: looks odder"
+    assert told.words == "Quarantined: looks odder."
     told = overview(world).timeline(made["Alpha"], "device.readmitted", 0, (1, 1)).items[0]
     assert told.words == "Let back."
 

@@ -352,7 +352,7 @@ class Devices:
 
     def _set_state(self, device: str, state: str, kind: str, actor: str, reason: str) -> str:
         said = _SAID[kind]
-        words = f"{said}: {reason}" if reason else f"{said}."
+        words = f"{said}: {reason.rstrip('.')}." if reason else f"{said}."
         self._record(kind, device, {"reason": reason, "words": words}, actor)
         with self._lock:
             with self._database.write() as conn:

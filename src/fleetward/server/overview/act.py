@@ -51,6 +51,10 @@ from fleetward.trust.words import device_words
 
 DAY_MS: Final = 86_400_000
 MAX_CHANGES: Final = 20
+MAX_UNCONFIRMED: Final = 5
+"""More machines than these that wait for the owner are one line."""
+UNKNOWN: Final = ("", "unknown")
+"""Whom a deed is about, where no machine could be named."""
 MAX_RECORD_DEVICES: Final = 200
 BROKEN: Final[Mapping[str, frozenset[str]]] = {
     "intake.refused": frozenset({"forked_journal", "wrong_signer", "bad_chain"}),
@@ -258,19 +262,11 @@ class Overview:
                     name=of[0].name,
                 )
             unconfirmed = (
-                store.select_examples(conn, wanted, "unconfirmed", 5)
+                store.select_examples(conn, wanted, "unconfirmed", MAX_UNCONFIRMED)
                 if "unconfirmed" in groups
                 else []
             )
-        waiting = [
-            WaitingItem(
-                id=row.device_id,
-                title=f"The owner has not confirmed {row.name} yet.",
-                where=where_of([row.site]),
-                since=to_rfc3339(row.joined_at),
-            )
-            for row in unconfirmed
-        ]
+        waiting = _wait_for_owner(groups.get("unconfirmed"), unconfirmed)
         return tally([(row.site, row.need, row.number) for row in rows]), groups, waiting
 
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
@@ -336,6 +332,28 @@ class Overview:
             "security_updates": row.security_updates,
             "need": row.need,
         }
+
+
+def _wait_for_owner(group: Group | None, rows: Sequence[Any]) -> list[WaitingItem]:
+    """Return what waits for the owner: each machine, or one line for all where they are many."""
+    if group is not None and group.number > len(rows):
+        return [
+            WaitingItem(
+                id=group.need,
+                title=f"The owner has not confirmed {group.number:,} devices yet.",
+                where=where_of(group.sites),
+                since=to_rfc3339(group.since_ms),
+            )
+        ]
+    return [
+        WaitingItem(
+            id=row.device_id,
+            title=f"The owner has not confirmed {row.name} yet.",
+            where=where_of([row.site]),
+            since=to_rfc3339(row.joined_at),
+        )
+        for row in rows
+    ]
 
 
 _SINCE: Final = {
@@ -438,7 +456,7 @@ def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
         kind=row.kind,
         words=words if isinstance(words, str) and words else fallback,
         source="record" if row.leaf >= 0 else "machine",
-        device_id=device or None,
+        device_id=None if device in UNKNOWN else device,
         device_name=names.get(device),
         sequence=row.sequence if row.sequence >= 0 else None,
         leaf=row.leaf if row.leaf >= 0 else None,

@@ -92,14 +92,15 @@ def make_cards(
     groups: Mapping[str, Group], broken: CardFacts | None, extra: Sequence[CardFacts]
 ) -> list[CardFacts]:
     """Return at most seven cards in rank: someone waits, identity or record broken, containment,
-    exposure, updates, silence, set-up. `extra` are cards of the last rank.
+    exposure, updates, silence, set-up. `extra` are cards of the last rank. Machines that their
+    owner has not confirmed work, and wait on another person: they are no card.
     """
     cards: list[CardFacts] = []
     if "waiting" in groups:
         cards.append(_waiting(groups["waiting"]))
     if broken is not None:
         cards.append(broken)
-    for need in ("quarantined", "exposed", "updates", "silent", "unconfirmed"):
+    for need in ("quarantined", "exposed", "updates", "silent"):
         if need in groups:
             cards.append(_MAKERS[need](groups[need]))
     cards.extend(extra)
@@ -191,23 +192,9 @@ def _silent(group: Group) -> CardFacts:
     )
 
 
-def _unconfirmed(group: Group) -> CardFacts:
-    return CardFacts(
-        "unconfirmed",
-        "setup",
-        _who(group, "is not confirmed yet", "are not confirmed yet"),
-        where_of(group.sites),
-        "Its invitation let it in; its owner has not compared the six words.",
-        group.since_ms,
-        "Compare the words",
-        _href(group),
-    )
-
-
 _MAKERS: Final = {
     "quarantined": _quarantined,
     "exposed": _exposed,
     "updates": _updates,
     "silent": _silent,
-    "unconfirmed": _unconfirmed,
 }

@@ -3,6 +3,7 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link, useSearchParams } from 'wouter';
 import { api } from '../../api/client';
 import type { DeviceRow, Page as Paged, Site } from '../../api/types';
+import { AsOf } from '../../shared/time/AsOf';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { Page, Panel } from '../../shared/ui/Page';
 import { SearchBox } from '../../shared/ui/SearchBox';
@@ -29,6 +30,7 @@ export default function Fleet() {
     <Page
       title="Fleet"
       heading={total === undefined || !sites.data ? 'Fleet' : sayFleet(total, sites.data.items.length)}
+      aside={devices.data && <AsOf at={new Date(devices.dataUpdatedAt).toISOString()} subject="page" label="checked" />}
     >
       {sites.data && sites.data.items.length > 1 && (
         <Sites sites={sites.data.items} filters={filters} change={change} />

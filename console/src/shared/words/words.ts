@@ -59,6 +59,13 @@ export function sayKind(kind: string): string {
   return plain === '' ? 'Entry' : plain.charAt(0).toUpperCase() + plain.slice(1);
 }
 
+/** What an entry says, as a sentence: machines tell a change in the middle of one. */
+export function sayEntry(kind: string, words: string): string {
+  if (!kind.startsWith('posture.changed') || words === '') return words;
+  const begun = words.charAt(0).toUpperCase() + words.slice(1);
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
+}
+
 /** A hash or an id in groups that an eye can follow; the middle left out. */
 export function shorten(text: string, keep = 10): string {
   return text.length <= keep * 2 + 1 ? text : `${text.slice(0, keep)}…${text.slice(-keep)}`;

@@ -362,7 +362,8 @@ def test_09_the_check_goes_green_then_red_and_the_command_agrees(
         title = visitor.page.get_by_role("heading", level=1)
         check = visitor.page.get_by_role("button", name=re.compile("^Check"))
         check.click()
-        expect(title).to_contain_text("whole", timeout=30_000)
+        expect(title).to_contain_text("The record is whole", timeout=30_000)
+        visitor.settle()
         visitor.shoot("09-a-whole")
         assert by_command(visitor, 0)["whole"] is True
         with altered_entry(demo.data / "server" / "state.db") as entry:
@@ -375,7 +376,7 @@ def test_09_the_check_goes_green_then_red_and_the_command_agrees(
             told = by_command(visitor, 1)
             assert told["contradicted"][0]["entry"] == entry
         check.click()
-        expect(title).to_contain_text("whole", timeout=30_000)
+        expect(title).to_contain_text("The record is whole", timeout=30_000)
 
 
 def test_10_an_empty_control_plane(tmp_path: Path, browser: Browser) -> None:

@@ -72,7 +72,11 @@ function Sites({ sites, filters, change }: { sites: Site[]; filters: Filters; ch
             onClick={() => change({ site: filters.site === site.site ? '' : site.site })}
           >
             <span className="truncate" title={site.site}>{site.site}</span>
-            <span className="site-words">{saySite(site)}</span>
+            <span className="site-words">
+              {saySite(site).map((part) => (
+                <span key={part}>{part}</span>
+              ))}
+            </span>
           </button>
         </li>
       ))}
@@ -80,11 +84,11 @@ function Sites({ sites, filters, change }: { sites: Site[]; filters: Filters; ch
   );
 }
 
-function saySite(site: Site): string {
+function saySite(site: Site): string[] {
   const parts = [`${sayCount(site.total)} in all`];
   if (site.need_you > 0) parts.push(`${sayCount(site.need_you)} need you`);
   if (site.silent > 0) parts.push(`${sayCount(site.silent)} silent`);
-  return parts.join(' · ');
+  return parts;
 }
 
 const options = (known: readonly (readonly [string, string])[]) =>

@@ -119,8 +119,9 @@ def test_a_machine_that_refuses_everything_passes(world: ServerWorld) -> None:
     assert {(s.outcome, s.reason) for s in drill.steps} == {("refused", "too_few_signatures")}
 
 
-def test_a_machine_that_accepts_fails(world: ServerWorld) -> None:
-    assert run(world, "gate.accepted").state == "failed"
+@pytest.mark.parametrize("kind", ["gate.accepted", "gate.refreshed"])
+def test_a_machine_that_accepts_fails(world: ServerWorld, kind: str) -> None:
+    assert run(world, kind).state == "failed"
 
 
 @pytest.mark.parametrize("answers", ["", "gone"])

@@ -30,7 +30,8 @@ events: Final = sa.Table(
     instant("received_at"),
     sa.Column("body", sa.LargeBinary(), nullable=False),
     sa.PrimaryKeyConstraint("device_id", "sequence"),
-    sa.Index("ix_events_event_received_at", "received_at"),
+    # The kind is in it so that routine is passed over, and counted, without reading a row.
+    sa.Index("ix_events_event_received_at", "received_at", "kind"),
     sqlite_with_rowid=False,
 )
 

@@ -46,6 +46,7 @@ from fleetward.trust.statements import (
 
 KNOCK_EVERY_MS: Final = 60_000
 """Equal refusals at the enrolment listener become an entry once a minute; the rest are counted."""
+_SAID: Final = {"device.quarantined": "Quarantined", "device.readmitted": "Let back"}
 _log: Final = logging.getLogger(__name__)
 
 
@@ -361,6 +362,7 @@ class Devices:
                         values["maker_id"] = entry.maker
                     if row.device_id in changes:
                         values["state"], values["confirmed"] = changes[row.device_id]
+                        values["state_at"] = self._clock.wall_ms()
                     if values:
                         store.update_device(conn, row.device_id, **values)
             for device, (state, _) in changes.items():
@@ -375,10 +377,13 @@ class Devices:
         return [row for row in rows if not row.confirmed]
 
     def _set_state(self, device: str, state: str, kind: str, actor: str, reason: str) -> str:
-        self._record(kind, device, {"reason": reason, "words": reason or kind}, actor)
+        said = _SAID[kind]
+        words = f"{said}: {reason.rstrip('.')}." if reason else f"{said}."
+        self._record(kind, device, {"reason": reason, "words": words}, actor)
         with self._lock:
             with self._database.write() as conn:
-                changed = store.update_state(conn, device, state, reason, unless=RETIRED_STATE)
+                now = self._clock.wall_ms()
+                changed = store.update_state(conn, device, state, reason, now, unless=RETIRED_STATE)
             if not changed:
                 raise Refused("This machine was retired by its owner.", reason="retired")
             self._states[device] = state

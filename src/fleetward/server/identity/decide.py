@@ -39,6 +39,10 @@ class Known:
     invitation: str
 
 
+def _count(machines: int) -> str:
+    return "1 machine" if machines == 1 else f"{machines:,} machines"
+
+
 def decide_join(
     join: Join, owner: str, invitation: Invitation, used: int, known: Known | None
 ) -> str:
@@ -64,8 +68,7 @@ def decide_join(
             return known.state
     if used >= invitation.uses:
         raise Refused(
-            f"The invitation was for {invitation.uses} machine{'s' * (invitation.uses > 1)} and is "
-            "used up. "
+            f"The invitation was for {_count(invitation.uses)} and is used up. "
             "Ask the owner for a new one.",
             reason="invitation_used_up",
         )

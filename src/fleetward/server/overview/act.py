@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+from sqlalchemy.engine import Connection
+
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
@@ -49,6 +51,10 @@ from fleetward.trust.words import device_words
 
 DAY_MS: Final = 86_400_000
 MAX_CHANGES: Final = 20
+MAX_UNCONFIRMED: Final = 5
+"""More machines than these that wait for the owner are one line."""
+UNKNOWN: Final = ("", "unknown")
+"""Whom a deed is about, where no machine could be named."""
 MAX_RECORD_DEVICES: Final = 200
 BROKEN: Final[Mapping[str, frozenset[str]]] = {
     "intake.refused": frozenset({"forked_journal", "wrong_signer", "bad_chain"}),
@@ -206,15 +212,9 @@ class Overview:
     def timeline(self, about: Timespan, page: tuple[int, int], wanted: Filter) -> Timeline:
         """Return a page (number, size) of changes and deeds, newest first."""
         with self._database.read() as conn:
-            span = ((page[0] - 1) * page[1], page[1])
-            rows, total = store.select_timeline(conn, about, wanted, span)
-            names = store.select_names(conn, [_device_of(row) for row in rows])
-        return Timeline(
-            items=[_write_item(row, names) for row in rows],
-            total=total,
-            page=page[0],
-            per_page=page[1],
-        )
+            items = _read_items(conn, about, wanted, ((page[0] - 1) * page[1], page[1]))
+            total = store.count_timeline(conn, about, wanted)
+        return Timeline(items=items, total=total, page=page[0], per_page=page[1])
 
     def record(self) -> Record:
         """Return the record as the Proof page shows it."""
@@ -252,30 +252,26 @@ class Overview:
         with self._database.read() as conn:
             rows = store.count_needs(conn, wanted)
             for need in sorted({row.need for row in rows if row.need}):
-                examples = store.select_examples(conn, wanted, need, 1)
                 of = [row for row in rows if row.need == need]
                 groups[need] = Group(
                     need=need,
                     number=sum(row.number for row in of),
                     sites=tuple(sorted(row.site for row in of)),
                     since_ms=_since(need, of),
-                    device_id=examples[0].device_id if examples else "",
-                    name=examples[0].name if examples else "",
+                    device_id=of[0].device_id,
+                    name=of[0].name,
                 )
-            unconfirmed = store.select_examples(conn, wanted, "unconfirmed", 5)
-        waiting = [
-            WaitingItem(
-                id=row.device_id,
-                title=f"The owner has not confirmed {row.name} yet.",
-                where=where_of([row.site]),
-                since=to_rfc3339(row.joined_at),
+            unconfirmed = (
+                store.select_examples(conn, wanted, "unconfirmed", MAX_UNCONFIRMED)
+                if "unconfirmed" in groups
+                else []
             )
-            for row in unconfirmed
-        ]
+        waiting = _wait_for_owner(groups.get("unconfirmed"), unconfirmed)
         return tally([(row.site, row.need, row.number) for row in rows]), groups, waiting
 
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
-        items = self.timeline(Timespan(since_ms=now - DAY_MS), (1, MAX_CHANGES), wanted).items
+        with self._database.read() as conn:
+            items = _read_items(conn, Timespan(since_ms=now - DAY_MS), wanted, (0, MAX_CHANGES))
         return [
             ChangeItem(
                 at=item.at,
@@ -336,8 +332,40 @@ class Overview:
         }
 
 
+def _wait_for_owner(group: Group | None, rows: Sequence[Any]) -> list[WaitingItem]:
+    """Return what waits for the owner: each machine, or one line for all where they are many."""
+    if group is not None and group.number > len(rows):
+        return [
+            WaitingItem(
+                id=group.need,
+                title=f"The owner has not confirmed {group.number:,} devices yet.",
+                where=where_of(group.sites),
+                since=to_rfc3339(group.since_ms),
+            )
+        ]
+    return [
+        WaitingItem(
+            id=row.device_id,
+            title=f"The owner has not confirmed {row.name} yet.",
+            where=where_of([row.site]),
+            since=to_rfc3339(row.joined_at),
+        )
+        for row in rows
+    ]
+
+
+_SINCE: Final = {
+    "silent": "seen_at",
+    "quarantined": "state_at",
+    "exposed": "exposed_since",
+    "updates": "updates_since",
+}
+
+
 def _since(need: str, rows: Sequence[Any]) -> int:
-    return int(min((row.seen_at if need == "silent" else row.joined_at) or 0 for row in rows))
+    """Return since when the first of these machines needs this, or else since when it is here."""
+    name = _SINCE.get(need, "joined_at")
+    return int(min(getattr(row, name) or row.joined_at for row in rows))
 
 
 def _describe_trust(row: Any) -> Trust:
@@ -409,6 +437,14 @@ def _body_of(row: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _read_items(
+    conn: Connection, about: Timespan, wanted: Filter, span: tuple[int, int]
+) -> list[TimelineItem]:
+    rows = store.select_timeline(conn, about, wanted, span)
+    names = store.select_names(conn, [_device_of(row) for row in rows])
+    return [_write_item(row, names) for row in rows]
+
+
 def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
     device = _device_of(row)
     words = _body_of(row).get("words")
@@ -420,7 +456,7 @@ def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
         kind=row.kind,
         words=words if isinstance(words, str) and words else fallback,
         source="record" if row.leaf >= 0 else "machine",
-        device_id=device or None,
+        device_id=None if device in UNKNOWN else device,
         device_name=names.get(device),
         sequence=row.sequence if row.sequence >= 0 else None,
         leaf=row.leaf if row.leaf >= 0 else None,

@@ -170,7 +170,7 @@ def select_one(conn: Connection, device_id: str) -> Row | None:
 
 
 def count_needs(conn: Connection, wanted: Filter) -> list[Row]:
-    """Return per site and need: how many machines, and since when the oldest."""
+    """Return per site and need: how many machines, since when the oldest, and one of them."""
     joined, device, posture = _joined()
     need = _need(device, posture).label("need")
     return list(
@@ -181,6 +181,11 @@ def count_needs(conn: Connection, wanted: Filter) -> list[Row]:
                 sa.func.count().label("number"),
                 sa.func.min(device.c.joined_at).label("joined_at"),
                 sa.func.min(device.c.last_seen_at).label("seen_at"),
+                sa.func.min(device.c.state_at).label("state_at"),
+                sa.func.min(posture.c.exposed_since).label("exposed_since"),
+                sa.func.min(posture.c.updates_since).label("updates_since"),
+                sa.func.min(device.c.device_id).label("device_id"),
+                sa.func.min(device.c.name).label("name"),
             )
             .select_from(joined)
             .where(_where(wanted, device, posture))
@@ -224,29 +229,43 @@ class Timespan:
 
 def select_timeline(
     conn: Connection, about: Timespan, wanted: Filter, span: tuple[int, int]
-) -> tuple[list[Row], int]:
+) -> list[Row]:
     """Return changes that machines reported and deeds of the record, newest first.
 
     Who may see a part of the fleet gets what is about its machines, and no other deed. `span` is
     offset and limit. Inventories, renewals and starts of agents are left out, and so are heads and
-    leases: they are routine.
+    leases: they are routine. Each side is ordered and cut by its own index, so that a page costs a
+    page.
     """
-    union = sa.union_all(_deeds(about, wanted), _events(about, wanted)).subquery()
-    clause: sa.ColumnElement[bool] = sa.true()
-    if about.kind:
-        clause = union.c.kind.like(_escape(about.kind) + "%", escape="\\")
-    rows = conn.execute(
-        sa.select(union)
-        .where(clause)
-        .order_by(union.c.at.desc(), union.c.leaf.desc(), union.c.sequence.desc(), union.c.subject)
-        .offset(span[0])
-        .limit(span[1])
-    ).all()
-    total = conn.execute(sa.select(sa.func.count()).select_from(union).where(clause)).scalar()
-    return list(rows), int(total or 0)
+    end = span[0] + span[1]
+    union = sa.union_all(
+        *(
+            sa.select(side.order_by(*_newest(side.selected_columns)).limit(end).subquery())
+            for side in (_deeds(about, wanted), _events(about, wanted))
+        )
+    ).subquery()
+    query = sa.select(union).order_by(*_newest(union.c)).offset(span[0]).limit(span[1])
+    return list(conn.execute(query))
 
 
-ROUTINE_EVENTS: Final = ("posture.inventory", "transport.renewed")
+def count_timeline(conn: Connection, about: Timespan, wanted: Filter) -> int:
+    """Return how many entries the timeline has, whatever the page."""
+    sides = (_deeds(about, wanted), _events(about, wanted))
+    counts = [side.with_only_columns(sa.func.count()) for side in sides]
+    return sum(int(conn.execute(count).scalar() or 0) for count in counts)
+
+
+def _newest(columns: Any) -> list[Any]:
+    """Newest first; of one moment the later, and of two machines the same order each time."""
+    return [
+        columns.at.desc(),
+        columns.leaf.desc(),
+        columns.sequence.desc(),
+        columns.subject,
+    ]
+
+
+ROUTINE_EVENTS: Final = ("posture.inventory", "transport.renewed", "gate.refreshed")
 ROUTINE_DEEDS: Final = (
     "device.renewed",
     "document.head",
@@ -260,12 +279,17 @@ ROUTINE_DEEDS: Final = (
 )
 
 
+def _of_kind(column: sa.Column[str], kind: str) -> sa.ColumnElement[bool]:
+    return column.like(_escape(kind) + "%", escape="\\") if kind else sa.true()
+
+
 def _deeds(about: Timespan, wanted: Filter) -> sa.Select[Any]:
     leaf = metadata.tables["audit_leaf"]
     clause = sa.and_(
         _not_batch(leaf),
         leaf.c.kind.not_in(ROUTINE_DEEDS),
         leaf.c.at >= about.since_ms,
+        _of_kind(leaf.c.kind, about.kind),
         _only_about(wanted, leaf.c.subject, "device:"),
     )
     if about.device_id:
@@ -285,6 +309,7 @@ def _events(about: Timespan, wanted: Filter) -> sa.Select[Any]:
     clause = sa.and_(
         event.c.kind.not_in(ROUTINE_EVENTS),
         event.c.received_at >= about.since_ms,
+        _of_kind(event.c.kind, about.kind),
         _only_about(wanted, event.c.device_id),
     )
     if about.device_id:

@@ -98,6 +98,13 @@ def test_expired(world: ServerWorld) -> None:
     assert reason == "invitation_expired"
 
 
+def test_signed_by_a_clock_that_ran_ahead(world: ServerWorld) -> None:
+    machine, invitation = world.trust.machine("new"), world.trust.invitation(ttl_ms=9 * DAY_MS)
+    world.clock.now -= DAY_MS + 1
+    reason = refused(world, machine.join(invitation.hash), invitation.raw)
+    assert reason == "invitation_from_the_future"
+
+
 def test_used_up(world: ServerWorld) -> None:
     invitation = world.trust.invitation(uses=2)
     first = world.join("one", invitation)

@@ -222,10 +222,12 @@ def test_a_card_is_as_old_as_what_it_tells(world: ServerWorld) -> None:
     # Never heard of: it is silent since it is here, not since 1970.
     assert since["silence"] <= to_rfc3339(joined)
     assert since["silence"] > to_rfc3339(joined - 3_600_000)
-    told = overview(world).timeline(made["Alpha"], "device.quarantined", 0, (1, 1)).items[0]
-    assert told.words == "Quarantined: looks odder."
-    told = overview(world).timeline(made["Alpha"], "device.readmitted", 0, (1, 1)).items[0]
-    assert told.words == "Let back."
+    for kind, words in (
+        ("device.quarantined", "Quarantined: looks odder."),
+        ("device.readmitted", "Let back."),
+    ):
+        about = Timespan(made["Alpha"], kind)
+        assert overview(world).timeline(about, (1, 1), Filter()).items[0].words == words
 
 
 def test_the_first_page_reads_no_whole_table(world: ServerWorld) -> None:

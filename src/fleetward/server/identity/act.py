@@ -185,7 +185,7 @@ class Devices:
             restored_at = store.select_restored_at(conn)
         used = row.used if row else 0
         owner = self._owner.owner_id
-        check_invitation_age(invitation, restored_at)
+        check_invitation_age(invitation, restored_at, now)
         bundle = self._owner.bundle(join.device)
         entry = read_entry(bundle.entry) if bundle.entry else None
         state, confirmed = decide_roster_change(

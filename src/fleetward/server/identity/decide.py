@@ -26,6 +26,8 @@ CERTIFICATE_MS: Final = 24 * HOUR_MS
 """Life of a certificate over a transport key that a software identity vouches for."""
 BACKDATE_MS: Final = HOUR_MS
 """A machine's clock may be an hour slow and still accept its own certificate."""
+MAX_AHEAD_MS: Final = 86_400_000
+"""Clocks of owners and servers differ, but by no more than a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,18 @@ def decide_join(
     return ACTIVE if invitation.preapproved else PENDING
 
 
-def check_invitation_age(invitation: Invitation, restored_at_ms: int) -> None:
-    """Return when an invitation was issued after the last restore, or raise `Refused`."""
+def check_invitation_age(invitation: Invitation, restored_at_ms: int, now_ms: int) -> None:
+    """Return when an invitation was issued after the last restore and not in times to come.
+
+    Raises `Refused`. An owner's clock that ran ten years ahead makes invitations that would live
+    ten years too long.
+    """
+    if invitation.issued_at_ms > now_ms + MAX_AHEAD_MS:
+        raise Refused(
+            "The invitation was signed by a clock that is more than a day ahead of this server's. "
+            "Set the clock of the owner's computer, and make a new one.",
+            reason="invitation_from_the_future",
+        )
     if invitation.issued_at_ms <= restored_at_ms:
         raise Refused(
             "This server was restored from a backup after the invitation was made, which ended "

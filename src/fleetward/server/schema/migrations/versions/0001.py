@@ -74,7 +74,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
     op.create_index(
         "ix_audit_leaf_at",
         "audit_leaf",
-        ["at"],
+        ["at", "kind"],
         unique=False,
         sqlite_where=sa.text("kind != 'batch'"),
         postgresql_where=sa.text("kind != 'batch'"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -293,9 +293,14 @@ async def stop_and(estate: Estate, change: Callable[[], None]) -> None:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    for ending in ("-wal", "-shm"):
+    """Put the whole of `source` in the place of `target`, with what still stands in its log."""
+    for ending in ("", "-wal", "-shm"):
         target.with_name(target.name + ending).unlink(missing_ok=True)
-    shutil.copyfile(source, target)
+    with (
+        contextlib.closing(sqlite3.connect(source)) as old,
+        contextlib.closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
 
 
 def stored_words(estate: Estate, machine: FieldMachine) -> str:

@@ -33,7 +33,12 @@ from fleetward.trust.journal import start_of_chain, verify_batch
 from fleetward.trust.keys import PublicKey, read_public_key
 from fleetward.trust.merkle import hash_leaf, root_of, verify_consistency, verify_inclusion
 from fleetward.trust.note import verify_checkpoint, verify_cosignature
-from fleetward.trust.policy import Policy, verify_policy_chain
+from fleetward.trust.policy import (
+    Policy,
+    verify_first_policy,
+    verify_next_policy,
+    verify_policy_chain,
+)
 from fleetward.trust.root import verify_root
 from fleetward.trust.roster import verify_entries, verify_entry, verify_roster
 from fleetward.trust.statements import verify_hello, verify_join, verify_renewal
@@ -51,6 +56,14 @@ def _key(given: Given) -> PublicKey:
 def _policy(given: Given) -> Policy:
     root = verify_root(b(given["root"]), given["owner"])
     return verify_policy_chain(root, [b(p) for p in given["policies"]])
+
+
+def _policies(given: Given) -> list[Policy]:
+    root = verify_root(b(given["root"]), given["owner"])
+    chain = [verify_first_policy(b(given["policies"][0]), root)]
+    for data in given["policies"][1:]:
+        chain.append(verify_next_policy(b(data), chain[-1]))
+    return chain
 
 
 def decode(given: Given) -> Found:
@@ -131,8 +144,12 @@ def invitation(given: Given) -> Found:
 
 
 def opening(given: Given) -> Found:
-    found = verify_opening(b(given["opening"]), _policy(given))
-    return {"generation": found.generation, "size": found.last_known.size}
+    found = verify_opening(b(given["opening"]), _policies(given))
+    return {
+        "generation": found.generation,
+        "policy_version": found.policy_version,
+        "size": found.last_known.size,
+    }
 
 
 def session(given: Given) -> Found:

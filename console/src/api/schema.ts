@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: cb945078caf8d5fb2126358707a68298e31299e5efdfab039571583bc79eea58
+// SHA-256 of openapi.json: 4b5d06f85fa02d2478a37e22b45cc899b9ce6ed45d361842924b2c3b827b6722
 
 export interface components {
     schemas: {

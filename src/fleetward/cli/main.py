@@ -13,6 +13,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from fleetward.cli.plain import PLAIN
+
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("fleetward.cli.server:up_app", "Start a control plane on this computer."),
     "down": ("fleetward.cli.server:down_app", "Stop it."),
@@ -57,8 +59,7 @@ class _LazyGroup(TyperGroup):
 app: Final = typer.Typer(
     cls=_LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+    **PLAIN,
     help="Fleetward: identity, posture and proof for connected machines.",
 )
 

@@ -24,6 +24,8 @@ STEADY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 GUARD: Final = "fleetward.device.guard_main"
 UPLINK: Final = "fleetward.device.uplink_main"
+TELL_SECONDS: Final = 5.0
+"""How often `once` says how far it is."""
 
 
 def spawn_module(module: str, arguments: list[str], descriptor: int, stdout: int = 1) -> int:
@@ -68,10 +70,14 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps guard and uplink running until SIGTERM, or until guard is done (`once`)."""
+    """Keeps guard and uplink running until SIGTERM, or until guard is done (`once`).
 
-    def __init__(self, data: Path, *, once: bool) -> None:
+    `tell` is called every few seconds while `once` waits.
+    """
+
+    def __init__(self, data: Path, *, once: bool, tell: Callable[[], None] = lambda: None) -> None:
         self._data = data
+        self._tell = tell
         self._once = once
         self._control: socket.socket | None = None
         self._guard = _Child(self._start_guard)
@@ -83,13 +89,17 @@ class Supervisor:
     def run(self) -> int:
         """Supervise; return guard's exit status with `once`, 0 otherwise."""
         self._take_signals()
+        tell_at = time.monotonic() + TELL_SECONDS
         try:
             while not self._stopping:
                 now = time.monotonic()
+                if self._once and now >= tell_at:
+                    self._tell()
+                    tell_at = now + TELL_SECONDS
                 self._start_due(now)
                 self._reap(now)
                 waits = [c.start_at - now for c in (self._guard, self._uplink) if not c.pid]
-                timeout = max(0.05, min([30.0, *waits]))
+                timeout = max(0.05, min([TELL_SECONDS if self._once else 30.0, *waits]))
                 if select.select([self._woken], [], [], timeout)[0]:
                     self._woken.recv(64)
         finally:

@@ -83,7 +83,11 @@ class ApiClient:
         take: Callable[[http.client.HTTPResponse], T],
     ) -> T:
         parts = urlsplit(self.api)
-        headers = {"Accept": "application/json", "Authorization": f"Bearer {self.token}"}
+        headers = {
+            "Accept": "application/json",
+            "Authorization": f"Bearer {self.token}",
+            "Host": parts.netloc,
+        }
         if body is not None:
             headers["Content-Type"] = "application/json"
         connection = self._connect(parts.scheme, parts.hostname or "", parts.port)
@@ -110,7 +114,9 @@ class ApiClient:
 
     def _connect(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
         if scheme == "http":
-            return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+            # Names below localhost are this computer (RFC 6761, section 6.3); few resolvers know.
+            here = "127.0.0.1" if host.endswith(".localhost") else host
+            return http.client.HTTPConnection(here, port, timeout=TIMEOUT_SECONDS)
         context = ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         if self.server_ca_pem:

@@ -3,6 +3,8 @@
 A change is a draft of the next version, signed by the root key of this folder. Where the policy
 before asks for more people, the draft waits in a file: each of them adds a signature on his own
 computer (`sign_draft`), and the folder that has the approver key adopts it (`adopt_draft`).
+It names the openings of the record that were signed under the policy before: they stand only when
+a later policy says so (`trust.generation`).
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from typing import Final, TypeAlias
 
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
+from fleetward.keyholder.folder import document_name
 from fleetward.keyholder.signing import Person, PolicyDraft, draft_after
 from fleetward.runtime.files import read_bounded
 from fleetward.trust.canonical import Json
 from fleetward.trust.envelope import add_signatures, read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
 from fleetward.trust.fields import Fields
+from fleetward.trust.generation import verify_opening
 from fleetward.trust.keys import ED25519, PublicKey, Signer, read_key_fields
 from fleetward.trust.policy import (
     MAX_KEYS,
@@ -130,8 +134,26 @@ def change_policy(desk: Desk, change: Change, now_ms: int) -> OwnerDocuments:
     """
     policy = desk.documents().policy
     draft = change(draft_after(policy, people_of(policy)))
+    draft = replace(draft, openings=_openings_under(desk, policy))
     raw = seal(draft.to_payload(now_ms), [desk.signer("root")])
     return _adopt(desk, raw, policy)
+
+
+def _openings_under(desk: Desk, policy: Policy) -> tuple[str, ...]:
+    """Return the hashes of this folder's openings that were signed under its newest policy.
+
+    Raises `Untrusted` for a file that claims to be one and is not.
+    """
+    found: list[str] = []
+    for number in desk.folder.numbers("openings"):
+        raw = desk.folder.read(document_name("openings", number))
+        try:
+            found.append(verify_opening(raw, [policy]).hash)
+        except Untrusted as e:
+            # Under an earlier policy: the one after it has named it, or nobody may any more.
+            if e.reason != "unknown_policy":
+                raise
+    return tuple(found)
 
 
 def sign_draft(path: Path, signer: Signer) -> bytes:

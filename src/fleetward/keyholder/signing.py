@@ -53,6 +53,8 @@ class PolicyDraft:
     roots: Roots
     never_ports: tuple[int, ...] = NEVER_PORTS
     lease_seconds: int = LEASE_SECONDS
+    openings: tuple[str, ...] = ()
+    """Hashes of the openings that were signed under the policy before, and still stand."""
 
     def to_payload(self, issued_at_ms: int) -> JsonObject:
         """Return the payload to sign."""
@@ -69,6 +71,7 @@ class PolicyDraft:
             "keys": keys,
             "lease_seconds": self.lease_seconds,
             "never_ports": list(self.never_ports),
+            "openings": list(self.openings),
             "owner": self.owner,
             "roles": roles,
             "roots": _roots_payload(self.roots),
@@ -78,7 +81,10 @@ class PolicyDraft:
 
 
 def draft_after(policy: Policy, people: Sequence[Person]) -> PolicyDraft:
-    """Return a draft of the policy that follows `policy`, equal to it but for the version."""
+    """Return a draft of the policy that follows `policy`, equal to it but for the version.
+
+    It names no openings: those of `policy` stand there already.
+    """
     return PolicyDraft(
         owner=policy.owner,
         epoch=policy.epoch,

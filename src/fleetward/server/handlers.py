@@ -36,7 +36,7 @@ def make_handlers(program: Program) -> list[Any]:
     return [
         *make_directory_handlers(house.directory, house.clock),
         *make_identity_handlers(house.devices),
-        *make_event_handlers(house.database),
+        *make_event_handlers(house.database, house.devices),
         *make_overview_handlers(overview),
         *make_posture_handlers(house.posture, house.devices),
         *make_record_handlers(
@@ -164,6 +164,7 @@ def _examine(program: Program, check: RecordCheck) -> Doctor:
             has_owner=documents is not None,
             owner_was_here=owner_was_here(program),
             record=(check.last.state, check.last.words),
+            record_waits=program.house.ledger.waiting_for_owner,
             lease_left_ms=left,
             broker_running=program.broker.pid is not None,
         )

@@ -266,6 +266,7 @@ class Program:
                     "http" if self.settings.loopback_only else "https",
                 ),
                 hub=house.hub,
+                api_only=self.settings.api_only,
             )
         )
         pair = (self.tls.server_certificate, self.tls.server_key)

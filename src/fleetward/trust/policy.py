@@ -14,6 +14,8 @@ Rules:
    it signs no policy, roster, head, invitation or lease, and asks for nothing.
 7. No root comes from elsewhere: the server's CA, the fleet CA, the log key, witnesses, the
    director, the makers, the recording key and the origins for downloads stand here, or nowhere.
+8. What the keys of earlier policies opened of the record, and still stands, is named here
+   (`openings`, see `generation`).
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ ROLES: Final = ("policy", "roster", "head", "invite", "lease", "approve")
 MAX_KEYS: Final = 256
 MAX_NEVER_PORTS: Final = 64
 MAX_ORIGINS: Final = 16
+MAX_OPENINGS: Final = 64
+"""Openings that one policy names: restores of the server while the one before it was in force."""
 MAX_LEASE_SECONDS: Final = 400 * 86_400
 """A machine on a ship may be away for a year."""
 
@@ -79,6 +83,7 @@ class Policy:
     keys: Mapping[str, RoleKey]
     orgs: Mapping[str, str]
     access: AccessRules
+    openings: tuple[str, ...]
     hash: str
     raw: bytes
 
@@ -141,6 +146,7 @@ def _read_policy(envelope: Envelope) -> Policy:
             "keys",
             "lease_seconds",
             "never_ports",
+            "openings",
             "owner",
             "roles",
             "roots",
@@ -162,6 +168,10 @@ def _read_policy(envelope: Envelope) -> Policy:
         keys=MappingProxyType(keys),
         orgs=MappingProxyType(orgs),
         access=_read_rules(fields, keys),
+        openings=tuple(
+            require_digest(each, "an opening")
+            for each in fields.texts("openings", most=MAX_OPENINGS)
+        ),
         hash=envelope.hash,
         raw=envelope.raw,
     )

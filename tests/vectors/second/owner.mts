@@ -29,6 +29,7 @@ export interface Policy {
   recordingKey: string;
   access: Access | undefined;
   roles: Map<string, Role>;
+  openings: string[];
 }
 
 export interface Roster {
@@ -147,8 +148,8 @@ function readRoles(value: JsonObject, holders: Role["keys"]): Map<string, Role> 
 
 function readPolicy(envelope: Envelope): Policy {
   const fields = new Fields(envelope.payload, [
-    "epoch", "issued_at", "keys", "lease_seconds", "never_ports", "owner", "roles", "roots", "type",
-    "version", ...("access" in envelope.payload ? ["access"] : []),
+    "epoch", "issued_at", "keys", "lease_seconds", "never_ports", "openings", "owner", "roles", "roots",
+    "type", "version", ...("access" in envelope.payload ? ["access"] : []),
   ]);
   fields.integer("issued_at");
   const recordingKey = readRoots(fields.map("roots"));
@@ -156,7 +157,10 @@ function readPolicy(envelope: Envelope): Policy {
   const ports = fields.items("never_ports", 64);
   const good = ports.every((p) => typeof p === "number" && p > 0 && p < 65536);
   if (!good || new Set(ports).size !== ports.length) malformed("bad_field");
+  const openings = fields.texts("openings", 64);
+  if (!openings.every((digest) => HEX64.test(digest))) malformed("bad_field");
   return {
+    openings,
     owner: fields.digest("owner"),
     epoch: fields.integer("epoch", 1),
     version: fields.integer("version", 1),
@@ -201,8 +205,7 @@ function open(data: Buffer, policy: Policy, kind: string, roleName: string, name
   verifyThreshold(envelope, `fleetward.${kind}.v1`, role(policy, roleName));
   const fields = new Fields(envelope.payload, ["epoch", "issued_at", "owner", "type", ...names]);
   if (fields.digest("owner") !== policy.owner) untrusted("another_owner");
-  const epoch = fields.integer("epoch", 1);
-  if (kind === "generation" ? epoch > policy.epoch : epoch !== policy.epoch) untrusted("old_epoch");
+  if (fields.integer("epoch", 1) !== policy.epoch) untrusted("old_epoch");
   fields.integer("issued_at");
   return { envelope, fields };
 }
@@ -299,13 +302,26 @@ export function verifyInvitation(data: Buffer, policy: Policy, now: number): Jso
   return found;
 }
 
-export function verifyOpening(data: Buffer, policy: Policy): JsonObject {
-  const names = ["generation", "last_known", "reason"];
-  const { fields } = open(data, policy, "generation", "policy", names);
+/** The opening of a generation, under the policy of `chain` that it names. */
+export function verifyOpening(data: Buffer, chain: Policy[]): JsonObject {
+  const payload = readEnvelope(data).payload;
+  if (payload["type"] !== "fleetward.generation.v1") malformed("wrong_type");
+  const named = new Fields(payload["policy"] ?? malformed("bad_field"), ["hash", "version"]);
+  const version = named.integer("version", 1);
+  const policyHash = named.digest("hash");
+  const policy =
+    chain.find((each) => each.version === version && each.hash === policyHash) ??
+    untrusted("unknown_policy");
+  const names = ["generation", "last_known", "policy", "reason"];
+  const { envelope, fields } = open(data, policy, "generation", "policy", names);
+  const later = chain.filter((each) => each.version > version);
+  if (later.length > 0 && !later.some((each) => each.openings.includes(envelope.hash))) {
+    untrusted("retired_policy");
+  }
   const known = new Fields(fields.map("last_known"), ["generation", "root", "size"]);
   known.digest("root");
   fields.text("reason", 500);
   const generation = fields.integer("generation", 2);
   if (generation !== known.integer("generation", 1) + 1) untrusted("wrong_generation");
-  return { generation, size: known.integer("size") };
+  return { generation, policy_version: version, size: known.integer("size") };
 }

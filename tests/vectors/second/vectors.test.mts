@@ -34,6 +34,10 @@ const sessionOf = (g: Given): Session => {
   const moment = { boot: g.boot, now: g.now, lease: g.lease, sandboxed: g.sandboxed };
   return verifySession(documents, policyOf(g), keyOf(g.device), moment);
 };
+const chainOf = (g: Given): owner.Policy[] =>
+  g.policies.map((_: string, at: number) =>
+    policyOf({ ...g, policies: g.policies.slice(0, at + 1) }),
+  );
 const rosterOf = (g: Given): owner.Roster => owner.verifyRoster(b(g.roster), policyOf(g));
 
 function runView(given: Given): JsonObject {
@@ -109,7 +113,7 @@ const checks: Record<string, (g: Given) => unknown> = {
     };
   },
   "session.stop": (g) => ({ person: verifyStop(b(g.stop), policyOf(g), sessionOf(g)) }),
-  opening: (g) => owner.verifyOpening(b(g.opening), policyOf(g)),
+  opening: (g) => owner.verifyOpening(b(g.opening), chainOf(g)),
   join_string: (g) => readJoinString(g.text),
   address: (g) => readAddress(g.text),
   "statement.join": (g) => verifyJoin(b(g.statement)),

@@ -3,7 +3,7 @@ import type { HistoryItem } from '../../api/types';
 import { useNow } from '../../shared/time/now';
 import { parseTime, sayClock, sayDay, sayExact } from '../../shared/time/time';
 import { Chip, type Tone } from '../../shared/ui/State';
-import { sayKind } from '../../shared/words/words';
+import { sayEntry, sayKind } from '../../shared/words/words';
 import './timeline.css';
 
 const toneOf = (kind: string): Tone =>
@@ -21,11 +21,14 @@ function Line({ item, of }: { item: HistoryItem; of?: string }) {
         {at === null ? '' : sayClock(at)}
       </time>
       <div className="moment-words">
-        <p>{item.words}</p>
+        <p>{sayEntry(item.kind, item.words)}</p>
         <p className="moment-meta">
-          {item.device_id && item.device_id !== of && (
-            <Link href={`/devices/${item.device_id}`} className="truncate" title={item.device_name ?? item.device_id}>
-              {item.device_name ?? item.device_id}
+          {item.device_id && item.device_id !== of && item.device_name === null && (
+            <span className="truncate" title={item.device_id}>{item.device_id}</span>
+          )}
+          {item.device_id && item.device_id !== of && item.device_name !== null && (
+            <Link href={`/devices/${item.device_id}`} className="truncate" title={item.device_name}>
+              {item.device_name}
             </Link>
           )}
           <span>{item.source === 'machine' ? 'said by the machine' : 'in the record'}</span>

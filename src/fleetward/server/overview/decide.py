@@ -77,14 +77,14 @@ def make_sentence(counted: Tally) -> str:
         return "No devices yet."
     parts = []
     if counted.fine:
-        parts.append(f"{counted.fine} fine")
+        parts.append(f"{counted.fine:,} fine")
     if counted.need_you:
-        parts.append(f"{counted.need_you} {'needs' if counted.need_you == 1 else 'need'} you")
+        parts.append(f"{counted.need_you:,} {'needs' if counted.need_you == 1 else 'need'} you")
     if counted.silent:
-        parts.append(f"{counted.silent} silent")
+        parts.append(f"{counted.silent:,} silent")
     if counted.waiting:
-        parts.append(f"{counted.waiting} waiting to be let in")
-    devices = "1 device" if counted.total == 1 else f"{counted.total} devices"
+        parts.append(f"{counted.waiting:,} waiting to be let in")
+    devices = "1 device" if counted.total == 1 else f"{counted.total:,} devices"
     return f"{devices}: {', '.join(parts)}."
 
 
@@ -92,14 +92,15 @@ def make_cards(
     groups: Mapping[str, Group], broken: CardFacts | None, extra: Sequence[CardFacts]
 ) -> list[CardFacts]:
     """Return at most seven cards in rank: someone waits, identity or record broken, containment,
-    exposure, updates, silence, set-up. `extra` are cards of the last rank.
+    exposure, updates, silence, set-up. `extra` are cards of the last rank. Machines that their
+    owner has not confirmed work, and wait on another person: they are no card.
     """
     cards: list[CardFacts] = []
     if "waiting" in groups:
         cards.append(_waiting(groups["waiting"]))
     if broken is not None:
         cards.append(broken)
-    for need in ("quarantined", "exposed", "updates", "silent", "unconfirmed"):
+    for need in ("quarantined", "exposed", "updates", "silent"):
         if need in groups:
             cards.append(_MAKERS[need](groups[need]))
     cards.extend(extra)
@@ -113,11 +114,11 @@ def where_of(sites: Sequence[str]) -> str:
         return "No site"
     if len(named) <= 2:
         return " and ".join(named)
-    return f"{named[0]} and {len(named) - 1} more sites"
+    return f"{named[0]} and {len(named) - 1:,} more sites"
 
 
 def _who(group: Group, one: str, many: str) -> str:
-    return f"{group.name} {one}" if group.number == 1 else f"{group.number} devices {many}"
+    return f"{group.name} {one}" if group.number == 1 else f"{group.number:,} devices {many}"
 
 
 def _href(group: Group, tab: str = "") -> str:
@@ -191,23 +192,9 @@ def _silent(group: Group) -> CardFacts:
     )
 
 
-def _unconfirmed(group: Group) -> CardFacts:
-    return CardFacts(
-        "unconfirmed",
-        "setup",
-        _who(group, "is not confirmed yet", "are not confirmed yet"),
-        where_of(group.sites),
-        "Its invitation let it in; its owner has not compared the six words.",
-        group.since_ms,
-        "Compare the words",
-        _href(group),
-    )
-
-
 _MAKERS: Final = {
     "quarantined": _quarantined,
     "exposed": _exposed,
     "updates": _updates,
     "silent": _silent,
-    "unconfirmed": _unconfirmed,
 }

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fleetward.cli.owner_access_policy import access_app, requester_app
 from fleetward.cli.owner_options import (
     AsJson,
     Data,
@@ -53,6 +54,8 @@ owner_app = typer.Typer(
     no_args_is_help=True,
 )  # fmt: skip
 
+policy_app.add_typer(requester_app, name="requester")
+policy_app.add_typer(access_app, name="access")
 owner_app.add_typer(policy_app, name="policy")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")

@@ -1,4 +1,4 @@
-"""Who may ask for sessions, and for what: changes of the policy that lose nothing and trap nobody."""
+"""Who may ask for sessions, and for what: changes that lose nothing and trap nobody."""
 
 from __future__ import annotations
 

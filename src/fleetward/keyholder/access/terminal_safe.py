@@ -44,6 +44,8 @@ _PLAIN: Final = re.compile(
     "[^\x00-\x07\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 )
 """A run of text that is let through as it is: most of what is shown."""
+_CONTROL: Final = re.compile(r"\x1b\[[0-?]{0,100}[@-~]")
+"""A whole control sequence without intermediate bytes: most of the rest."""
 
 
 class _State(Enum):
@@ -91,6 +93,9 @@ class Filter:
             if self._state is _State.TEXT and (run := _PLAIN.match(text, place)):
                 shown.append(run[0])
                 place = run.end()
+            elif self._state is _State.TEXT and (whole := _CONTROL.match(text, place)):
+                shown.append(whole[0] if self._may_pass(whole[0]) else "")
+                place = whole.end()
             else:
                 shown.append(self._step(text[place]))
                 place += 1

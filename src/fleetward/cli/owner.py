@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
 from fleetward.cli.owner_access_policy import access_app, requester_app
 from fleetward.cli.owner_options import (
     AsJson,
@@ -23,6 +24,7 @@ from fleetward.cli.owner_options import (
     open_desk,
 )
 from fleetward.cli.owner_policy import policy_app, roster_app
+from fleetward.cli.owner_watch import owner_session_app
 from fleetward.cli.owner_witness import witness_app
 from fleetward.keyholder.desk import find_entry
 from fleetward.keyholder.documents import OwnerDocuments
@@ -59,6 +61,14 @@ policy_app.add_typer(access_app, name="access")
 owner_app.add_typer(policy_app, name="policy")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")
+owner_app.add_typer(owner_session_app, name="session")
+for _name, _command in (
+    ("approve", approve),
+    ("deny", deny),
+    ("stop", stop),
+    ("cosign", cosign_grant),
+):
+    owner_app.command(_name)(_command)
 
 
 @owner_app.command("init")

@@ -42,7 +42,7 @@ def play(
     speed: float = 1.0,
     still: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Show events at their pace; `speed` 0 shows all at once. At the end the terminal is put right."""
+    """Show events at their pace, or all at once at `speed` 0; then put the terminal right."""
     last = 0.0
     try:
         for event in make_safe(events):

@@ -118,8 +118,11 @@ def connect(
     """Ask for a session, wait for the owner's yes, and open it. `~.` or Ctrl-C leaves.
 
     fleetward connect pump-7 --terminal --reason "the pump does not start"
+
     fleetward connect pump-7 --port 8080 --http --listen 8080 --reason "look at its page"
+
     fleetward connect pump-7 --files --get logs/pump.log --reason "read its log"
+
     ssh -o ProxyCommand="fleetward connect pump-7 --port 2222 --stdio --reason update" pump-7
     """
     fronts = Fronts(

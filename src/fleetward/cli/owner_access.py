@@ -98,7 +98,7 @@ def approve(
         api.hand(question.request.hash, "grant", raw)
         emit(show_prepared(prepared), as_json,
              f"Granted. It opens when {question.entry.name} has it.")  # fmt: skip
-        if prepared.terms.watched and not no_follow:
+        if prepared.terms.watched and not no_follow and not as_json:
             case = _judge(desk.documents()).read_case(api.papers(question.request.hash))
             watch_case(desk, api, case, as_json=as_json)
 

@@ -150,7 +150,9 @@ def allow(
     """Let a kind of scope be asked for. Every session still takes its own yes.
 
     fleetward owner policy access allow terminal app --for 60m --people 1
+
     fleetward owner policy access allow tcp 8000-8999
+
     fleetward owner policy access allow root --people 2 --watched
     """
     with refusals():

@@ -47,7 +47,7 @@ from fleetward.runtime.channel import make_session_key
 from fleetward.runtime.keys import make_key
 from fleetward.runtime.recording import Sealer
 from fleetward.trust.access import RootScope, TcpScope
-from fleetward.trust.canonical import from_base64url, to_base64url
+from fleetward.trust.canonical import JsonObject, from_base64url, to_base64url
 from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
 from fleetward.trust.grants.ending import make_stop_payload
@@ -208,7 +208,7 @@ def test_a_grant_of_the_servers_own_opens_nothing_here(scene: Scene) -> None:
         swap(scene, grant=seal(prepared.payload, [signer]))
         with pytest.raises(Untrusted):
             Wait(scene.folder, scene.api, request.hash).look()
-    wide = {**prepared.payload, "scopes": [TERMINAL.to_json(), {"kind": "root"}]}
+    wide: JsonObject = {**prepared.payload, "scopes": [TERMINAL.to_json(), {"kind": "root"}]}
     swap(scene, grant=seal(wide, [scene.desk.signer("approver")]))
     with pytest.raises(Untrusted, match="more than was asked"):
         Wait(scene.folder, scene.api, request.hash).look()

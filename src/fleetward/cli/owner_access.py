@@ -22,6 +22,7 @@ from fleetward.cli.owner_watch import watch_case
 from fleetward.keyholder.access.answering import (
     Answer,
     Prepared,
+    check_lease,
     check_may_approve,
     prepare_grant,
     read_question,
@@ -169,7 +170,7 @@ def _sign(
     desk: Desk, api: AccessApi, request: str, answer: Answer, *, yes: bool
 ) -> tuple[Prepared, bytes]:
     documents, now_ms = desk.documents(), SystemClock().wall_ms()
-    _check_lease(documents, now_ms)
+    check_lease(documents, now_ms)
     question = read_question(_judge(documents), api.find(request), now_ms)
     signer = desk.signer("approver")
     check_may_approve(question, signer.public.key_id)
@@ -241,16 +242,6 @@ def _end(
 
 def _judge(documents: OwnerDocuments) -> Judge:
     return Judge(documents.policies, documents.entries)
-
-
-def _check_lease(documents: OwnerDocuments, now_ms: int) -> None:
-    lease = documents.lease
-    if not documents.settled or lease is None or lease.issued_at_ms + lease.seconds * 1000 < now_ms:
-        raise Refused(
-            "Your documents count no longer: machines open no session past the lease. Renew it by "
-            "`fleetward owner refresh`.",
-            reason="lease_expired",
-        )
 
 
 def _require_named(hash_: str, named: str) -> None:

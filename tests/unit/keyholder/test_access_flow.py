@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,14 +208,15 @@ def test_a_recording_is_read_watched_replayed_and_verified(scene: Scene) -> None
     private = recording_key(scene.desk.signer("recording"))
     reader = RecordingReader(subject_of(case), private)
     seen: list[Event] = []
-    steps = iter([
+    steps: Iterator[Callable[[], None]] = iter([
         lambda: scene.record(row, b'[1.5,"i","date\\r"]', CLIPBOARD),
         lambda: scene.record(row, b'[9.0,"m","terminal closed"]'),
         lambda: scene.finish(row),
     ])  # fmt: skip
 
     def still(seconds: float) -> None:
-        next(steps, lambda: None)()
+        if (step := next(steps, None)) is not None:
+            step()
 
     with Beats(scene.api, case, scene.desk.signer("approver"), scene.desk._clock):
         follow(scene.api, grant.hash, reader, seen.extend, lambda: False, still)

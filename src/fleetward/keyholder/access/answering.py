@@ -13,6 +13,7 @@ from typing import Final
 
 from fleetward.keyholder.access.judging import Judge, require_active
 from fleetward.keyholder.access.server_rows import AccessPapers
+from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.trust.access import Scope
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.envelope import add_signatures, document_hash, read_envelope, seal
@@ -90,6 +91,17 @@ class Prepared:
     def words(self) -> str:
         """The six words that approver, technician and machine show for this grant."""
         return six_words(bytes.fromhex(self.hash))
+
+
+def check_lease(documents: OwnerDocuments, now_ms: int) -> None:
+    """Raise `Refused` when machines would open nothing: the owner's documents count no longer."""
+    lease = documents.lease
+    if not documents.settled or lease is None or lease.issued_at_ms + lease.seconds * 1000 < now_ms:
+        raise Refused(
+            "Your documents count no longer: machines open no session past the lease. Renew it by "
+            "`fleetward owner refresh`.",
+            reason="lease_expired",
+        )
 
 
 def read_question(judge: Judge, papers: AccessPapers, now_ms: int) -> Question:

@@ -22,9 +22,12 @@ DEFAULT_SIZE: Final = (80, 24)
 _SIZE: Final = re.compile(r"([0-9]{1,4})x([0-9]{1,4})")
 
 
-def make_safe(events: Iterable[Event]) -> Iterator[Event]:
-    """Yield events whose text does nothing but draw. Output that shows nothing is left out."""
-    stream = Filter(VIEW)
+def make_safe(events: Iterable[Event], stream: Filter | None = None) -> Iterator[Event]:
+    """Yield events whose text does nothing but draw. Output that shows nothing is left out.
+
+    `stream` goes on from one call to the next, where a recording comes in pieces.
+    """
+    stream = stream or Filter(VIEW)
     for event in events:
         if event.code == "o":
             if text := stream.feed_text(event.text):

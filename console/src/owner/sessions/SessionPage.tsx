@@ -75,7 +75,7 @@ function factsOf(item: Access): [string, React.ReactNode][] {
     ['Opened', item.opened_at && <Age key="opened" at={item.opened_at} />],
   ];
   if (item.ended_at) {
-    facts.push(['Ended', <span key="ended"><Age at={item.ended_at} />, {item.ended_by}{item.ended_who && ` by ${item.ended_who}`}</span>]);
+    facts.push(['Ended', <span key="ended"><Age at={item.ended_at} />, {item.ended_by}{item.ended_who && ` (${item.ended_who})`}</span>]);
   }
   if (item.denied) facts.push(['The machine said', item.denied]);
   return facts;

@@ -31,6 +31,14 @@ describe('a recorded screen', () => {
       { text: ' plainx', look: '' },
     ]);
   });
+  it('becomes smaller without losing its lines', () => {
+    const screen = show('1\r\n2', 20, 24);
+    screen.resize(20, 10);
+    screen.feed('\r\n3');
+    expect([screen.text(), screen.history.length]).toEqual(['1\n2\n3', 0]);
+    screen.resize(20, 2);
+    expect([screen.text(), screen.history.length]).toEqual(['1\n2\n3', 1]);
+  });
   it('waits for the rest of a sequence', () => {
     const screen = show('a\x1b[3');
     screen.feed('1mb');

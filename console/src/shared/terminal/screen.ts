@@ -66,7 +66,14 @@ export class Screen {
   resize(columns: number, rows: number): void {
     this.columns = within(columns, 1, MAX_SIDE);
     this.rows = within(rows, 1, MAX_SIDE);
-    while (this.cells.length > this.rows) this.keep(this.cells.shift());
+    while (this.cells.length > this.rows) {
+      // What is below the cursor is empty more often than not; only then do rows scroll away.
+      if (this.y < this.cells.length - 1) this.cells.pop();
+      else {
+        this.keep(this.cells.shift());
+        this.y -= 1;
+      }
+    }
     while (this.cells.length < this.rows) this.cells.push([]);
     this.top = 0;
     this.bottom = this.rows - 1;

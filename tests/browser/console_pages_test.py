@@ -38,7 +38,17 @@ CONSOLE: Final = (
 )
 LONG_PAGES: Final = ["/", "/fleet", "/proof", "/setup/4"]
 """Where 5,000 devices and names of 80 characters show."""
-OWNER: Final = ("/", "/machines", "/invite", "/policy", "/record")
+OWNER: Final = (
+    "/",
+    "/requests",
+    "/sessions",
+    f"/sessions/{'d' * 64}",
+    f"/sessions/{'e' * 64}",
+    "/machines",
+    "/invite",
+    "/policy",
+    "/record",
+)
 LOOKS: Final = [
     pytest.param(size, scheme, id=f"{size['width']}-{scheme}")
     for size in (WIDE, NARROW)

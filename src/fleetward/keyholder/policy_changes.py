@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from fleetward.keyholder.access.policy_rules import check_somebody_approves
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.folder import document_name
@@ -77,9 +78,12 @@ def remove_person(person: str) -> Change:
             name: (tuple(i for i in ids if i not in gone), threshold)
             for name, (ids, threshold) in draft.roles.items()
         }
-        return replace(
-            draft, people=tuple(p for p in draft.people if p.person != person), roles=roles
-        )
+        access = draft.access
+        if access is not None:
+            asking = tuple(i for i in access.requesters if i not in gone)
+            access = replace(access, requesters=asking)
+        people = tuple(p for p in draft.people if p.person != person)
+        return replace(draft, people=people, roles=roles, access=access)
 
     return change
 
@@ -186,6 +190,7 @@ def _adopt(desk: Desk, raw: bytes, before: Policy) -> OwnerDocuments:
     except FleetwardError as e:
         raise Refused(f"This policy cannot be: {e.message}", reason=e.reason) from e
     _check_this_folder_can_sign(desk, policy)
+    check_somebody_approves(policy)
     return desk.adopt_policy(policy)
 
 

@@ -48,6 +48,9 @@ export function keysFor(event: StreamEvent): Key[] | null {
       return [['today'], ['devices'], ['sites'], device, ['timeline'], ['tour'], ['pending'], ['roster'], ['doctor']];
     case 'record.changed':
       return [['record'], ['today'], ['state']];
+    case 'access':
+    case 'access.changed':
+      return [['access'], ['timeline']];
     case 'drill.changed':
       return [['drill'], ['timeline'], ['tour']];
     default:

@@ -14,6 +14,9 @@ Rules for a batch:
 4. It continues the stored journal (`events.decide.decide_place`).
 5. Stored, made a leaf of the ledger, and only then acknowledged.
 
+Rules for what a machine says of sessions: it is known, not retired, and not waiting for its owner;
+the rest stands in `access.ingest`.
+
 A refusal answers with its reason, is counted, and the first of its kind in a minute becomes an
 entry of the ledger. What is the server's own trouble (a full disk, a record that waits for its
 owner) or an honest machine's (it waits, it must send again) is answered and counted alone.
@@ -50,6 +53,7 @@ from fleetward.trust.errors import (
 from fleetward.trust.journal import Batch, Entry, read_batch_header, verify_batch
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.statements import NONCE_BYTES, Hello, verify_hello
+from fleetward.wire.access import AccessNote, AccessReply, RecordingChunk, RecordingReply
 from fleetward.wire.audit import (
     MAX_BLOB_BYTES,
     MAX_PROOF_ITEMS,
@@ -77,7 +81,9 @@ REFUSAL_EVERY_MS: Final = 60_000
 """Equal refusals of one machine become an entry once a minute; the rest are counted."""
 NONCE_MS: Final = 60_000
 """A nonce is for one greeting, within a minute."""
-UNRECORDED: Final = frozenset({"out_of_sequence", "waiting_for_owner", "record_waits"})
+UNRECORDED: Final = frozenset(
+    {"out_of_sequence", "waiting_for_owner", "record_waits", "unknown_session"}
+)
 """Refusals that happen to honest machines."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _KIND: Final = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -160,6 +166,14 @@ class EvidenceSink(Protocol):
         """Take a document whose digest is right. Raises `Malformed`."""
 
 
+class SessionDoor(Protocol):
+    """The capability that keeps what machines say of sessions."""
+
+    def take_note(self, device: str, note: AccessNote) -> None: ...
+
+    def take_chunk(self, device: str, chunk: RecordingChunk) -> int: ...
+
+
 @dataclass(frozen=True)
 class Rooms:
     """Everything that the door hands on to."""
@@ -171,6 +185,7 @@ class Rooms:
     sink: EvidenceSink
     deeds: DeedRecorder
     clock: Clock
+    sessions: SessionDoor
 
 
 class Intake:
@@ -219,7 +234,10 @@ class Intake:
             return await loop.run_in_executor(self._readers, self._prove, device, payload)
         if word is Up.DOCUMENTS:
             return await loop.run_in_executor(self._readers, self._documents, device, payload)
-        return await loop.run_in_executor(self._writer, self._take_chunk, device, payload)
+        take = {Up.ACCESS: self._take_note, Up.RECORDING: self._take_recording}
+        return await loop.run_in_executor(
+            self._writer, take.get(word, self._take_chunk), device, payload
+        )
 
     async def _join_group(self, device: str, payload: bytes) -> bytes:
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -403,6 +421,18 @@ class Intake:
             raise Untrusted("The document is not the one that was named.", reason="wrong_digest")
         self._rooms.sink.take_document(device, self._rooms.owner.owner_id, chunk.digest, body)
         return _blob_reply(chunk.digest, chunk.total, complete=True)
+
+    def _take_note(self, device: str, payload: bytes) -> bytes:
+        note = _decode(payload, AccessNote)
+        self._require_admitted(device)
+        self._rooms.sessions.take_note(device, note)
+        return msgspec.json.encode(AccessReply(subject=note.subject))
+
+    def _take_recording(self, device: str, payload: bytes) -> bytes:
+        chunk = _decode(payload, RecordingChunk)
+        self._require_admitted(device)
+        size = self._rooms.sessions.take_chunk(device, chunk)
+        return msgspec.json.encode(RecordingReply(session=chunk.session, size=size))
 
     async def _refuse(self, device: str, error: FleetwardError) -> bytes:
         self.refused[error.reason] += 1

@@ -16,6 +16,7 @@ from fleetward.server.access import store
 from fleetward.server.access.book import Book, Change
 from fleetward.server.access.decide import (
     ASKED,
+    DENIED,
     MAX_UNANSWERED,
     UNANSWERED,
     Fact,
@@ -92,7 +93,8 @@ class Access:
         if (granted.request, granted.device) != (row.request_id, row.device_id):
             raise Untrusted("The grant is for another request.", reason="another_request")
         with self._book.lock:
-            check_grantable(self.find(row.request_id, caller).state)
+            row = self.find(row.request_id, caller)
+            check_grantable(row.state)
             people = [self._who(key)[0] for key in granted.signers]
             words = f"{_list(people)} let {_said(row.person, row.org)} enter {row.device_name}."
             details = {"words": words, "request": row.request_id, "session": granted.hash}
@@ -204,13 +206,17 @@ class Access:
         self._book.tell(Change(asked.hash, asked.device, ASKED))
 
     def _keep(self, kind: str, subject: str, raw: bytes, row: Row, caller: Caller) -> None:
-        now, digest = self._book.now(), hashlib.sha256(raw).hexdigest()
+        now = self._book.now()
         self._near.ledger.append_signed(kind, raw, (caller.actor, row.device_id), now)
+        # The same bytes once, unless the machine has said no to them: what was too early then may
+        # be right now.
+        tries = row.granted_at if row.state == DENIED else 0
+        name = hashlib.sha256(raw + tries.to_bytes(8, "big")).hexdigest()
         with self._near.database.read() as conn:
-            if store.has_note(conn, digest):
+            if store.has_note(conn, name):
                 return
         fact = Fact(kind, subject, now)
-        self._book.add([store.Note(digest, row.request_id, row.device_id, fact, raw)])
+        self._book.add([store.Note(name, row.request_id, row.device_id, fact, raw)])
 
     def _check_device(self, device: str, caller: Caller) -> str:
         """Return a machine's name. Raises `Refused` when it is not one that may be asked for."""

@@ -93,11 +93,12 @@ class AccessDoor:
                     self._open(device, session, entry.at_ms)
 
     def _take(self, device: str, said: Said, raw: bytes) -> None:
-        near, now, digest = self._near, self._book.now(), hashlib.sha256(raw).hexdigest()
+        near, now = self._near, self._book.now()
         # 3.
         request = self._request_of(device, said.subject)
         with near.database.read() as conn:
-            if store.has_note(conn, digest):
+            # By what is said, not by its bytes: a machine that signs again says nothing new.
+            if store.has_note(conn, said.hash):
                 return
             count = store.count_notes(conn, device, request)
         if count >= (MAX_NOTES if request else MAX_UNKNOWN_NOTES):
@@ -105,7 +106,7 @@ class AccessDoor:
         # 4.
         near.ledger.append_signed(said.kind, raw, (f"device:{device}", device), now)
         fact = Fact(said.kind, said.subject, now, said.ended_at_ms, said.ended_by[:64])
-        notes = [store.Note(digest, request, device, fact, raw)]
+        notes = [store.Note(said.hash, request, device, fact, raw)]
         if not request:
             with near.database.write() as conn:
                 store.insert_note(conn, notes[0], near.owner.owner_id)

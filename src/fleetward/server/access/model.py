@@ -51,7 +51,7 @@ class AccessRow(_Answer, frozen=True):
 class AccessPage(_Answer, frozen=True):
     """A page of requests, newest first."""
 
-    requests: list[AccessRow]
+    items: list[AccessRow]
     total: int
     page: int
     per_page: int

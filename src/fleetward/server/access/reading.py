@@ -98,6 +98,7 @@ class Said:
 
     kind: str
     subject: str
+    hash: str
     opened_at_ms: int = 0
     ended_at_ms: int = 0
     ended_by: str = ""
@@ -158,32 +159,35 @@ def verify_said(kind: str, raw: bytes, key: PublicKey, owner: str) -> Said:
     verify_single(envelope, TYPES[kind], key)
     if fields.key_id("device") != key.key_id:
         raise Untrusted("This is said of another machine.", reason="another_device")
-    return _read_said(kind, fields)
+    return _read_said(envelope, fields)
 
 
 def read_said(kind: str, raw: bytes, owner: str) -> Said:
     """Return what stands in a note that was verified when it came."""
-    return _read_said(kind, _open(kind, raw, owner)[1])
+    return _read_said(*_open(kind, raw, owner))
 
 
-def _read_said(kind: str, fields: Fields) -> Said:
-    if kind == OFFER:
+def _read_said(envelope: Envelope, fields: Fields) -> Said:
+    if envelope.type == TYPES[OFFER]:
         return Said(
-            kind,
+            OFFER,
             fields.digest("request"),
+            envelope.hash,
             wall=fields.text("wall", most=32),
             sandbox=fields.text("sandbox", most=32),
         )
-    if kind == DENIAL:
+    if envelope.type == TYPES[DENIAL]:
         return Said(
-            kind,
+            DENIAL,
             fields.digest("subject"),
+            envelope.hash,
             ended_by=fields.text("rule", most=64, least=1),
             words=fields.text("words", most=500),
         )
     return Said(
-        kind,
+        RECEIPT,
         fields.digest("session"),
+        envelope.hash,
         opened_at_ms=fields.integer("opened_at"),
         ended_at_ms=fields.integer("ended_at"),
         ended_by=fields.text("ended_by", most=32, least=1),

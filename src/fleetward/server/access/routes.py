@@ -64,7 +64,7 @@ def _make_showing(rooms: AccessRooms) -> list[ControllerRouterHandler]:
         """Return requests for sessions, newest first. `state` may name several, with commas."""
         span = (offset_of(page, per_page), per_page)
         rows, total = rooms.shown.page(access_state, device_id, span, request.user)
-        return AccessPage(requests=rows, total=total, page=page, per_page=per_page)
+        return AccessPage(items=rows, total=total, page=page, per_page=per_page)
 
     @get("/access/requests/{request_id:str}", opt={ACTION: "access.read"}, sync_to_thread=True)
     def show_request(request: ApiRequest, request_id: FromPath[str]) -> AccessDetail:

@@ -1,0 +1,279 @@
+"""Sessions on the server: carried, shown, kept; never judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.access_server import OPERATOR, AccessServer, access_server
+from tests.access_world import FILES, LOGS, PAGE, TERMINAL
+from tests.trust_world import refused, resign
+
+from fleetward.runtime.database import Database
+from fleetward.runtime.files import make_private_directory
+from fleetward.server.access import reading
+from fleetward.server.access.decide import MAX_UNANSWERED
+from fleetward.server.access.ingest import MAX_NOTES
+from fleetward.server.web.caller import Caller, Role, Scope
+from fleetward.trust.access import MAX_SECONDS
+from fleetward.trust.envelope import seal
+from fleetward.trust.errors import Malformed, Refused, Untrusted
+from fleetward.trust.grants.ending import make_beat_payload
+from fleetward.trust.words import six_words
+from fleetward.wire.subjects import Up
+
+
+@pytest.fixture
+def there(database: Database, tmp_path: Path) -> Iterator[AccessServer]:
+    with access_server(database, make_private_directory(tmp_path / "ca")) as made:
+        yield made
+
+
+def test_a_session_from_its_request_to_its_end(there: AccessServer) -> None:
+    request = there.ask(TERMINAL, PAGE)
+    assert there.row(request).state == "asked"
+    assert there.orders == [(there.pump.device, request.raw)]
+    offer = there.note_offer(request)
+    grant = there.grant(request, offer)
+    assert there.orders[-1] == (there.pump.device, grant.raw)
+    there.open(grant)
+    there.send_chunk(grant.hash, 0, b"header\n")
+    shown = there.detail(request)
+    assert (shown.state, shown.session, shown.people) == ("open", grant.hash, ["ada"])
+    assert shown.words == six_words(bytes.fromhex(grant.hash)) == grant.words
+    assert (shown.person, shown.org, shown.recording_bytes) == ("tom", "Makers Ltd", 7)
+    assert shown.scopes == ["a terminal as app", "the machine's web page on port 8080"]
+    assert shown.opened_at is not None
+    assert there.note("receipt", grant.hash, there.receipt(grant))["type"] == "access"
+    shown = there.detail(request)
+    assert (shown.state, shown.ended_by, shown.ended_who) == ("ended", "closed", "tom")
+    assert (shown.bytes_in, shown.bytes_out) == (10, 2000)
+    assert there.states == ["asked", "offered", "granted", "open", "ended"]
+    assert there.ended == [grant.hash]
+    assert [step.kind for step in shown.steps] == [
+        "request", "offer", "grant", "opened", "receipt",
+    ]  # fmt: skip
+
+
+def test_what_is_signed_becomes_an_entry_of_the_record_once(there: AccessServer) -> None:
+    request, grant = there.live()
+    for _ in range(2):
+        there.note("receipt", grant.hash, there.receipt(grant))
+    there.house.access.ask(request.raw, OPERATOR)
+    kinds = ("request", "offer", "grant", "receipt")
+    assert [len(there.world.deeds(f"document.{kind}")) for kind in kinds] == [1, 1, 1, 1]
+    assert len(there.world.deeds("access.requested")) == 2
+    assert [d["actor"] for d in there.world.deeds("access.granted")] == ["person:p1"]
+
+
+def test_a_request_that_is_none_or_for_nobody_here(there: AccessServer) -> None:
+    good = there.side.request()
+    ask = there.house.access.ask
+    with refused(Malformed, "wrong_type"):
+        ask(there.side.offer(good).raw, OPERATOR)
+    with refused(Untrusted, "another_owner"):
+        ask(resign(good.raw, {"owner": "0" * 64}, [there.side.technician]), OPERATOR)
+    with refused(Refused, "not_found"):
+        ask(resign(good.raw, {"device": "b" * 32}, [there.side.technician]), OPERATOR)
+    with refused(Malformed, "too_large"):
+        ask(b"x" * 20_000, OPERATOR)
+    narrow = Caller("token", "t", "elsewhere", Role.OPERATOR, Scope(sites=frozenset({"Ship"})))
+    with refused(Refused, "not_found"):
+        ask(good.raw, narrow)
+    assert there.world.count("access_request") == 0
+    assert there.world.deeds("access.requested") == []
+
+
+def test_a_request_that_no_machine_would_take_is_carried_all_the_same(there: AccessServer) -> None:
+    """Who may ask is the machine's to say: a server that says it could be asked to."""
+    raw = resign(there.side.request().raw, {"seconds": MAX_SECONDS}, [there.world.trust.signers[0]])
+    row = there.house.access.ask(raw, OPERATOR)
+    assert row.state == "asked"
+    there.note("denial", row.request_id, there.denial(row.request_id, "unknown_requester"))
+    shown = there.house.shown.detail(there.house.access.find(row.request_id, OPERATOR))
+    assert (shown.state, shown.ended_by) == ("denied", "unknown_requester")
+    assert shown.denied_words == "Two people must say yes."
+
+
+def test_only_so_many_wait_for_one_machine(there: AccessServer) -> None:
+    for _ in range(MAX_UNANSWERED):
+        there.ask()
+    with refused(Refused, "too_many_requests"):
+        there.ask()
+
+
+def test_another_grant_after_a_denial(there: AccessServer) -> None:
+    request, grant = there.live()
+    there.note("denial", grant.hash, there.denial(grant.hash))
+    assert there.row(request).state == "denied"
+    there.world.clock.now += 1000
+    for _ in range(2):
+        there.house.access.grant(request.hash, grant.raw, OPERATOR)
+        assert there.row(request).state == "granted"
+    assert [step.kind for step in there.detail(request).steps[2:]] == ["grant", "denial", "grant"]
+    assert len(there.world.deeds("document.grant")) == 1
+
+
+def test_a_stop_of_a_request_and_of_a_session(there: AccessServer) -> None:
+    request = there.ask()
+    there.note_offer(request)
+    raw = there.stop(request, request.hash)
+    assert there.orders[-1] == (there.pump.device, raw)
+    assert there.row(request).state == "stopped"
+    with refused(Refused, "already_over"):
+        there.house.access.grant(
+            request.hash, there.side.grant(request, there.side.offer(request)), OPERATOR
+        )
+    other, grant = there.live()
+    there.open(grant)
+    raw = there.stop(other, grant.hash)
+    assert there.row(other).state == "open", "it is over when the machine says so"
+    assert there.house.access.orders_for(there.pump.device) == [raw]
+    there.note("receipt", grant.hash, there.receipt(grant, ended_by="stopped", ended_who="ada"))
+    assert there.row(other).state == "ended"
+    assert there.house.access.orders_for(there.pump.device) == []
+
+
+def test_a_stop_or_grant_for_another_request(there: AccessServer) -> None:
+    request, grant = there.live()
+    other = there.ask()
+    with refused(Untrusted, "another_request"):
+        there.house.access.grant(other.hash, grant.raw, OPERATOR)
+    with refused(Untrusted, "another_request"):
+        there.stop(other, grant.hash)
+    assert there.row(request).state == "granted"
+
+
+def test_a_beat_is_carried_and_not_stored(there: AccessServer) -> None:
+    request, grant = there.live()
+    for serial in (1, 2):
+        payload = make_beat_payload(there.world.trust.policy, grant.hash, serial)
+        raw = seal(payload, [there.world.trust.signers[0]])
+        there.house.access.beat(request.hash, raw, OPERATOR)
+        assert there.orders[-1] == (there.pump.device, raw)
+    assert len(there.world.deeds("access.watched")) == 1
+    assert there.world.count("access_note") == 2
+    stranger = seal(
+        make_beat_payload(there.world.trust.policy, "0" * 64, 1), [there.world.trust.signers[0]]
+    )
+    with refused(Untrusted, "another_session"):
+        there.house.access.beat(request.hash, stranger, OPERATOR)
+
+
+def test_what_a_machine_that_greets_is_handed_again(there: AccessServer) -> None:
+    orders = there.house.access.orders_for
+    request = there.ask()
+    assert orders(there.pump.device) == [request.raw]
+    offer = there.note_offer(request)
+    assert orders(there.pump.device) == [request.raw]
+    grant = there.grant(request, offer)
+    assert orders(there.pump.device) == [grant.raw]
+    there.open(grant)
+    assert orders(there.pump.device) == []
+    late = there.ask()
+    there.world.clock.now += 8 * 86_400_000
+    assert orders(there.pump.device) == []
+    assert there.row(late).state == "asked"
+
+
+def test_a_recording_is_kept_in_pieces_without_a_gap(there: AccessServer) -> None:
+    _, grant = there.live()
+    pieces = [bytes([n]) * 400_000 for n in range(4)]
+    for number, data in enumerate(pieces):
+        said = there.send_chunk(grant.hash, number * 400_000, data)
+        assert (said["type"], said["size"]) == ("recording", (number + 1) * 400_000)
+    assert there.send_chunk(grant.hash, 0, pieces[0])["size"] == 1_600_000, "it came before"
+    assert there.send_chunk(grant.hash, 1_700_000, b"x")["size"] == 1_600_000, "a gap"
+    assert there.send_chunk(grant.hash, 1_600_000, b"", done=True)["size"] == 1_600_000
+    assert there.send_chunk(grant.hash, 1_600_000, b"after the end")["size"] == 1_600_000
+    whole, offset = b"", 0
+    while True:
+        piece = there.house.replays.read(grant.hash, offset, OPERATOR)
+        assert (piece.size, piece.done) == (1_600_000, True)
+        if not piece.data:
+            break
+        whole += piece.data
+        offset += len(piece.data)
+    assert whole == b"".join(pieces)
+    assert there.house.replays.read(grant.hash, 399_999, OPERATOR).data[:2] == b"\x00\x01"
+    assert there.house.replays.read(grant.hash, 2**52, OPERATOR).data == b""
+    assert len(there.world.deeds("access.replayed")) == 1
+    there.world.clock.now += 3_600_000
+    there.house.replays.read(grant.hash, 0, OPERATOR)
+    assert len(there.world.deeds("access.replayed")) == 2
+
+
+def test_a_recording_under_the_short_name_of_its_session(there: AccessServer) -> None:
+    _, grant = there.live()
+    said = there.send_chunk(grant.hash[:32], 0, b"abc")
+    assert (said["session"], said["size"]) == (grant.hash[:32], 3)
+    assert there.house.replays.read(grant.hash, 0, OPERATOR).data == b"abc"
+
+
+def test_pieces_that_are_none(there: AccessServer) -> None:
+    _, grant = there.live()
+    pump = there.pump
+    for payload in (b"", b"{}", b"[]", there.chunk(grant.hash, 0, b"")):
+        there.world.refusal(pump, Up.RECORDING, payload)
+    big = there.chunk(grant.hash, 0, b"x" * (512 * 1024 + 1))
+    assert there.world.refusal(pump, Up.RECORDING, big) == "too_large"
+    assert there.world.refusal(pump, Up.RECORDING, there.chunk("ab", 0, b"x")) == "unknown_session"
+    strange = there.chunk("0" * 64, 0, b"x")
+    assert there.world.refusal(pump, Up.RECORDING, strange) == "unknown_session"
+    assert there.world.count("access_recording") == 0
+
+
+def test_a_receipt_of_a_session_that_this_server_forgot_is_kept(there: AccessServer) -> None:
+    request = there.side.request()
+    offer = there.side.offer(request)
+    grant = there.side.judge(there.side.grant(request, offer), request, offer)
+    assert there.note("receipt", grant.hash, there.receipt(grant))["type"] == "access"
+    assert len(there.world.deeds("document.receipt")) == 1
+
+
+def test_a_machine_that_offers_without_end_is_refused(there: AccessServer) -> None:
+    request = there.ask()
+    for _ in range(MAX_NOTES):
+        there.note_offer(request)
+    said = there.note("offer", request.hash, there.side.offer(request).raw)
+    assert said["reason"] == "too_many_notes"
+
+
+def test_the_list_is_filtered_paged_and_narrowed(there: AccessServer) -> None:
+    first = there.ask(LOGS)
+    there.world.clock.now += 1000
+    second, _ = there.live(FILES)
+    page = there.house.shown.page
+    rows, total = page("", "", (0, 1), OPERATOR)
+    assert (total, [row.id for row in rows]) == (2, [second.hash])
+    assert (rows[0].device_name, rows[0].site) == ("pump 7", "Plant")
+    assert [row.id for row in page("asked,offered", "", (0, 9), OPERATOR)[0]] == [first.hash]
+    assert page("", "b" * 32, (0, 9), OPERATOR) == ([], 0)
+    narrow = Caller("token", "t", "x", Role.VIEWER, Scope(sites=frozenset({"Plant"})))
+    assert page("", "", (0, 9), narrow)[1] == 2
+    other = Caller("token", "t", "x", Role.VIEWER, Scope(sites=frozenset({"Ship"})))
+    assert page("", "", (0, 9), other)[1] == 0
+    with refused(Refused, "not_found"):
+        there.house.access.find(first.hash, other)
+    with refused(Malformed, "bad_state"):
+        page("open,happy", "", (0, 9), OPERATOR)
+    assert there.house.access.find(first.hash[:8], OPERATOR).request_id == first.hash
+    with refused(Malformed, "bad_request_id"):
+        there.house.access.find(first.hash[:7], OPERATOR)
+
+
+def test_types_and_sizes_are_those_of_the_documents() -> None:
+    from fleetward.trust.grants import ending, grant, offer, report, request
+
+    assert reading.TYPES == {
+        "request": request.REQUEST_TYPE, "grant": grant.GRANT_TYPE, "stop": ending.STOP_TYPE,
+        "beat": ending.BEAT_TYPE, "offer": offer.OFFER_TYPE, "denial": report.DENIAL_TYPE,
+        "receipt": report.RECEIPT_TYPE,
+    }  # fmt: skip
+    assert reading.SIZES == {
+        "request": request.MAX_REQUEST_BYTES, "grant": grant.MAX_GRANT_BYTES,
+        "stop": ending.MAX_ENDING_BYTES, "beat": ending.MAX_ENDING_BYTES,
+        "offer": offer.MAX_OFFER_BYTES, "denial": report.MAX_REPORT_BYTES,
+        "receipt": report.MAX_REPORT_BYTES,
+    }  # fmt: skip

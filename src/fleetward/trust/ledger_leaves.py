@@ -46,6 +46,10 @@ STRANGE: Final = "strange"
 BAD: Final = "bad"
 
 DEED_TYPE: Final = "fleetward.deed.v1"
+SESSION_TYPES: Final = frozenset(
+    f"fleetward.{name}.v1" for name in ("request", "offer", "grant", "stop", "denial", "receipt")
+)
+"""Papers of sessions. Their types by name: who reads an entry alone need not judge them."""
 DOCUMENT_TYPES: Final = frozenset(
     {
         ROOT_TYPE,
@@ -192,7 +196,7 @@ class LeafReader:
     def _read_other(self, leaf: bytes, digest: bytes, kind: str, value: JsonObject) -> LeafFact:
         if kind == DEED_TYPE:
             return LeafFact(DEED, digest, type=kind, at_ms=self._read_deed(value))
-        if kind in DOCUMENT_TYPES:
+        if kind in DOCUMENT_TYPES or kind in SESSION_TYPES:
             if kind != ROOT_TYPE:
                 read_envelope(leaf)
             return LeafFact(DOCUMENT, digest, type=kind)

@@ -120,11 +120,11 @@ class AccessServer:
         self.house.access.stop(request.hash, raw, OPERATOR)
         return raw
 
-    def receipt(self, grant: Grant, **changes: Any) -> bytes:
+    def receipt(self, session: str, **changes: Any) -> bytes:
         """Return the machine's receipt of a session."""
         now = self.world.clock.now
         values: dict[str, Any] = {
-            "device": self.pump.device, "owner": self.world.trust.owner, "session": grant.hash,
+            "device": self.pump.device, "owner": self.world.trust.owner, "session": session,
             "opened_at_ms": now - 5000, "ended_at_ms": now, "ended_by": "closed",
             "ended_who": "tom", "bytes_in": 10, "bytes_out": 2000, "records": 3,
             "recording_head": "0" * 64, "hash": "", "raw": b"",

@@ -45,7 +45,7 @@ def test_a_session_from_its_request_to_its_end(there: AccessServer) -> None:
     assert (shown.person, shown.org, shown.recording_bytes) == ("tom", "Makers Ltd", 7)
     assert shown.scopes == ["a terminal as app", "the machine's web page on port 8080"]
     assert shown.opened_at is not None
-    assert there.note("receipt", grant.hash, there.receipt(grant))["type"] == "access"
+    assert there.note("receipt", grant.hash, there.receipt(grant.hash))["type"] == "access"
     shown = there.detail(request)
     assert (shown.state, shown.ended_by, shown.ended_who) == ("ended", "closed", "tom")
     assert (shown.bytes_in, shown.bytes_out) == (10, 2000)
@@ -59,7 +59,7 @@ def test_a_session_from_its_request_to_its_end(there: AccessServer) -> None:
 def test_what_is_signed_becomes_an_entry_of_the_record_once(there: AccessServer) -> None:
     request, grant = there.live()
     for _ in range(2):
-        there.note("receipt", grant.hash, there.receipt(grant))
+        there.note("receipt", grant.hash, there.receipt(grant.hash))
     there.house.access.ask(request.raw, OPERATOR)
     kinds = ("request", "offer", "grant", "receipt")
     assert [len(there.world.deeds(f"document.{kind}")) for kind in kinds] == [1, 1, 1, 1]
@@ -130,7 +130,9 @@ def test_a_stop_of_a_request_and_of_a_session(there: AccessServer) -> None:
     raw = there.stop(other, grant.hash)
     assert there.row(other).state == "open", "it is over when the machine says so"
     assert there.house.access.orders_for(there.pump.device) == [raw]
-    there.note("receipt", grant.hash, there.receipt(grant, ended_by="stopped", ended_who="ada"))
+    there.note(
+        "receipt", grant.hash, there.receipt(grant.hash, ended_by="stopped", ended_who="ada")
+    )
     assert there.row(other).state == "ended"
     assert there.house.access.orders_for(there.pump.device) == []
 
@@ -228,7 +230,7 @@ def test_a_receipt_of_a_session_that_this_server_forgot_is_kept(there: AccessSer
     request = there.side.request()
     offer = there.side.offer(request)
     grant = there.side.judge(there.side.grant(request, offer), request, offer)
-    assert there.note("receipt", grant.hash, there.receipt(grant))["type"] == "access"
+    assert there.note("receipt", grant.hash, there.receipt(grant.hash))["type"] == "access"
     assert len(there.world.deeds("document.receipt")) == 1
 
 

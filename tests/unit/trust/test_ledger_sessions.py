@@ -61,7 +61,7 @@ def test_who_was_inside_is_proven(there: AccessServer) -> None:
     report = audit(there)
     assert report.whole
     assert len(words(report.unknown, "sessions_open")) == 1
-    there.note("receipt", grant.hash, there.receipt(grant))
+    there.note("receipt", grant.hash, there.receipt(grant.hash))
     report = audit(there)
     assert report.whole
     (said,) = words(report.proven, "session")
@@ -97,7 +97,7 @@ def test_a_grant_that_more_people_sign_later(there: AccessServer) -> None:
     whole = add_signatures(read_envelope(early), [there.world.trust.signers[0]])
     there.house.access.grant(request.hash, whole, OPERATOR)
     grant = there.side.judge(whole, request, offer)
-    there.note("receipt", grant.hash, there.receipt(grant))
+    there.note("receipt", grant.hash, there.receipt(grant.hash))
     report = audit(there)
     assert (report.whole, len(words(report.proven, "session"))) == (True, 1)
     assert words(report.unknown, "papers_without_force") == []
@@ -111,7 +111,7 @@ def test_a_session_without_permission_is_named(there: AccessServer) -> None:
     there.house.access.grant(request.hash, raw, OPERATOR)
     good = there.side.judge(there.side.grant(request, offer), request, offer)
     assert good.hash == read_envelope(raw).hash
-    there.note("receipt", good.hash, there.receipt(good))
+    there.note("receipt", good.hash, there.receipt(good.hash))
     report = audit(there)
     (said,) = words(report.contradicted, "session_without_grant")
     assert "pump 7" in said
@@ -122,14 +122,14 @@ def test_a_receipt_for_a_grant_that_the_record_hides(there: AccessServer) -> Non
     request = there.side.request()
     offer = there.side.offer(request)
     grant = there.side.judge(there.side.grant(request, offer), request, offer)
-    there.note("receipt", grant.hash, there.receipt(grant))
+    there.note("receipt", grant.hash, there.receipt(grant.hash))
     (said,) = words(audit(there).contradicted, "session_without_grant")
     assert "not in the record" in said
 
 
 def test_a_receipt_that_the_server_made_up(there: AccessServer) -> None:
     _, grant = there.live()
-    value: JsonObject = dict(read_envelope(there.receipt(grant)).payload)
+    value: JsonObject = dict(read_envelope(there.receipt(grant.hash)).payload)
     forged = seal(value, [make_key(ED25519)])
     there.world.house.ledger.append_signed("receipt", forged, ("server", there.pump.device), 1)
     report = audit(there)
@@ -139,7 +139,7 @@ def test_a_receipt_that_the_server_made_up(there: AccessServer) -> None:
 
 def test_a_machine_off_the_roster_is_unknown(there: AccessServer) -> None:
     _, grant = there.live()
-    there.note("receipt", grant.hash, there.receipt(grant))
+    there.note("receipt", grant.hash, there.receipt(grant.hash))
     there.world.trust.publish([])
     report = audit(there)
     assert words(report.contradicted, "not_by_machine") == []

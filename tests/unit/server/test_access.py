@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from litestar.testing import TestClient
 from tests.access_server import OPERATOR, AccessServer, access_server
 from tests.access_world import FILES, LOGS, PAGE, TERMINAL
 from tests.trust_world import refused, resign
+from tests.unit.server.overview_world import overview, today
+from tests.unit.web.floor import HOST, Names
 
 from fleetward.runtime.database import Database
 from fleetward.runtime.files import make_private_directory
+from fleetward.runtime.http.hosts import HostPolicy
+from fleetward.runtime.keys import FileSigner
+from fleetward.runtime.x509 import new_key
 from fleetward.server.access import reading
 from fleetward.server.access.decide import MAX_UNANSWERED
 from fleetward.server.access.ingest import MAX_NOTES
+from fleetward.server.access.routes import AccessRooms, make_access_handlers
+from fleetward.server.overview.store import Filter
+from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.caller import Caller, Role, Scope
+from fleetward.server.web.coverage import find_gaps
 from fleetward.trust.access import MAX_SECONDS
+from fleetward.trust.canonical import to_base64url
+from fleetward.trust.connection import make_connection_payload
 from fleetward.trust.envelope import seal
 from fleetward.trust.errors import Malformed, Refused, Untrusted
-from fleetward.trust.grants.ending import make_beat_payload
+from fleetward.trust.grants.ending import make_beat_payload, make_stop_payload
 from fleetward.trust.words import six_words
 from fleetward.wire.subjects import Up
 
@@ -279,3 +292,95 @@ def test_types_and_sizes_are_those_of_the_documents() -> None:
         "offer": offer.MAX_OFFER_BYTES, "denial": report.MAX_REPORT_BYTES,
         "receipt": report.MAX_REPORT_BYTES,
     }  # fmt: skip
+
+
+def test_who_asks_is_the_first_card_of_today(there: AccessServer) -> None:
+    assert [card.id for card in today(there.world).cards if card.id == "sessions"] == []
+    request = there.ask(TERMINAL)
+    assert [card.id for card in today(there.world).cards if card.id == "sessions"] == []
+    there.note_offer(request)
+    card = today(there.world).cards[0]
+    assert (card.id, card.title) == ("sessions", "tom of Makers Ltd asks to enter pump 7")
+    assert (card.where, card.verb.href) == ("Plant", f"/sessions/{request.hash}")
+    assert "the pump does not start" in card.why and "owner’s console" in card.why
+    other = there.ask(LOGS)
+    there.note_offer(other)
+    card = today(there.world).cards[0]
+    assert card.title == "2 requests to enter machines wait for their owner"
+    assert card.verb.href == "/sessions?state=offered"
+    narrow = overview(there.world).today(Filter(sites=frozenset({"Ship"}), devices=frozenset()))
+    assert [each.id for each in narrow.cards if each.id == "sessions"] == []
+
+
+def test_the_routes(there: AccessServer, tmp_path: Path) -> None:
+    house = there.house
+    rooms = AccessRooms(
+        house.access, house.shown, house.connections, house.replays, lambda: ["pumps.example:4222"]
+    )
+    app = create_app(
+        Services(
+            handlers=make_access_handlers(rooms),
+            authenticator=Names(),
+            hosts=HostPolicy(frozenset({"console.localhost"})),
+            static=tmp_path / "static",
+        )
+    )
+    assert find_gaps(app) == []
+    request = there.side.request(TERMINAL)
+    base = "/api/v1/access"
+    with TestClient(app, base_url=f"http://{HOST}") as client:
+
+        def say(path: str, raw: bytes, who: str = "operator") -> Any:
+            body = {"envelope": to_base64url(raw)}
+            return client.post(base + path, json=body, headers=bearer(who))
+
+        def bearer(who: str) -> dict[str, str]:
+            return {"authorization": f"Bearer {who}"}
+
+        assert say("/requests", request.raw, "viewer").status_code == 403
+        made = say("/requests", request.raw)
+        assert (made.status_code, made.json()["id"]) == (201, request.hash)
+        assert made.json()["offered_at"] is None
+        offer = there.note_offer(request)
+        grant = there.side.grant(request, offer)
+        place = f"/requests/{request.hash[:12]}"
+        assert say(f"{place}/grant", request.raw).status_code == 400
+        taken = say(f"{place}/grant", grant)
+        assert (taken.status_code, taken.json()) == (
+            202, {"id": request.hash, "state": "granted"},
+        )  # fmt: skip
+        shown = client.get(base + place, headers=bearer("viewer")).json()
+        assert (shown["request"], shown["offer"], shown["grant"]) == tuple(
+            to_base64url(raw) for raw in (request.raw, offer.raw, grant)
+        )
+        assert shown["device_key"]["key_id"] == there.pump.device
+        listed = client.get(f"{base}/requests?state=granted", headers=bearer("viewer")).json()
+        assert (listed["total"], listed["items"][0]["state"]) == (1, "granted")
+        assert client.get(f"{base}/requests?state=x", headers=bearer("viewer")).status_code == 400
+        session = shown["session"]
+        public = FileSigner(new_key()).public
+        payload = make_connection_payload(there.world.trust.owner, session, public)
+        wish = {
+            "public_key": to_base64url(public.spki),
+            "proof": to_base64url(seal(payload, [there.side.technician])),
+        }
+        connected = client.post(base + place + "/connection", json=wish, headers=bearer("operator"))
+        assert connected.status_code == 200
+        assert connected.json()["bus"] == ["pumps.example:4222"]
+        assert connected.json()["device_id"] == there.pump.device
+        there.send_chunk(session, 0, b"sealed", done=True)
+        read = client.get(
+            f"{base}/sessions/{session}/recording?offset=2", headers=bearer("operator")
+        )
+        assert (read.status_code, read.content) == (200, b"aled")
+        assert read.headers["content-type"] == "application/octet-stream"
+        assert read.headers["fleetward-recording-size"] == "6"
+        assert read.headers["fleetward-recording-done"] == "true"
+        refused_read = client.get(f"{base}/sessions/{session}/recording", headers=bearer("viewer"))
+        assert refused_read.status_code == 403
+        stop = make_stop_payload(there.world.trust.policy, session, "enough", 1)
+        assert say(f"{place}/stop", seal(stop, [there.world.trust.signers[0]])).status_code == 202
+        beat = make_beat_payload(there.world.trust.policy, session, 1)
+        assert say(f"{place}/beat", seal(beat, [there.world.trust.signers[0]])).status_code == 202
+        missing = client.get(f"{base}/requests/{'0' * 64}", headers=bearer("viewer"))
+        assert missing.status_code == 404

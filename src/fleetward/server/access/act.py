@@ -23,6 +23,7 @@ from fleetward.server.access.decide import (
     check_grantable,
     check_stoppable,
     orders_of,
+    say_seconds,
 )
 from fleetward.server.access.reading import (
     GRANT,
@@ -75,7 +76,8 @@ class Access:
                 "access.requested", caller, asked.device,
                 {
                     "words": f"{_said(person, org)} asked to enter {name}: "
-                    f"{', '.join(asked.scopes)}, for {asked.seconds} s. “{asked.reason}”",
+                    f"{', '.join(asked.scopes)}, for {say_seconds(asked.seconds)}. "
+                    f"“{asked.reason}”",
                     "request": asked.hash,
                 },
             )  # fmt: skip

@@ -10,7 +10,7 @@ import msgspec
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.access import store
 from fleetward.server.access.book import Book
-from fleetward.server.access.decide import STATES
+from fleetward.server.access.decide import STATES, say_seconds
 from fleetward.server.access.model import AccessDetail, AccessRow, AccessStep, DeviceKey
 from fleetward.server.access.reading import (
     DENIAL,
@@ -111,10 +111,10 @@ class Shown:
             AccessStep(at=to_rfc3339(row.asked_at), kind="request", who=row.person, words=asked)
         ]
         makers: dict[str, Callable[[Row], tuple[str, str]]] = {
-            OFFER: lambda _: ("", "The machine checked the request and would open."),
+            OFFER: lambda _: ("", "The device checked the request and would open."),
             GRANT: self._say_grant,
             STOP: self._say_stop,
-            OPENED: lambda _: ("", "The machine opened the session."),
+            OPENED: lambda _: ("", "The device opened the session."),
             DENIAL: self._say_denial,
             RECEIPT: self._say_receipt,
         }
@@ -131,7 +131,8 @@ class Shown:
         if granted is None:
             return "", "Somebody sent a yes that cannot be read."
         watched = ", while somebody watches" if granted.watched else ""
-        said = f"Said yes to {', '.join(granted.scopes)}, for {granted.seconds} s{watched}."
+        length = say_seconds(granted.seconds)
+        said = f"Said yes to {', '.join(granted.scopes)}, for {length}{watched}."
         return " and ".join(self._people(granted.signers)), said
 
     def _say_stop(self, note: Row) -> tuple[str, str]:
@@ -144,12 +145,13 @@ class Shown:
 
     def _say_denial(self, note: Row) -> tuple[str, str]:
         said = self._said(DENIAL, bytes(note.envelope))
-        return "", f"The machine said no. {said.words}"
+        return "", f"The device said no. {said.words}"
 
     def _say_receipt(self, note: Row) -> tuple[str, str]:
         said = self._said(RECEIPT, bytes(note.envelope))
         how = ENDINGS.get(said.ended_by, said.ended_by)
-        return said.who, f"The machine says that it is over: {how}."
+        by = f" by {said.who}" if said.who and said.ended_by == "stopped" else ""
+        return "", f"The device says that it is over: {how}{by}."
 
     def _people(self, keys: Sequence[str]) -> list[str]:
         policy = self._near.owner.policy

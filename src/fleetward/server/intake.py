@@ -40,6 +40,7 @@ import msgspec
 
 from fleetward.runtime.clock import Clock
 from fleetward.server.deeds import Deed, DeedRecorder
+from fleetward.server.groups import Groups
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.documents import Bundle
 from fleetward.trust.errors import (
@@ -68,13 +69,6 @@ from fleetward.wire.identity import HelloReply, NonceReply, Refusal
 from fleetward.wire.orders import Documents, DocumentsRequest
 from fleetward.wire.subjects import Up
 
-MAX_GROUP: Final = 256
-"""Batches verified and committed together."""
-MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of a group, whatever its batches' number: what is in work must fit into memory."""
-GATHER_SECONDS: Final = 0.008
-"""While many machines speak, a group waits this long to become as large as the one before it: a
-commit costs as much for one batch as for sixty. Who speaks alone waits for nobody."""
 MAX_OPEN_BLOBS: Final = 64
 """Inventories in transfer at once, one of each machine, 8 MiB each at most."""
 REFUSAL_EVERY_MS: Final = 60_000
@@ -171,7 +165,9 @@ class SessionDoor(Protocol):
 
     def take_note(self, device: str, note: AccessNote) -> None: ...
 
-    def take_chunk(self, device: str, chunk: RecordingChunk) -> int: ...
+    def take_chunks(
+        self, chunks: Sequence[tuple[str, RecordingChunk]]
+    ) -> list[int | FleetwardError]: ...
 
 
 @dataclass(frozen=True)
@@ -194,10 +190,9 @@ class Intake:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._nonces: dict[str, tuple[bytes, int]] = {}
-        self._group: list[tuple[str, bytes, asyncio.Future[bytes]]] = []
-        self._draining: asyncio.Task[None] | None = None
-        self._last_group = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="intake")
+        self._batches = Groups(self._store_group, self._writer, "store batches")
+        self._pieces = Groups(self._store_pieces, self._writer, "store recordings")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="intake-read")
         self._blobs: dict[str, tuple[str, bytearray]] = {}
         self._last_refusal: dict[tuple[str, str], int] = {}
@@ -220,7 +215,9 @@ class Intake:
 
     async def _dispatch(self, device: str, word: Up, payload: bytes) -> bytes | None:
         if word is Up.BATCH:
-            return await self._join_group(device, payload)
+            return await self._batches.join(device, payload)
+        if word is Up.RECORDING:
+            return await self._pieces.join(device, payload)
         if word is Up.BEAT:
             _decode(payload, Beat)
             self._rooms.machines.see(device)
@@ -234,51 +231,8 @@ class Intake:
             return await loop.run_in_executor(self._readers, self._prove, device, payload)
         if word is Up.DOCUMENTS:
             return await loop.run_in_executor(self._readers, self._documents, device, payload)
-        take = {Up.ACCESS: self._take_note, Up.RECORDING: self._take_recording}
-        return await loop.run_in_executor(
-            self._writer, take.get(word, self._take_chunk), device, payload
-        )
-
-    async def _join_group(self, device: str, payload: bytes) -> bytes:
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._group.append((device, payload, future))
-        # A task of its own: whoever came first must not wait for everybody who comes after.
-        if self._draining is None or self._draining.done():
-            self._draining = asyncio.create_task(self._drain(), name="store batches")
-        return await future
-
-    async def _drain(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._group:
-            if self._last_group > 1 and len(self._group) < self._last_group:
-                await asyncio.sleep(GATHER_SECONDS)
-            group = self._take_group()
-            self._last_group = len(group)
-            work = [(device, payload) for device, payload, _ in group]
-            try:
-                answers = await loop.run_in_executor(self._writer, self._store_group, work)
-            except Exception as e:  # noqa: BLE001 - the boundary of a group: each sender learns of it
-                for _, _, future in group:
-                    if not future.done():
-                        future.set_exception(e)
-                continue
-            for (_, _, future), answer in zip(group, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, FleetwardError):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
-
-    def _take_group(self) -> list[tuple[str, bytes, asyncio.Future[bytes]]]:
-        count, size = 0, 0
-        for _, payload, _ in self._group[:MAX_GROUP]:
-            size += len(payload)
-            if count and size > MAX_GROUP_BYTES:
-                break
-            count += 1
-        group, self._group = self._group[:count], self._group[count:]
-        return group
+        take = self._take_note if word is Up.ACCESS else self._take_chunk
+        return await loop.run_in_executor(self._writer, take, device, payload)
 
     def _store_group(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
         self._rooms.ledger.require_open()
@@ -428,11 +382,24 @@ class Intake:
         self._rooms.sessions.take_note(device, note)
         return msgspec.json.encode(AccessReply(subject=note.subject))
 
-    def _take_recording(self, device: str, payload: bytes) -> bytes:
-        chunk = _decode(payload, RecordingChunk)
-        self._require_admitted(device)
-        size = self._rooms.sessions.take_chunk(device, chunk)
-        return msgspec.json.encode(RecordingReply(session=chunk.session, size=size))
+    def _store_pieces(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
+        answers: list[bytes | FleetwardError] = [b""] * len(work)
+        good: dict[int, tuple[str, RecordingChunk]] = {}
+        for place, (device, payload) in enumerate(work):
+            try:
+                chunk = _decode(payload, RecordingChunk)
+                self._require_admitted(device)
+                good[place] = (device, chunk)
+            except FleetwardError as e:
+                answers[place] = e
+        sizes = self._rooms.sessions.take_chunks(list(good.values()))
+        for (place, (_, chunk)), size in zip(good.items(), sizes, strict=True):
+            answers[place] = (
+                size
+                if isinstance(size, FleetwardError)
+                else msgspec.json.encode(RecordingReply(session=chunk.session, size=size))
+            )
+        return answers
 
     async def _refuse(self, device: str, error: FleetwardError) -> bytes:
         self.refused[error.reason] += 1

@@ -19,7 +19,7 @@ from fleetward.runtime.files import make_private_directory
 from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.runtime.keys import FileSigner
 from fleetward.runtime.x509 import new_key
-from fleetward.server.access import reading
+from fleetward.server.access import reading, store
 from fleetward.server.access.decide import MAX_UNANSWERED
 from fleetward.server.access.ingest import MAX_NOTES
 from fleetward.server.access.routes import AccessRooms, make_access_handlers
@@ -31,9 +31,10 @@ from fleetward.trust.access import MAX_SECONDS
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.connection import make_connection_payload
 from fleetward.trust.envelope import seal
-from fleetward.trust.errors import Malformed, Refused, Untrusted
+from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.grants.ending import make_beat_payload, make_stop_payload
 from fleetward.trust.words import six_words
+from fleetward.wire.access import RecordingChunk
 from fleetward.wire.subjects import Up
 
 
@@ -384,3 +385,38 @@ def test_the_routes(there: AccessServer, tmp_path: Path) -> None:
         assert say(f"{place}/beat", seal(beat, [there.world.trust.signers[0]])).status_code == 202
         missing = client.get(f"{base}/requests/{'0' * 64}", headers=bearer("viewer"))
         assert missing.status_code == 404
+
+
+def test_pieces_of_many_sessions_are_stored_together(there: AccessServer) -> None:
+    grants = [there.live()[1] for _ in range(3)]
+    device, door = there.pump.device, there.house.door
+    chunks = [
+        (device, RecordingChunk(session=grant.hash, offset=2 * n, data="YWE", done=n == 2))
+        for n in range(3)
+        for grant in grants
+    ]
+    bad = RecordingChunk(session="0" * 64, offset=0, data="YWE", done=False)
+    answers = door.take_chunks([*chunks[:4], (device, bad), *chunks[4:]])
+    assert [a.reason for a in answers if isinstance(a, Refused)] == ["unknown_session"]
+    assert [a for a in answers if isinstance(a, int)] == [2, 2, 2, 4, 4, 4, 6, 6, 6]
+    for grant in grants:
+        piece = there.house.replays.read(grant.hash, 0, OPERATOR)
+        assert (piece.data, piece.done) == (b"aaaaaa", True)
+    there.world.restart()
+    assert there.send_chunk(grants[0].hash, 6, b"more")["size"] == 6
+
+
+def test_pieces_that_could_not_be_stored_are_taken_when_they_come_again(
+    there: AccessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, grant = there.live()
+    there.send_chunk(grant.hash, 0, b"first")
+
+    def fail(*_: object) -> bool:
+        raise Unreachable("the disk is full", reason="database_full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "append_piece", fail)
+        assert there.send_chunk(grant.hash, 5, b"second")["reason"] == "database_full"
+    assert there.send_chunk(grant.hash, 5, b"second")["size"] == 11
+    assert there.house.replays.read(grant.hash, 0, OPERATOR).data == b"firstsecond"

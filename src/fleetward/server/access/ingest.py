@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fleetward.server.access import store
@@ -27,7 +28,7 @@ from fleetward.server.access.book import Book
 from fleetward.server.access.decide import Fact
 from fleetward.server.access.reading import OPENED, RECEIPT, Said, verify_said
 from fleetward.trust.canonical import from_base64url
-from fleetward.trust.errors import Malformed, Refused, Untrusted
+from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.journal import Entry
 from fleetward.wire.access import RECORDING_CHUNK_BYTES, AccessNote, RecordingChunk
 
@@ -37,9 +38,33 @@ MAX_UNKNOWN_NOTES: Final = 256
 """Of one machine about nothing that is known here."""
 MAX_RECORDING_BYTES: Final = 4 * 1024**3
 """A day of a busy terminal has a few hundred megabytes."""
+MAX_HELD: Final = 4096
+"""Recordings whose size is remembered between pieces."""
 ENTRY: Final = "session.opened"
 _SESSION: Final = re.compile(r"[0-9a-f]{32}([0-9a-f]{32})?")
 _MAX_CHARACTERS: Final = RECORDING_CHUNK_BYTES * 4 // 3 + 4
+
+
+@dataclass(slots=True)
+class _Held:
+    """How much of a recording is stored. `ends` says that the piece at its end is the last."""
+
+    session: str
+    device: str
+    request: str
+    size: int
+    done: bool
+    ends: bool = False
+
+    def continues(self, chunk: RecordingChunk, data: bytes) -> bool:
+        """Return whether a piece is the next one (rules 6 and 7). Raises `Refused`."""
+        if chunk.offset != self.size or self.done:
+            return False
+        if self.size + len(data) > MAX_RECORDING_BYTES:
+            raise Refused(
+                f"A recording has at most {MAX_RECORDING_BYTES} bytes.", reason="too_large"
+            )
+        return True
 
 
 class AccessDoor:
@@ -48,6 +73,7 @@ class AccessDoor:
     def __init__(self, book: Book) -> None:
         self._book = book
         self._near = book.near
+        self._held: dict[str, _Held] = {}
 
     def take_note(self, device: str, note: AccessNote) -> None:
         """Store what a machine says of a session. Raises `Malformed`, `Untrusted`, `Refused`."""
@@ -61,28 +87,36 @@ class AccessDoor:
         with self._book.lock:
             self._take(device, said, raw)
 
-    def take_chunk(self, device: str, chunk: RecordingChunk) -> int:
-        """Store a piece of a recording; return how many bytes of it are stored.
+    def take_chunks(
+        self, chunks: Sequence[tuple[str, RecordingChunk]]
+    ) -> list[int | FleetwardError]:
+        """Store pieces of recordings (machine, piece) in one transaction.
 
-        Raises `Malformed`, `Untrusted` or `Refused`.
+        Return for each how many bytes of its recording are stored, or why it was refused. Raises
+        `Unreachable` when the store cannot take them; then none was stored.
         """
-        data = _read_data(chunk)
+        answers: list[int | FleetwardError] = []
+        fresh: list[tuple[_Held, bytes]] = []
         with self._book.lock:
-            # 5.
-            row = self._find(device, chunk.session)
-            session = self._whole_name(chunk.session)
-            with self._near.database.read() as conn:
-                held = store.select_recording(conn, session)
-            size, done = (held.size, held.done) if held else (0, False)
-            # 6., 7.
-            if chunk.offset != size or done:
-                return int(size)
-            if size + len(data) > MAX_RECORDING_BYTES:
-                raise Refused(
-                    f"A recording has at most {MAX_RECORDING_BYTES} bytes.", reason="too_large"
-                )
-            self._write(session, row, data, (size, chunk.done))
-            return int(size) + len(data)
+            for device, chunk in chunks:
+                try:
+                    data = _read_data(chunk)
+                    held = self._find(device, chunk.session)
+                    if held.continues(chunk, data):
+                        fresh.append((replace(held, ends=chunk.done), data))
+                        held.size += len(data)
+                        held.done = chunk.done
+                    answers.append(held.size)
+                except FleetwardError as e:
+                    answers.append(e)
+            if fresh:
+                try:
+                    self._write(fresh)
+                except BaseException:
+                    # Whether they are stored, only the store knows: look there before the next.
+                    self._held.clear()
+                    raise
+        return answers
 
     def read_entries(self, device: str, entries: Sequence[Entry]) -> None:
         """Note that a machine's journal says a session was opened."""
@@ -147,39 +181,56 @@ class AccessDoor:
             )
         return str(row.request_id)
 
-    def _find(self, device: str, session: str) -> store.Row:
+    def _find(self, device: str, session: str) -> _Held:
+        """Return how much of a recording is held. Raises `Refused` or `Untrusted` (rule 5)."""
+        held = self._held.get(session)
+        if held is None:
+            held = self._held[session] = self._look(session)
+            while len(self._held) > MAX_HELD:
+                self._held.pop(next(iter(self._held)))
+        if held.device != device:
+            raise Untrusted("The recording is of another machine.", reason="another_device")
+        return held
+
+    def _look(self, session: str) -> _Held:
         row = self._book.find_session(session) if _SESSION.fullmatch(session) else None
         if row is None:
             raise Refused(
                 "This server knows of no such session. The machine keeps its recording.",
                 reason="unknown_session",
             )
-        if row.device_id != device:
-            raise Untrusted("The recording is of another machine.", reason="another_device")
-        found: store.Row = row
-        return found
+        name = self._whole_name(session)
+        with self._near.database.read() as conn:
+            stored = store.select_recording(conn, name)
+        size, done = (int(stored.size), bool(stored.done)) if stored else (0, False)
+        return _Held(name, row.device_id, row.request_id, size, done)
 
     def _whole_name(self, session: str) -> str:
         with self._near.database.read() as conn:
             return store.select_grant_hash(conn, session)
 
-    def _write(self, session: str, row: store.Row, data: bytes, place: tuple[int, bool]) -> None:
+    def _write(self, fresh: Sequence[tuple[_Held, bytes]]) -> None:
         now, owner = self._book.now(), self._near.owner.owner_id
         with self._near.database.write() as conn:
-            if place[0] == 0 and store.select_recording(conn, session) is None:
-                store.insert_recording(
-                    conn,
-                    {
-                        "session_id": session,
-                        "owner_id": owner,
-                        "device_id": row.device_id,
-                        "request_id": row.request_id,
-                        "size": 0,
-                        "done": False,
-                        "updated_at": now,
-                    },
-                )
-            store.append_piece(conn, session, owner, data, (*place, now))
+            for before, data in fresh:
+                if before.size == 0 and store.select_recording(conn, before.session) is None:
+                    store.insert_recording(
+                        conn,
+                        {
+                            "session_id": before.session,
+                            "owner_id": owner,
+                            "device_id": before.device,
+                            "request_id": before.request,
+                            "size": 0,
+                            "done": False,
+                            "updated_at": now,
+                        },
+                    )
+                place = (before.size, before.ends, now)
+                if not store.append_piece(conn, before.session, owner, data, place):
+                    raise Unreachable(
+                        "A recording grew meanwhile. Send the piece again.", reason="busy"
+                    )
 
 
 def _read_data(chunk: RecordingChunk) -> bytes:

@@ -46,6 +46,8 @@ export function keysFor(event: StreamEvent): Key[] | null {
     case 'device.changed':
     case 'evidence':
       return [['today'], ['devices'], ['sites'], device, ['timeline'], ['tour'], ['pending'], ['roster'], ['doctor']];
+    case 'access.changed':
+      return [['sessions'], ['session-of'], ['today'], device, ['timeline']];
     case 'record.changed':
       return [['record'], ['today'], ['state']];
     case 'access':

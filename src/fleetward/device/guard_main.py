@@ -14,6 +14,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
+from fleetward.device.access.doors import ServiceDoors, SupervisedDoors
 from fleetward.device.collector import ConfinedCollector
 from fleetward.device.guard import GuardLoop, read_boot_id
 from fleetward.device.guard_core import GuardCore, Seat, Wall
@@ -61,6 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
         once=arguments.once,
         spread=SystemRandom().random(),
         missing_walls=tuple(missing),
+        doors=ServiceDoors() if arguments.control is None else SupervisedDoors(source),
     )
     with _patient_lock(folder):
         core = GuardCore(folder, seat)

@@ -191,9 +191,7 @@ def _seal_key(
         )
     public = load_der_public_key(read_public_key(ES256, from_base64url(text)).spki)
     try:
-        enc, context = _SUITE.create_sender_context(
-            ECKey(public), info=_info(session)
-        )
+        enc, context = _SUITE.create_sender_context(ECKey(public), info=_info(session))
         return enc, context.seal(content_key, aad=device.encode())
     except (PyHPKEError, ValueError) as e:
         raise Malformed("Expected a usable recording key.", reason="no_recording_key") from e

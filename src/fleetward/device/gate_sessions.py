@@ -20,13 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fleetward.device.access.sandbox import account_of
 from fleetward.device.access.sessions import Live, Sessions
 from fleetward.device.audit.diary import Diary
 from fleetward.device.refusals import Refusals
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.runtime.channel import make_session_key
-from fleetward.trust.access import RootScope, Scope, TerminalScope
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import OwnerView
 from fleetward.trust.envelope import Envelope, read_envelope, seal
@@ -149,7 +147,8 @@ class SessionGate:
 
     def _take_request(self, data: bytes, envelope: Envelope) -> Opened:
         self._forget_old()
-        if self._sessions.doors is None:
+        doors = self._sessions.doors
+        if doors is None:
             raise Refused(SIMULATED, reason="simulated")
         request = verify_request(data, self._here.view().policy, self._here.device)
         self._check_confirmed()
@@ -159,6 +158,8 @@ class SessionGate:
             raise Refused("The owner has refused this request.", reason="request_stopped")
         if any(kept.request == request.hash for kept in self._sessions.kept.sessions.values()):
             raise Refused("There was a session on this request. Ask again.", reason="request_used")
+        for scope in request.scopes:
+            doors.check(scope)
         held = self._offers.get(request.hash) or self._make_offer(request)
         self._sessions.notes.put("offer", request.hash, held.offer.raw)
         return "none"
@@ -177,8 +178,6 @@ class SessionGate:
                 f"{MOST_OFFERS} requests wait for this machine's owner already.",
                 reason="too_many_requests",
             )
-        for scope in request.scopes:
-            _check_possible(scope)
         private, public = make_session_key()
         ready = Readiness(
             boot=self._here.boot,
@@ -324,9 +323,3 @@ class SessionGate:
         )
         raw = seal(make_denial_payload(denial), [self._here.signer])
         self._sessions.notes.put("denial", subject, raw)
-
-
-def _check_possible(scope: Scope) -> None:
-    """Return when this machine can do what the scope says. Raises `Refused`."""
-    if isinstance(scope, TerminalScope | RootScope):
-        account_of(scope)

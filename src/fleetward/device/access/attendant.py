@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.device.access import sandbox as apart
+from fleetward.device.access.accounts import account_of
 from fleetward.device.access.files import Budget, Served, open_root, serve
 from fleetward.device.access.hatch import (
     Ask,
@@ -28,7 +29,7 @@ from fleetward.device.access.hatch import (
     say,
 )
 from fleetward.device.access.logs import start_logs
-from fleetward.device.access.sandbox import Sandbox, account_of
+from fleetward.device.access.sandbox import Sandbox
 from fleetward.device.access.tcp import dial
 from fleetward.device.access.terminal import Program, start_terminal
 from fleetward.device.access.words import (

@@ -11,7 +11,9 @@ import socket
 from pathlib import Path
 from typing import Final, Protocol
 
+from fleetward.device.access.accounts import account_of
 from fleetward.device.access.words import make_pair
+from fleetward.trust.access import RootScope, Scope, TerminalScope
 from fleetward.trust.errors import Unreachable
 
 SESSION_SOCKET: Final = Path("/run/fleetward/session.sock")
@@ -22,11 +24,23 @@ SESSION_WORD: Final = b"s"
 class Doors(Protocol):
     """Starts processes of sessions."""
 
+    def check(self, scope: Scope) -> None:
+        """Return when this machine can do what the scope says. Raises `Refused`."""
+
     def start(self) -> socket.socket:
         """Start one, and return guard's end of the socket to it. Raises `Unreachable`."""
 
 
-class SupervisedDoors:
+class RealDoors:
+    """What doors of a real machine have in common."""
+
+    def check(self, scope: Scope) -> None:
+        """Return when there is a user for a terminal. Raises `Refused`."""
+        if isinstance(scope, TerminalScope | RootScope):
+            account_of(scope)
+
+
+class SupervisedDoors(RealDoors):
     """`fleetward-agent run` starts them."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -44,7 +58,7 @@ class SupervisedDoors:
         return ours
 
 
-class ServiceDoors:
+class ServiceDoors(RealDoors):
     """systemd starts one for each connection to its socket."""
 
     def __init__(self, path: Path = SESSION_SOCKET) -> None:

@@ -7,7 +7,8 @@ import os
 import shutil
 from typing import Final
 
-from fleetward.device.access.sandbox import SESSION_UID, Account, Sandbox, own_account
+from fleetward.device.access.accounts import SESSION_UID, Account, own_account
+from fleetward.device.access.sandbox import Sandbox
 from fleetward.device.access.terminal import Program, start_child
 from fleetward.trust.access import ANY, LogsScope
 from fleetward.trust.errors import Unreachable

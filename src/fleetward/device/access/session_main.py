@@ -18,9 +18,10 @@ import socket
 import sys
 from typing import Final
 
+from fleetward.device.access.accounts import SESSION_UID
 from fleetward.device.access.attendant import Attendant
 from fleetward.device.access.recorder import Recorder
-from fleetward.device.access.sandbox import SESSION_UID, Sandbox, probe
+from fleetward.device.access.sandbox import Sandbox, probe
 from fleetward.device.access.session import Session
 from fleetward.device.access.words import (
     MAX_WORD_BYTES,

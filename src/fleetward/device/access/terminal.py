@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fleetward.device.access.sandbox import Account, Sandbox
+from fleetward.device.access.accounts import Account
+from fleetward.device.access.sandbox import Sandbox
 from fleetward.device.privileges import end_with_parent
 
 _TERM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")

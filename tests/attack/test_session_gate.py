@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.access_world import FILES, PAGE, RULES
@@ -194,6 +195,7 @@ def test_a_copied_disk_serves_no_grant(guard: SessionGuard, tmp_path: Path) -> N
 def test_a_crash_between_accepting_and_opening_opens_nothing(guard: SessionGuard) -> None:
     request, offer = guard.ask()
     grant = guard.access.grant(request, offer)
+    guard.core.sessions.drop_spare()
     doors_of(guard).broken = True
     guard.push(grant)
     assert [b["by"] for b in guard.entries("session.ended")] == ["failed"]
@@ -205,16 +207,14 @@ def test_a_crash_between_accepting_and_opening_opens_nothing(guard: SessionGuard
 def test_what_opens_is_on_the_disk_before_anything_starts(guard: SessionGuard) -> None:
     request, offer = guard.ask()
     seen: list[tuple[int, bool]] = []
-    start = doors_of(guard).start
+    hand_over = guard.core.sessions._hand_over
 
-    def watch() -> object:
-        name = guard.access.grant(request, offer)
-        del name
+    def watch(*given: Any) -> Any:
         files = [p for p in (guard.folder / "access").iterdir() if p.suffix == ".json"]
         seen.append((len(guard.entries("session.opened")), len(files) == 1))
-        return start()
+        return hand_over(*given)
 
-    doors_of(guard).start = watch  # type: ignore[method-assign,assignment]
+    vars(guard.core.sessions)["_hand_over"] = watch
     guard.push(guard.access.grant(request, offer))
     assert seen == [(1, True)]
 

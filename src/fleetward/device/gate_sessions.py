@@ -207,6 +207,7 @@ class SessionGate:
         self._diary.order("session.offered", body)
         held = HeldOffer(request, offer, private, self._time.powered_ms())
         self._offers[request.hash] = held
+        self._sessions.prepare()
         return held
 
     # --- grants
@@ -233,8 +234,9 @@ class SessionGate:
         )
         grant = verify_grant(data, situation, request, held.offer)
         # Whatever happens from here on, this offer is used.
-        self._forget(request.hash)
+        del self._offers[request.hash]
         self._sessions.open(grant, held.private)
+        self._forget(request.hash)
         return "channel"
 
     def _find_offer(self, envelope: Envelope) -> HeldOffer:
@@ -295,6 +297,8 @@ class SessionGate:
     def _forget(self, request: str) -> None:
         self._offers.pop(request, None)
         self._sessions.notes.withdraw("offer", request)
+        if not self._offers:
+            self._sessions.drop_spare()
 
     def _forget_old(self) -> None:
         now = self._time.powered_ms()

@@ -9,6 +9,7 @@ assert guard.doors.opened == 1
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -124,12 +125,18 @@ class HeldDoors:
 
     @property
     def opened(self) -> int:
-        """How many sessions were started."""
-        return len(self.started)
+        """How many sessions were started: how many processes have heard an order."""
+        return len(self.taken) + len(self._waiting())
+
+    def _waiting(self) -> list[socket.socket]:
+        taken = [opened.sock for opened in self.taken]
+        untaken = [sock for sock in self.started if sock not in taken]
+        ready = select.select(untaken, [], [], 0)[0] if untaken else []
+        return [sock for sock in ready if sock.recv(1, socket.MSG_PEEK)]
 
     def take(self) -> Opened:
         """Be the process of the newest session."""
-        sock = self.started[-1]
+        sock = self._waiting()[-1]
         data, passed, _, _ = socket.recv_fds(sock, 65536, 4)
         order = read_downward(data)
         assert isinstance(order, OpenOrder)
@@ -214,6 +221,7 @@ class SessionGuard:
         """Close what the kernel closes when guard is killed."""
         if not hasattr(self, "core"):
             return
+        self.core.sessions.drop_spare()
         for sock in self.core.sessions.sockets():
             sock.close()
         for live in self.core.sessions.live.values():

@@ -111,6 +111,7 @@ class Sessions:
         self._machine = machine
         self._clock, self._time = clocks
         self._diary = diary
+        self._spare: socket.socket | None = None
         self._probing: socket.socket | None = None
         self._probed: Probed | None = None
         self._on_news: Callable[[], None] = lambda: None
@@ -157,6 +158,18 @@ class Sessions:
             self._probed = word
 
     # --- opening
+
+    def prepare(self) -> None:
+        """Somebody has asked: have a process ready that loads what a session needs."""
+        if self.doors is not None and self._spare is None:
+            with contextlib.suppress(Unreachable):
+                self._spare = self.doors.start()
+
+    def drop_spare(self) -> None:
+        """Nobody asks any more."""
+        if self._spare is not None:
+            self._spare.close()
+        self._spare = None
 
     def open(self, grant: Grant, machine_private: bytes) -> None:
         """Write down that this session opens, then open it. Raises `Refused`, `Unreachable`.
@@ -233,13 +246,29 @@ class Sessions:
         ours, theirs = make_pair()
         live.channel = ours
         try:
-            live.sock = self.doors.start()
-            passed = [theirs.fileno(), recording]
-            socket.send_fds(live.sock, [encode(order)], passed)
+            live.sock = self._hand_over(order, [theirs.fileno(), recording])
             live.sock.setblocking(False)
         finally:
             theirs.close()
             os.close(recording)
+
+    def _hand_over(self, order: OpenOrder, descriptors: list[int]) -> socket.socket:
+        """Give the order to the process that waits for one, or to a new one."""
+        assert self.doors is not None
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            try:
+                socket.send_fds(spare, [encode(order)], descriptors)
+                return spare
+            except OSError:
+                spare.close()  # It has ended meanwhile.
+        sock = self.doors.start()
+        try:
+            socket.send_fds(sock, [encode(order)], descriptors)
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
     def take_channel(self) -> tuple[str, int] | None:
         """Return the name of a session and the socket for uplink, which no other uplink gets."""
@@ -308,6 +337,7 @@ class Sessions:
             self._finish(live)
         if self._probing is not None:
             self._probing.close()
+        self.drop_spare()
 
     def do_chores(self) -> None:
         """Remove what is old. Raises `Unreachable`."""

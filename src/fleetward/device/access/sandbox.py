@@ -39,19 +39,23 @@ _SOCKETS_OF_OTHERS: Final = (
     "/run/crio/crio.sock",
     "/run/libvirt/libvirt-sock",
 )
-_NOT_FOR_ROOT: Final = (
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_CHROOT",
-    "CAP_MKNOD",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_BPF",
-    "CAP_PERFMON",
-)
-"""What even root inside does without: by each of these it would see behind the sandbox."""
+_SETTINGS: Final = ("/sys", "/proc/sys", "/proc/sysrq-trigger")
+"""The kernel's own: by some of them root would have it start a program outside."""
+_NOT_FOR_ROOT: Final = {
+    "dac_read_search": 2,
+    "sys_module": 16,
+    "sys_rawio": 17,
+    "sys_chroot": 18,
+    "sys_ptrace": 19,
+    "sys_admin": 21,
+    "sys_boot": 22,
+    "mknod": 27,
+    "perfmon": 38,
+    "bpf": 39,
+}
+"""Capabilities, by number, that even root inside does without: by each he could look behind the
+sandbox, or take it apart."""
+_LAST_CAPABILITY: Final = Path("/proc/sys/kernel/cap_last_cap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ class Sandbox:
             return list(argv)
         given = [_find("bwrap"), "--die-with-parent", "--unshare-pid", "--unshare-net"]
         given += ["--unshare-ipc", "--unshare-uts", "--bind" if writable else "--ro-bind", "/", "/"]
-        given += ["--dev", "/dev", "--proc", "/proc", "--ro-bind-try", "/sys", "/sys"]
+        given += ["--dev", "/dev", "--proc", "/proc"]
+        for path in _SETTINGS:
+            given += ["--ro-bind-try", path, path]
         given += ["--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - a private one
         for folder in (*self.hidden, *_FOLDERS_OF_OTHERS):
             if Path(folder).is_dir():
@@ -82,18 +88,18 @@ class Sandbox:
         return [*given, *argv]
 
     def _rights(self, account: Account, *, groups: bool) -> list[str]:
+        """Return how the rights are given up: by setpriv, once bubblewrap has built its walls.
+
+        What bubblewrap drops of root's capabilities, root has again when he executes a program;
+        only what leaves the bounding set is gone for good.
+        """
         if os.geteuid() != 0:
             return ["--unshare-user", "--"]
+        given = ["--cap-add", "ALL", "--", _find("setpriv"), "--inh-caps=-all", "--no-new-privs"]
         if account.uid == 0:
-            kept = ["--cap-add", "ALL"]
-            return [*kept, *(w for c in _NOT_FOR_ROOT for w in ("--cap-drop", c)), "--"]
-        who = [f"--reuid={account.uid}", f"--regid={account.gid}"]
-        who += ["--init-groups" if groups else "--clear-groups"]
-        return [
-            *("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"),
-            *("--", _find("setpriv"), *who, "--inh-caps=-all", "--bounding-set=-all"),
-            *("--no-new-privs", "--"),
-        ]
+            return [*given, f"--bounding-set={_bounds_of_root()}", "--"]
+        given += [f"--reuid={account.uid}", f"--regid={account.gid}", "--bounding-set=-all"]
+        return [*given, "--init-groups" if groups else "--clear-groups", "--"]
 
     def become(self, account: Account, *, groups: bool = True) -> None:
         """In the child, before it executes: become `account` where bubblewrap does not do it."""
@@ -106,6 +112,14 @@ class Sandbox:
             os.setresuid(account.uid, account.uid, account.uid)
         if self.kind == NONE and Path(account.home).is_dir():
             os.chdir(account.home)
+
+
+def _bounds_of_root() -> str:
+    try:
+        last = int(_LAST_CAPABILITY.read_text())
+    except (OSError, ValueError):
+        last = 63
+    return ",".join(f"-cap_{number}" for number in _NOT_FOR_ROOT.values() if number <= last)
 
 
 def probe(hidden: tuple[str, ...]) -> Probed:

@@ -169,6 +169,8 @@ class SessionGuard:
     doors: HeldDoors | None
     boot: str = "boot-1"
     core: GuardCore = field(init=False)
+    held: dict[str, bytearray] = field(default_factory=dict)
+    """Recordings as the server has them."""
 
     @classmethod
     def make(
@@ -299,7 +301,7 @@ class SessionGuard:
         self, lie: Callable[[RecordingChunk], int] | None = None
     ) -> dict[str, bytes]:
         """Take every piece of every recording, as a server that stores them."""
-        held: dict[str, bytearray] = {}
+        held = self.held
         for _ in range(1000):
             data = self.core.handle(GetRecording(), b"").body
             if not data:

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     seal_process(arguments.parent)
     os.umask(0o022)
     _warm_up()
-    guard = socket.socket(fileno=arguments.guard)
+    guard = _take_socket(arguments.guard)
     try:
         data, passed, _, _ = socket.recv_fds(guard, MAX_WORD_BYTES, 2)
         if not data:
@@ -72,6 +72,17 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"session: {e}\n")
         return 1
     return 0
+
+
+def _take_socket(descriptor: int) -> socket.socket:
+    """Return guard's socket. Where it came as a standard stream, nobody inherits it from there."""
+    if descriptor > 2:
+        return socket.socket(fileno=descriptor)
+    moved = os.dup(descriptor)
+    nothing = os.open("/dev/null", os.O_RDWR)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)
+    return socket.socket(fileno=moved)
 
 
 def _be_session(guard: socket.socket, order: OpenOrder, passed: list[int]) -> None:

@@ -147,6 +147,20 @@ DeviceHandler = Callable[[str, Up, bytes], Awaitable[bytes | None]]
 OnProblem = Callable[[BusProblem], None]
 
 
+class Subscription:
+    """One subscription, to end before its connection does."""
+
+    def __init__(self, subscription: Any, forget: Callable[[], None]) -> None:
+        self._subscription = subscription
+        self._forget = forget
+
+    async def end(self) -> None:
+        """Hear no more. Raises `Unreachable` when the connection is gone, and with it this."""
+        self._forget()
+        with _translated("unsubscribe"):
+            await self._subscription.unsubscribe()
+
+
 class Bus:
     """A connection, made by `connect_bus`. Close it, or use it as a context manager.
 
@@ -203,15 +217,26 @@ class Bus:
         with _translated("flush"):
             await self._client.flush(timeout_seconds)
 
-    async def subscribe(self, subject: str, handler: Handler, *, queue: str = "") -> None:
+    async def subscribe(
+        self,
+        subject: str,
+        handler: Handler,
+        *,
+        queue: str = "",
+        pending: tuple[int, int] | None = None,
+    ) -> Subscription:
         """Give every message on `subject` to `handler`, one after the other.
+
+        `pending` are messages and bytes that may wait for the handler; more are dropped.
 
         An error that the handler lets out goes to `on_problem`; the subscription goes on.
         Raises `Unreachable` when the connection is closed.
         """
         with _translated(subject):
-            await self._subscribe(self._client, subject, queue, handler)
-        self._subscriptions.append((subject, queue, handler))
+            found = await self._subscribe(self._client, subject, queue, handler, pending)
+        kept = (subject, queue, handler)
+        self._subscriptions.append(kept)
+        return Subscription(found, lambda: self._subscriptions.remove(kept))
 
     def reload_certificate(self) -> None:
         """Show the renewed certificate from the next connection on. Raises `Malformed`."""
@@ -277,12 +302,19 @@ class Bus:
             else:
                 return
 
-    async def _subscribe(self, client: Client, subject: str, queue: str, handler: Handler) -> None:
+    async def _subscribe(
+        self,
+        client: Client,
+        subject: str,
+        queue: str,
+        handler: Handler,
+        pending: tuple[int, int] | None = None,
+    ) -> Any:
         async def deliver(message: Msg) -> None:
             await handler(Inbound(message.subject, message.reply, message.data))
 
-        messages, size = _pending_of(self._profile)
-        await client.subscribe(
+        messages, size = pending or _pending_of(self._profile)
+        return await client.subscribe(
             subject,
             queue=queue,
             cb=deliver,

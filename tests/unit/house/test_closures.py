@@ -11,7 +11,7 @@ from tools import closures
 CRYPTOGRAPHY = frozenset({"cryptography", "_cffi_backend", "_openssl"})
 """One package under the names of its compiled parts."""
 
-AGENT_PACKAGES = CRYPTOGRAPHY | {"msgspec", "nats", "typing_extensions"}
+AGENT_PACKAGES = CRYPTOGRAPHY | {"msgspec", "nats", "pyhpke", "typing_extensions"}
 """All that may be loaded on a machine; msgspec takes typing_extensions along where it is."""
 
 GUARD_NEVER = frozenset({"asyncio", "http", "ssl", "urllib.request", "nats"})
@@ -62,7 +62,7 @@ def test_trust_needs_nothing_but_cryptography(graph: grimp.ImportGraph) -> None:
     assert "cryptography" in foreign
 
 
-@pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector"])
+@pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector", "session"])
 def test_agent_loads_few_packages(name: str) -> None:
     module = closures.PROGRAMS[name]
     if not closures.has_program(module):

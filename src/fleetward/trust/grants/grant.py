@@ -144,6 +144,20 @@ def verify_grant(data: bytes, here: Situation, request: Request, offer: Offer) -
     )
 
 
+def recheck_grant(grant: Grant, policy: Policy) -> None:
+    """Return when a grant, verified under an older policy, would be good under this one too.
+
+    Rules, approvers and their number are those of `policy`; times are not looked at again. That
+    the request is still a requester's is for `verify_request` to say. Raises as `verify_grant`.
+    """
+    rules = check_rules(policy, grant.scopes, grant.seconds)
+    _count_people(read_envelope(grant.raw, max_bytes=MAX_GRANT_BYTES), policy, grant.request, rules)
+    if any(rule.watched for rule in rules) and not grant.watched:
+        raise Untrusted("The policy wants this session watched.", reason="not_watched")
+    if grant.recording_key != policy.roots.recording_key:
+        raise Untrusted("The recording is for another key.", reason="another_recording_key")
+
+
 def _read_fields(envelope: Envelope) -> Fields:
     return Fields(
         envelope.payload,

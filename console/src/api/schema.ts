@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 4b5d06f85fa02d2478a37e22b45cc899b9ce6ed45d361842924b2c3b827b6722
+// SHA-256 of openapi.json: 272cb5fe3cb741f270d9479db49ff5661a774746514f9591c6e371d47215aed6
 
 export interface components {
     schemas: {

@@ -124,7 +124,7 @@ class FilesScope:
     def words(self) -> str:
         """Say it to a person."""
         verb = "reading" if self.mode == "read" else "reading and writing"
-        return f"{verb} files below {self.root}, {self.most_bytes} bytes at most"
+        return f"{verb} files below {self.root}, {_size_words(self.most_bytes)} at most"
 
 
 Scope: TypeAlias = TerminalScope | RootScope | TcpScope | LogsScope | FilesScope
@@ -266,6 +266,14 @@ def _read_ports(fields: Fields) -> tuple[tuple[int, int], ...]:
         first = ends.integer("first", low=1, high=65535)
         ports.append((first, ends.integer("last", low=first, high=65535)))
     return tuple(ports)
+
+
+def _size_words(size_bytes: int) -> str:
+    """Return a size as people say it; whole units only where nothing is lost by it."""
+    for name, unit in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size_bytes % unit == 0:
+            return f"{size_bytes // unit} {name}"
+    return f"{size_bytes:,} bytes"
 
 
 def _profile(text: str) -> str:

@@ -1,3 +1,4 @@
+import { ApiFailure } from '../api/http';
 import { owner } from '../api/ownerClient';
 import type { PasskeyChoice, PasskeyYes, PolicySigned } from '../api/ownerTypes';
 
@@ -17,15 +18,17 @@ const fromBase64url = (text: string): Uint8Array<ArrayBuffer> =>
 
 const named = (name: string): PublicKeyCredentialDescriptor => ({ type: 'public-key', id: fromBase64url(name) });
 
+const refuse = (detail: string): Error => new ApiFailure('refused', { status: 409, title: 'No passkey was used', detail });
+
 /** What the browser says when somebody closes its question, in plain words. */
 function sayInWords(cause: unknown): Error {
   if (cause instanceof DOMException && (cause.name === 'NotAllowedError' || cause.name === 'AbortError')) {
-    return new Error('No passkey was used: the browser’s question was closed, or took too long. You can try again.');
+    return refuse('The browser’s question was closed, or took too long. You can try again.');
   }
   if (cause instanceof DOMException && cause.name === 'InvalidStateError') {
-    return new Error('This authenticator has a passkey for your policy already.');
+    return refuse('This authenticator holds a passkey of your policy already.');
   }
-  return cause instanceof Error ? cause : new Error('The browser could not use a passkey.');
+  return cause instanceof Error ? cause : refuse('The browser could not use one.');
 }
 
 async function ask<Response extends AuthenticatorResponse>(make: () => Promise<Credential | null>): Promise<Response> {
@@ -35,7 +38,7 @@ async function ask<Response extends AuthenticatorResponse>(make: () => Promise<C
   } catch (cause) {
     throw sayInWords(cause);
   }
-  throw new Error('The browser gave no passkey.');
+  throw refuse('The browser gave none.');
 }
 
 /** Makes a passkey for a person and has it named in the next policy. */

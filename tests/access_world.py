@@ -12,13 +12,13 @@ attack has (`tests.trust_world.resign`, `alter`).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from tests.trust_world import NOW_MS, Machine, World, key_row, payload_of
 
-from fleetward.runtime.channel import make_session_key
 from fleetward.runtime.keys import FileSigner, make_key
 from fleetward.trust.access import (
     AccessRules,
@@ -69,6 +69,7 @@ class AccessWorld:
     boot: str = "boot-1"
     session_private: bytes = b""
     machine_private: bytes = b""
+    chance: Callable[[int], bytes] = secrets.token_bytes
 
     @classmethod
     def make(
@@ -118,22 +119,24 @@ class AccessWorld:
         self, *scopes: Scope, seconds: int = 600, reason: str = "the pump does not start"
     ) -> JsonObject:
         """Return the payload of a request, with a fresh session key that the world keeps."""
-        self.session_private, public = make_session_key()
+        self.session_private, public = self._session_key()
         wish = Wish(self.machine.device, scopes or (TERMINAL,), seconds, reason, "case-7")
         return make_request_payload(
             self.trust.policy,
             wish,
             self.technician.public.key_id,
-            (public, secrets.token_bytes(16)),
+            (public, self.chance(16)),
             NOW_MS,
         )
 
+    def _session_key(self) -> tuple[bytes, bytes]:
+        key = X25519PrivateKey.from_private_bytes(self.chance(32))
+        return key.private_bytes_raw(), key.public_key().public_bytes_raw()
+
     def offer(self, request: Request, *, boot: str = "", sandbox: str = "bubblewrap") -> Offer:
         """Return the machine's verified offer, with a fresh session key that the world keeps."""
-        self.machine_private, public = make_session_key()
-        ready = Readiness(
-            boot or self.boot, secrets.token_bytes(32), public, "uid", sandbox, NOW_MS
-        )
+        self.machine_private, public = self._session_key()
+        ready = Readiness(boot or self.boot, self.chance(32), public, "uid", sandbox, NOW_MS)
         raw = seal(make_offer_payload(self.trust.policy, request, ready), [self.machine.identity])
         return verify_offer(raw, self.machine.identity.public, request)
 

@@ -306,6 +306,7 @@ class World:
             "keys": keys,
             "lease_seconds": 7 * 86_400,
             "never_ports": [22],
+            "openings": [],
             "owner": self.owner,
             "roles": roles,
             "roots": {
@@ -336,6 +337,20 @@ class World:
         raw = seal(self.next_payload(changes), self.signers if signers is None else signers)
         self.policies.append(verify_next_policy(raw, self.policy))
         return self.policy
+
+    def rotate_keys(self, openings: Sequence[str] = ()) -> list[Signer]:
+        """Sign the next policy, under which everybody has a new key; return the retired keys."""
+        retired = self.signers
+        self.people = {
+            person: self.new_key(key.public.suite, f"{person} {self.policy.version + 1}")
+            for person, key in self.people.items()
+        }
+        fresh = self.first_payload({r: self.policy.roles[r].threshold for r in ROLES})
+        changes: JsonObject = {
+            "keys": fresh["keys"], "openings": list(openings), "roles": fresh["roles"],
+        }  # fmt: skip
+        self.next_policy(changes, [*retired, *self.signers])
+        return retired
 
     def roster(self, entries: Sequence[RosterEntry]) -> Roster:
         """Sign and keep the next roster, over these entries in the order of their ids."""

@@ -51,13 +51,18 @@ def come_back_soon(failures: int, spread: float) -> float:
 
 @contextlib.contextmanager
 def hurried() -> Iterator[None]:
-    """Have machines of this process come back soon after a lost connection."""
-    before = vars(uplink)["reconnect_delay_seconds"]
-    vars(uplink)["reconnect_delay_seconds"] = come_back_soon
+    """Have machines of this process come back soon after a lost connection.
+
+    A machine whose certificate a server refuses that was set back renews it: after seconds here,
+    in the field after up to ten minutes.
+    """
+    hasty = {"reconnect_delay_seconds": come_back_soon, "RENEW_GAP_SECONDS": 2.0}
+    before = {name: vars(uplink)[name] for name in hasty}
+    vars(uplink).update(hasty)
     try:
         yield
     finally:
-        vars(uplink)["reconnect_delay_seconds"] = before
+        vars(uplink).update(before)
 
 
 @dataclass(frozen=True)
@@ -136,10 +141,21 @@ class FieldMachine:
         while not what():
             if self.task is not None and self.task.done():
                 self.task.result()
-            assert asyncio.get_running_loop().time() < deadline, f"waited in vain: {words}"
+            late = asyncio.get_running_loop().time() >= deadline
+            assert not late, f"waited in vain: {words}; {self._standing()}"
             if self.task is not None and self.agent.core is not None:
                 self.agent.core.tick()  # Guard need not sleep while somebody watches.
             await asyncio.sleep(0.02)
+
+    def _standing(self) -> str:
+        """Say how the machine stands, for who reads a failure."""
+        if self.agent.core is None:
+            return "guard does not run"
+        core, outbox = self.core, self.core.outbox
+        return (
+            f"connection {core.connection}, server says {core.server_says!r}, record "
+            f"{core.state.record}, tip {core.journal.tip.sequence}, unproven {outbox.unproven}"
+        )
 
     async def settled(self) -> None:
         """Wait until everything is looked at, sent, handed over and proven."""

@@ -40,7 +40,7 @@ from fleetward.device.port import (
 from fleetward.device.refusals import ENTRIES_AN_HOUR
 from fleetward.runtime.keys import make_key
 from fleetward.trust.canonical import to_base64url
-from fleetward.trust.envelope import seal
+from fleetward.trust.envelope import document_hash, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Misuse, Refused, Untrusted
 from fleetward.trust.generation import make_opening_payload
 from fleetward.trust.journal import SeenCheckpoint
@@ -297,9 +297,59 @@ def test_a_forked_record_is_refused_for_good_and_shown(
     status = machine.core.report()
     assert status.record.state == "contradicted"
     assert "rewritten or forked" in status.record.words
+    server.leaves[0] = b"root document"
+    server.serve(machine.core)
+    assert machine.core.report().record.state == "contradicted"
     machine.clock.pass_ms(30 * DAY_MS)
     machine.core.outbox.drop_old()
     assert status.journal.unproven > 0
+
+
+def test_a_signed_checkpoint_of_the_same_size_and_another_root_contradicts_by_itself(
+    machine: Guarded, server: SmallServer
+) -> None:
+    server.serve(machine.core)
+    note = server.note([b"another history", *server.leaves[1:]]).decode()
+    machine.core.diary.evidence("posture.changed", {"words": "something"})
+    machine.tick()
+    reply = change(ask_proof(machine, server), checkpoint=note, consistency=[], items=[])
+    assert lie(machine, reply).reason == "forked"
+    assert machine.core.report().record.state == "contradicted"
+
+
+def test_a_carrier_that_garbles_proofs_accuses_nobody(
+    machine: Guarded, server: SmallServer
+) -> None:
+    """A broken uplink has all that the server signed, and not its key."""
+    server.serve(machine.core)
+    seen = machine.core.outbox.checkpoint
+    for round_number in range(8):  # over sizes that are a power of two, and others
+        machine.core.diary.evidence("posture.changed", {"words": f"something {round_number}"})
+        machine.tick()
+        honest = ask_proof(machine, server)
+        path, noise = list(honest.consistency), to_base64url(b"\x07" * 32)
+        garbled = [
+            [], path[:-1], [*path, noise], ["AA"], ["!"], [noise] * 65, [*path[1:], noise],
+            *([*path[:place], noise, *path[place + 1 :]] for place in range(len(path))),
+        ]  # fmt: skip
+        for one in garbled:
+            lie(machine, change(honest, consistency=one))
+            assert last_refusal(machine)[0] == "proof"
+            status = machine.core.report().record
+            assert status.state == "unproven"
+            assert "asked again" in status.words
+            assert machine.core.outbox.checkpoint == seen
+        unsigned = honest.checkpoint.replace("\n", "\nx", 1)
+        for text in (unsigned, "", server.note([b"x"]).decode()[:-9]):
+            lie(machine, change(honest, checkpoint=text))
+        # Once the proof comes through, nothing is left of it but the journal's refusals.
+        machine.core.handle(TakeProof(), msgspec.json.encode(honest))
+        seen = machine.core.outbox.checkpoint
+        assert seen.size == len(server.leaves)
+        assert machine.core.report().record.state == "intact"
+    machine.tick()
+    server.serve(machine.core)
+    assert machine.core.outbox.unproven == 0
 
 
 def test_an_older_record_is_journalled_as_lost_and_never_taken_over(
@@ -369,16 +419,50 @@ def test_a_new_generation_needs_the_owners_word(machine: Guarded, server: SmallS
     assert machine.core.outbox.checkpoint.generation == 2
 
 
-def test_a_server_that_claims_more_than_was_written_is_contradicted(
+def test_a_machine_that_was_away_checks_an_older_opening_and_believes_no_retired_key(
+    machine: Guarded, server: SmallServer
+) -> None:
+    server.serve(machine.core)
+    seen, world = machine.core.outbox.checkpoint, machine.fleet.world
+    honest = make_opening_payload(world.policy, seen, "restored", 1)
+    stands = seal(honest, world.signers)
+    forged = make_opening_payload(
+        world.policy, SeenCheckpoint(1, 1, seen.root), "restored to nearly nothing", 1
+    )
+    # While the machine is away: an opening, and then a policy with new keys that stands by it.
+    retired = world.rotate_keys([document_hash(honest)])
+    world.publish()
+    machine.core.handle(TakePushed(), pushed(world.bundle(machine.device)))
+    restored = SmallServer(machine.fleet, server.key, generation=2)
+    restored.batches = list(server.batches)
+    for opening, good in ((seal(forged, retired), False), (stands, True)):
+        restored.opening = opening
+        restored.leaves = [opening, *(b.header.raw for b in restored.batches)]
+        machine.core.diary.evidence("posture.changed", {"words": "something"})
+        machine.tick()
+        restored.greet(machine.core)
+        restored.take_all(machine.core)
+        if not good:
+            with refused(Untrusted, "retired_policy"):
+                restored.prove_all(machine.core)
+            assert machine.core.outbox.checkpoint == seen
+    restored.prove_all(machine.core)
+    assert machine.core.outbox.checkpoint.generation == 2
+
+
+def test_a_claim_of_more_than_was_written_is_refused_and_shown_until_it_is_taken_back(
     machine: Guarded, server: SmallServer
 ) -> None:
     machine.core.handle(Greet(), server.nonce_reply())
     boast = msgspec.json.encode(HelloReply(stored=10**6, generation=1, state="active"))
     with refused(Untrusted, "stored_ahead"):
         machine.core.handle(TakeGreeting(), boast)
-    assert machine.core.report().record.state == "contradicted"
+    # Nobody signed that number: whoever carries it may have made it up.
+    assert machine.core.report().record.state == "incomplete"
+    assert last_refusal(machine)[:2] == ("receipt", "stored_ahead")
     server.serve(machine.core)
     assert machine.core.state.acknowledged > 0
+    assert machine.core.report().record.state == "intact"
 
 
 # --- certificates and joining

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from cryptography import x509 as library
 from tests.server_world import DAY_MS, ServerWorld, server_world
 from tests.trust_world import Machine, World, payload_of
@@ -18,6 +19,7 @@ from fleetward.server.audit import store as audit_store
 from fleetward.server.callout import Decision, PeerCertificate
 from fleetward.server.identity import store as identity_store
 from fleetward.server.identity.judge import RosterJudge
+from fleetward.server.schema.tables import metadata
 from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.invitation import Invitation
@@ -94,6 +96,13 @@ def test_expired(world: ServerWorld) -> None:
     world.clock.now += 1000
     reason = refused(world, machine.join(invitation.hash), invitation.raw)
     assert reason == "invitation_expired"
+
+
+def test_signed_by_a_clock_that_ran_ahead(world: ServerWorld) -> None:
+    machine, invitation = world.trust.machine("new"), world.trust.invitation(ttl_ms=9 * DAY_MS)
+    world.clock.now -= DAY_MS + 1
+    reason = refused(world, machine.join(invitation.hash), invitation.raw)
+    assert reason == "invitation_from_the_future"
 
 
 def test_used_up(world: ServerWorld) -> None:
@@ -258,3 +267,33 @@ def test_who_may_connect(world: ServerWorld) -> None:
     assert decide(machine.device, owner, serial)[1] == "retired"
     with pytest.raises(FleetwardError, match="retired"):
         world.house.devices.quarantine(machine.device, "person:ada", "too late")
+
+
+def test_the_owners_word_stands_before_the_first_join_by_it_and_once(world: ServerWorld) -> None:
+    """A refused invitation is no leaf; an accepted one is, as it was signed, before the join."""
+    used = world.trust.invitation(uses=2, preapproved=True)
+    refused(world, world.trust.machine("late").join("0" * 64), used.raw)
+    leaf = metadata.tables["audit_leaf"]
+
+    def leaves() -> list[tuple[str, bytes]]:
+        kinds = ("document.invitation", "device.joined")
+        with world.database.read() as conn:
+            rows = conn.execute(
+                sa.select(leaf.c.kind, leaf.c.body)
+                .where(leaf.c.kind.in_(kinds))
+                .order_by(leaf.c.position)
+            ).all()
+        return [(row.kind, row.body) for row in rows]
+
+    assert leaves() == []
+    for name in ("one", "two"):
+        world.join(name, used)
+    assert [kind for kind, _ in leaves()] == [
+        "document.invitation", "device.joined", "device.joined",
+    ]  # fmt: skip
+    assert leaves()[0][1] == used.raw
+    world.restart()
+    assert refused(world, world.trust.machine("three").join(used.hash), used.raw) == (
+        "invitation_used_up"
+    )
+    assert len(leaves()) == 3

@@ -359,6 +359,52 @@ def test_a_generation_that_the_server_opened_itself_is_named(world: World, tmp_p
     assert "bad_opening" in found(report)
 
 
+def test_a_join_without_the_owners_invitation_is_named(world: World, tmp_path: Path) -> None:
+    machine, invitation = world.machines[0], world.invite()
+    never_shown = world.join(machine, invitation.hash)
+    # The invitation behind the join, or one that somebody else signed before it, makes it no good.
+    world.log.leaves.append(invitation.raw)
+    payload = read_envelope(invitation.raw).payload
+    forged = seal({**payload, "uses": 1000}, [world.log_key])
+    by_server = world.join(machine, read_envelope(forged).hash, forged)
+    report = check(world, write_export(world, tmp_path / "e"))
+    lies = [(f.id, f.entry) for f in report.contradicted]
+    assert lies == [
+        ("join_not_invited", never_shown),
+        ("not_by_owner", by_server - 1),
+        ("join_not_invited", by_server),
+    ]
+    assert "joins_invited" not in {f.id for f in report.proven}
+
+
+def test_an_invitation_taken_out_of_the_record_is_missed(world: World, tmp_path: Path) -> None:
+    invitation = world.invite(uses=2)
+    place = world.join(world.machines[0], invitation.hash, invitation.raw)
+    world.log.leaves.remove(invitation.raw)
+    report = check(world, write_export(world, tmp_path / "e"))
+    assert (first(report).id, first(report).entry) == ("join_not_invited", place - 1)
+
+
+def test_a_join_that_names_nothing_is_unreadable(world: World, tmp_path: Path) -> None:
+    place = world.join(world.machines[0], "no digest")
+    report = check(world, write_export(world, tmp_path / "e"))
+    assert (first(report).id, first(report).entry) == ("unreadable", place)
+
+
+def test_a_generation_that_a_retired_key_opened_is_named(world: World, tmp_path: Path) -> None:
+    """With the log key and a key of the policy before, somebody cuts the record and dates back."""
+    before, kept = world.policy, len(world.log.leaves) - 2
+    retired = world.rotate_policy_key()
+    replaced = world.log.leaves[-1]
+    world.open_generation(kept, before, retired)
+    world.log.leaves.append(replaced)
+    world.sign_roster(world.machines)
+    report = check(world, write_export(world, tmp_path / "e"))
+    lie = next(f for f in report.contradicted if f.id == "bad_opening")
+    assert (lie.generation, lie.entry) == (2, 0)
+    assert "retired" in lie.words
+
+
 def test_a_hidden_generation_is_named(world: World, tmp_path: Path) -> None:
     world.open_generation(len(world.log.leaves))
     folder = write_export(world, tmp_path / "e")

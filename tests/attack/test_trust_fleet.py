@@ -10,7 +10,7 @@ from tests.trust_world import DAY_MS, NOW_MS, World, alter, reader_of, refused, 
 from fleetward.runtime.keys import make_key
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import advance, first_view
-from fleetward.trust.envelope import seal
+from fleetward.trust.envelope import document_hash, seal
 from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.generation import make_opening_payload, verify_opening
 from fleetward.trust.invitation import read_join_string, verify_invitation
@@ -230,4 +230,26 @@ def test_a_server_cannot_declare_its_own_loss(owner: World) -> None:
     payload = make_opening_payload(owner.policy, SeenCheckpoint(1, 5, "ab" * 32), "oops", NOW_MS)
     for thief in (owner.log, owner.lease_signer, make_key(ES256)):
         with refused(Untrusted, "too_few_signatures"):
-            verify_opening(seal(payload, [thief]), owner.policy)
+            verify_opening(seal(payload, [thief]), owner.policies)
+
+
+def test_a_retired_key_declares_no_loss(owner: World) -> None:
+    """Whoever kept the keys of a policy that was replaced dates an opening back, or on."""
+    before, known = owner.policy, SeenCheckpoint(1, 5, "ab" * 32)
+    honest = make_opening_payload(before, known, "the disk died", NOW_MS)
+    stands = seal(honest, owner.signers)
+    retired = owner.rotate_keys([document_hash(honest)])
+    assert verify_opening(stands, owner.policies).last_known == known
+    smaller: JsonObject = {"generation": 1, "root": "cd" * 32, "size": 2}
+    changes: list[JsonObject] = [
+        {"last_known": smaller}, {"reason": "another"}, {"issued_at": NOW_MS - 1}
+    ]  # fmt: skip
+    for change in changes:
+        with refused(Untrusted, "retired_policy"):
+            verify_opening(seal({**honest, **change}, retired), owner.policies)
+    newest = make_opening_payload(owner.policy, known, "oops", NOW_MS)
+    with refused(Untrusted, "too_few_signatures"):
+        verify_opening(seal(newest, retired), owner.policies)
+    # The named opening does not become another by other signatures over it.
+    with refused(Untrusted, "too_few_signatures"):
+        verify_opening(seal(honest, [make_key(ED25519)]), owner.policies)

@@ -271,7 +271,7 @@ def test_the_owner_sees_the_entry_that_lies(server: MadeUpServer, browser: Brows
         walker.open(f"{server.owner}/record")
         check = walker.page.get_by_role("button", name=re.compile("^Check"))
         check.click()
-        expect(walker.page.get_by_role("heading", level=1)).to_contain_text("whole")
+        expect(walker.page.get_by_role("heading", level=1)).to_contain_text("The record is whole")
         server.play("lie")
         check.click()
         expect(walker.page.get_by_role("heading", level=1)).to_contain_text("contradicts")

@@ -40,6 +40,7 @@ from tests.browser.demo_steps import (
     OFF,
     OWNER,
     SILENCE_MS,
+    UNSEEN_SECONDS,
     change_something,
     copied,
     judge,
@@ -151,6 +152,26 @@ def test_05_a_port_appears_and_goes_with_the_page_open(
         other.shoot("05-b-noticed")
         expect(row).to_have_count(0, timeout=list_ms(demo))
         visitor.shoot("05-c-port-closed")
+
+
+def test_05_a_port_appears_and_goes_with_no_page_open(
+    demo: Program, browser: Browser, session: StorageState
+) -> None:
+    port = free_port()
+
+    def told(word: str) -> bool:
+        shown = demo.api(f"/devices/{demo.this}/history?kind=posture.changed&per_page=50")["items"]
+        return any(f"port {port} {word}" in item["words"] for item in shown)
+
+    with open_port(port):
+        wait_for(lambda: told("opened"), UNSEEN_SECONDS, "the opening, with no page open")
+    wait_for(lambda: told("closed"), UNSEEN_SECONDS, "the closing, with no page open")
+    with visit(browser, session) as visitor:
+        visitor.open(f"{demo.url}/devices/{demo.this}/history")
+        main = visitor.page.locator("main")
+        expect(main.get_by_text(f"port {port} opened")).to_be_visible()
+        expect(main.get_by_text(f"port {port} closed")).to_be_visible()
+        visitor.shoot("05-d-noticed-with-no-page-open")
 
 
 def test_03_no_page_of_the_console_scrolls_sideways(
@@ -341,7 +362,8 @@ def test_09_the_check_goes_green_then_red_and_the_command_agrees(
         title = visitor.page.get_by_role("heading", level=1)
         check = visitor.page.get_by_role("button", name=re.compile("^Check"))
         check.click()
-        expect(title).to_contain_text("whole", timeout=30_000)
+        expect(title).to_contain_text("The record is whole", timeout=30_000)
+        visitor.settle()
         visitor.shoot("09-a-whole")
         assert by_command(visitor, 0)["whole"] is True
         with altered_entry(demo.data / "server" / "state.db") as entry:
@@ -354,7 +376,7 @@ def test_09_the_check_goes_green_then_red_and_the_command_agrees(
             told = by_command(visitor, 1)
             assert told["contradicted"][0]["entry"] == entry
         check.click()
-        expect(title).to_contain_text("whole", timeout=30_000)
+        expect(title).to_contain_text("The record is whole", timeout=30_000)
 
 
 def test_10_an_empty_control_plane(tmp_path: Path, browser: Browser) -> None:

@@ -88,7 +88,7 @@ def test_what_is_stored_is_one_unbroken_journal_of_each_machine(
                 events = EventStore(database)
         with database.read() as conn:
             for device, kept in oracle.batches.items():
-                rows, total = store.select_events(conn, device=device, limit=100)
+                rows, total = store.select_events(conn, device=device, span=(0, 100))
                 entries = [entry for batch in kept for entry in batch.entries]
                 assert total == len(entries)
                 assert [r.body for r in reversed(rows)] == [e.raw for e in entries]

@@ -56,7 +56,7 @@ SIGNED: dict[str, tuple[bytes, Sequence[Signer], Check]] = {
     "head": (HEAD.raw, OWNERS, lambda d: verify_head(d, POLICY)),
     "lease": (WORLD.leases[-1].raw, LEASERS, lambda d: verify_lease(d, POLICY, HEAD)),
     "invitation": (WORLD.invitation().raw, OWNERS, lambda d: verify_invitation(d, POLICY, NOW_MS)),
-    "opening": (OPENING, OWNERS, lambda d: verify_opening(d, POLICY)),
+    "opening": (OPENING, OWNERS, lambda d: verify_opening(d, [POLICY])),
     "join": (MACHINE.join("ab" * 32), MACHINES, verify_join),
     "renewal": (MACHINE.renewal(), MACHINES, lambda d: verify_renewal(d, MACHINE.key)),
     "hello": (MACHINE.hello(NONCE), MACHINES, lambda d: verify_hello(d, MACHINE.key, NONCE)),

@@ -56,6 +56,8 @@ def test_a_restored_server_waits_for_its_owner_and_gets_everything_again(tmp_pat
     assert new.up().status == 0
     try:
         assert new.get("/record/opening-request").json()["needed"] is True
+        doctor = new.fleetward("doctor")
+        assert (doctor.status, "owner restore-open" in doctor.out) == (1, True)
         assert new.get("/record").json()["size"] < size
         # What was handed out is dead.
         assert new.get("/today", secret).status_code == 401

@@ -23,13 +23,22 @@ from fleetward.trust.envelope import (
 )
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.generation import verify_opening
+from fleetward.trust.grants.ending import verify_stop
+from fleetward.trust.grants.grant import Grant, Situation, verify_grant
+from fleetward.trust.grants.offer import verify_offer
+from fleetward.trust.grants.request import verify_request
 from fleetward.trust.head import verify_head, verify_lease
 from fleetward.trust.invitation import read_join_string, split_address, verify_invitation
 from fleetward.trust.journal import start_of_chain, verify_batch
 from fleetward.trust.keys import PublicKey, read_public_key
 from fleetward.trust.merkle import hash_leaf, root_of, verify_consistency, verify_inclusion
 from fleetward.trust.note import verify_checkpoint, verify_cosignature
-from fleetward.trust.policy import Policy, verify_policy_chain
+from fleetward.trust.policy import (
+    Policy,
+    verify_first_policy,
+    verify_next_policy,
+    verify_policy_chain,
+)
 from fleetward.trust.root import verify_root
 from fleetward.trust.roster import verify_entries, verify_entry, verify_roster
 from fleetward.trust.statements import verify_hello, verify_join, verify_renewal
@@ -47,6 +56,14 @@ def _key(given: Given) -> PublicKey:
 def _policy(given: Given) -> Policy:
     root = verify_root(b(given["root"]), given["owner"])
     return verify_policy_chain(root, [b(p) for p in given["policies"]])
+
+
+def _policies(given: Given) -> list[Policy]:
+    root = verify_root(b(given["root"]), given["owner"])
+    chain = [verify_first_policy(b(given["policies"][0]), root)]
+    for data in given["policies"][1:]:
+        chain.append(verify_next_policy(b(data), chain[-1]))
+    return chain
 
 
 def decode(given: Given) -> Found:
@@ -127,8 +144,36 @@ def invitation(given: Given) -> Found:
 
 
 def opening(given: Given) -> Found:
-    found = verify_opening(b(given["opening"]), _policy(given))
-    return {"generation": found.generation, "size": found.last_known.size}
+    found = verify_opening(b(given["opening"]), _policies(given))
+    return {
+        "generation": found.generation,
+        "policy_version": found.policy_version,
+        "size": found.last_known.size,
+    }
+
+
+def session(given: Given) -> Found:
+    found, _ = _session(given)
+    return {
+        "people": list(found.people),
+        "scopes": [scope.to_json() for scope in found.scopes],
+        "seconds": found.seconds,
+        "session": found.hash,
+        "words": found.words,
+    }
+
+
+def session_stop(given: Given) -> Found:
+    found, policy = _session(given)
+    return {"person": verify_stop(b(given["stop"]), policy, found).person}
+
+
+def _session(given: Given) -> tuple[Grant, Policy]:
+    policy, key = _policy(given), _key(given["device"])
+    request = verify_request(b(given["request"]), policy, key.key_id)
+    offer = verify_offer(b(given["offer"]), key, request)
+    moment = (given["boot"], given["now"], given["lease"], given["sandboxed"])
+    return verify_grant(b(given["grant"]), Situation(policy, *moment), request, offer), policy
 
 
 def join_string(given: Given) -> Found:
@@ -257,6 +302,8 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "lease": lease,
     "invitation": invitation,
     "opening": opening,
+    "session": session,
+    "session.stop": session_stop,
     "join_string": join_string,
     "address": address,
     "statement.join": join_statement,

@@ -23,6 +23,7 @@ from tests.vectors.of_owners import (
     roster_vectors,
     view_vectors,
 )
+from tests.vectors.of_sessions import session_vectors
 
 from fleetward.trust import canonical
 from fleetward.trust.canonical import Json, JsonObject
@@ -229,8 +230,15 @@ def merkle_vectors() -> Vectors:
         proof = [b64(h) for h in prove_consistency(old, 13, read)]
         ask = {"new_size": 13, "new_root": roots[13], "proof": proof, "old_size": old}
         v.good(f"consistency {old} to 13", "merkle.consistency", old_root=roots[old], **ask)
-        v.bad(f"rewritten {old} to 13", "merkle.consistency", "Untrusted/forked",
+        # Where the old tree is a subtree of the new one, its root is not among the hashes: then
+        # they show only that they do not lead from it to the new root.
+        reason = "bad_consistency_proof" if old in (1, 2, 4, 8) else "forked"
+        v.bad(f"rewritten {old} to 13", "merkle.consistency", f"Untrusted/{reason}",
               old_root=roots[old - 1], **ask)  # fmt: skip
+        if proof:
+            garbled = {**ask, "proof": [proof[-1], *proof[1:]] if proof[1:] else [b64(bytes(32))]}
+            v.bad(f"garbled {old} to 13", "merkle.consistency", "Untrusted/bad_consistency_proof",
+                  old_root=roots[old], **garbled)  # fmt: skip
     for name, old, new, proof, reason in [
         ("from nothing", 0, 5, [roots[1]], "bad_consistency_proof"),
         ("backwards", 5, 4, [], "rolled_back"),
@@ -351,7 +359,7 @@ def word_vectors() -> Vectors:
 ALL: Final = (
     canonical_vectors, key_vectors, envelope_vectors, policy_vectors, roster_vectors,
     head_vectors, invitation_vectors, merkle_vectors, note_vectors, journal_vectors,
-    word_vectors, view_vectors,
+    word_vectors, view_vectors, session_vectors,
 )  # fmt: skip
 
 

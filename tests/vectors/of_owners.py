@@ -13,7 +13,7 @@ from fleetward.trust import canonical
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.canonical import to_base64url as b64
 from fleetward.trust.documents import Bundle
-from fleetward.trust.envelope import seal
+from fleetward.trust.envelope import document_hash, seal
 from fleetward.trust.generation import make_opening_payload
 from fleetward.trust.head import make_head_payload
 from fleetward.trust.invitation import JOIN_PREFIX
@@ -60,6 +60,7 @@ def policy_vectors() -> Vectors:
     v.bad("again", check, "Untrusted/wrong_version", **next_with(version=2))
     v.bad("another owner", check, "Untrusted/another_owner", **next_with(owner="00" * 32))
     v.bad("a further field", check, f"{form}unknown_field", **next_with(extra=1))
+    v.bad("an opening that is no digest", check, f"{form}bad_field", **next_with(openings=["ab"]))
     v.bad("a port of 65536", check, f"{form}bad_field", **next_with(never_ports=[65536]))
     v.bad("a lease of 59 seconds", check, f"{form}bad_field", **next_with(lease_seconds=59))
     v.bad("a role of unknown keys", check, f"{form}bad_role", **next_with(keys=[]))
@@ -160,7 +161,35 @@ def head_vectors() -> Vectors:
     v.bad("opening skips", "opening", "Untrusted/wrong_generation", **chain, opening=b64(skip))
     alone = seal(payload, world.signers[:1])
     v.bad("opening by one", "opening", few, **chain, opening=b64(alone))
+    _openings_over_policies(v)
     return v
+
+
+def _openings_over_policies(v: Vectors) -> None:
+    """Openings under a policy that others have followed since."""
+    world, check = make_world(), "opening"
+    known = SeenCheckpoint(generation=1, size=42, root="ab" * 32)
+    payload = make_opening_payload(world.policy, known, "restored from a backup", NOW_MS)
+    named, signed = document_hash(payload), b64(seal(payload, world.signers))
+    before = chain_of(world)
+    world.next_policy({"never_ports": [23]})
+    v.bad("opening that the next policy does not name", check, "Untrusted/retired_policy",
+          **chain_of(world), opening=signed)  # fmt: skip
+    world.next_policy({"openings": [named]})
+    v.good("opening that a later policy names", check, **chain_of(world), opening=signed)
+    again = make_opening_payload(world.policy, known, "restored from a backup", NOW_MS)
+    v.bad("opening under a policy to come", check, "Untrusted/unknown_policy",
+          **before, opening=b64(seal(again, world.signers)))  # fmt: skip
+    unknown: JsonObject = {"hash": "00" * 32, "version": world.policy.version}
+    another: JsonObject = {**again, "policy": unknown}
+    v.bad("opening under another policy of the version", check, "Untrusted/unknown_policy",
+          **chain_of(world), opening=b64(seal(another, world.signers)))  # fmt: skip
+    alone = b64(seal(payload, world.signers[:1]))
+    v.bad("named opening by one", check, "Untrusted/too_few_signatures",
+          **chain_of(world), opening=alone)  # fmt: skip
+    bare = {k: value for k, value in again.items() if k != "policy"}
+    v.bad("opening without a policy", check, "Malformed/missing_field",
+          **chain_of(world), opening=b64(seal(bare, world.signers)))  # fmt: skip
 
 
 def invitation_vectors() -> Vectors:

@@ -12,6 +12,10 @@ describe('a refusal', () => {
     expect(sayProblem('down', {})).toContain('start it again');
     expect(sayProblem('signed_out', {})).toContain('login-link');
   });
+  it('asks for no administrator where a role would not help', () => {
+    expect(sayProblem('refused', { detail: 'It is in quarantine already.', status: 409 })).toBe('It is in quarantine already.');
+    expect(sayProblem('broken', { detail: 'The log tells it under 7.', status: 500 })).toBe('The log tells it under 7.');
+  });
   it('keeps the server’s own title', () => {
     expect(titleOf(new ApiFailure('refused', { title: 'Not yours' }))).toBe('Not yours');
     expect(titleOf(new Error('x'))).toBe('Something went wrong');

@@ -35,9 +35,13 @@ const TITLES: Record<FailureKind, string> = {
 export function sayProblem(kind: FailureKind, problem: Problem): string {
   const said = [problem.detail, problem.next].filter((part): part is string => !!part);
   if (said.length === 0) said.push(`${problem.title ?? TITLES[kind]}.`);
-  if (!problem.next) said.push(NEXT[kind]);
+  if (!problem.next && !saysNext(kind, problem)) said.push(NEXT[kind]);
   return said.join(' ');
 }
+
+/** A fault tells where its cause stands; what is wrong with a wish itself, no role can mend. */
+const saysNext = (kind: FailureKind, problem: Problem): boolean =>
+  Boolean(problem.detail) && (kind === 'broken' || (kind === 'refused' && (problem.status ?? 403) !== 403));
 
 export function titleOf(failure: unknown): string {
   return failure instanceof ApiFailure

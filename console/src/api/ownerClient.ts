@@ -29,5 +29,14 @@ export const owner = {
   retire: (body: { device_id: string; reason: string }) => ownerHttp.post<T.Signed>('/retire', body),
   invite: (body: { site: string; uses: number; ttl_seconds: number; preapproved: boolean }) =>
     ownerHttp.post<T.Invitation>('/invitations', body),
+  access: () => ownerHttp.get<T.AccessList>('/access'),
+  accessOne: (id: string) => ownerHttp.get<T.Access>(`/access/${id}`),
+  prepare: (body: { id: string; scopes: string[]; seconds: number; watched: boolean }) =>
+    ownerHttp.post<T.Prepared>('/access/prepare', body),
+  approve: (grant: string) => ownerHttp.post<T.Answered>('/access/approve', { grant }),
+  deny: (body: { id: string; reason: string }) => ownerHttp.post<T.Answered>('/access/deny', body),
+  stop: (body: { id: string; reason: string }) => ownerHttp.post<T.Answered>('/access/stop', body),
+  recording: (id: string, begin: number, live: boolean) =>
+    ownerHttp.get<T.Screening>(`/access/${id}/recording?begin=${begin}&live=${live ? 1 : 0}`),
   verify: () => ownerHttp.post<T.Verdict>('/verify', {}),
 };

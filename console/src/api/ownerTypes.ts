@@ -78,3 +78,75 @@ export interface Verdict {
   entries: number;
   as_of: Time;
 }
+
+export interface ScopeWords {
+  id: string;
+  words: string;
+}
+
+/** A request and what became of it. With `trouble` its papers are not believed. */
+export interface Access {
+  id: string;
+  trouble: string;
+  state: string;
+  device_id: string;
+  machine: string;
+  site: string;
+  person: string;
+  org: string;
+  reason: string;
+  case: string;
+  scopes: ScopeWords[];
+  seconds: number;
+  asked_at: Time | null;
+  wall: string;
+  sandbox: string;
+  sandboxed: boolean;
+  people_needed: number;
+  must_watch: boolean;
+  answerable: string;
+  session: string;
+  six_words: string;
+  granted: ScopeWords[];
+  granted_seconds: number;
+  people: string[];
+  watched: boolean;
+  opened_at: Time | null;
+  ended_at: Time | null;
+  ended_by: string;
+  ended_who: string;
+  denied: string;
+  recording_bytes: number;
+}
+
+export interface AccessList {
+  items: Access[];
+  more: number;
+}
+
+export interface Prepared {
+  grant: string;
+  six_words: string;
+  scopes: ScopeWords[];
+  seconds: number;
+  watched: boolean;
+}
+
+export interface Answered {
+  id: string;
+  session: string;
+  words: string;
+  watched: boolean;
+}
+
+/** Seconds since the begin, what it is, and its text, made harmless by the owner's program. */
+export type RecordedEvent = [number, 'o' | 'i' | 'r' | 'm', string];
+
+export interface Screening {
+  events: RecordedEvent[];
+  next: number;
+  done: boolean;
+  state: 'whole' | 'open' | 'short' | 'false' | 'long';
+  words: string;
+  beats: string;
+}

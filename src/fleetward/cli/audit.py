@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.audit_words import show_report, tell_report
 from fleetward.keyholder.auditor import own_folder, read_older, read_witness
@@ -24,7 +25,7 @@ from fleetward.runtime.clock import SystemClock
 from fleetward.trust.ledger import Auditor
 
 audit_app = typer.Typer(
-    name="audit", help="Export the record, and check it offline.", no_args_is_help=True
+    name="audit", help="Export the record, and check it offline.", no_args_is_help=True, **PLAIN
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]

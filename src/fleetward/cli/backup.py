@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import typer
 
+from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.files import (
@@ -47,8 +48,8 @@ MAX_FILE_BYTES: Final = 1024 * 1024
 STEP_BYTES: Final = 1024 * 1024
 CLOSE_SECONDS: Final = 300
 
-backup_app: Final = typer.Typer(add_completion=False)
-restore_app: Final = typer.Typer(add_completion=False)
+backup_app: Final = typer.Typer(**PLAIN)
+restore_app: Final = typer.Typer(**PLAIN)
 
 Data = Annotated[Path, typer.Option("--data", help="The control plane's folder.")]
 PassphraseFile = Annotated[
@@ -69,7 +70,7 @@ def backup(
     fleetward backup --data ~/fleetward --out fleetward.backup
     """
     with refusals():
-        passphrase = ask_passphrase(passphrase_file, twice=True)
+        passphrase = ask_passphrase(passphrase_file, twice=True, of="the backup")
         size = write_backup(data, out, passphrase)
         words = f"{out}: {size} bytes. The owner's folder is not in it; back it up by itself."
         emit({"file": str(out), "size_bytes": size}, as_json, words)
@@ -90,7 +91,7 @@ def restore(
     fleetward restore fleetward.backup --data ~/fleetward
     """
     with refusals():
-        passphrase = ask_passphrase(passphrase_file)
+        passphrase = ask_passphrase(passphrase_file, of="the backup")
         names = read_backup(file, data, passphrase)
         say("Start it by `fleetward up`, then let the owner run `fleetward owner restore-open`.")
         emit({"data": str(data), "files": names}, as_json, f"Restored into {data}.")
@@ -125,6 +126,11 @@ def read_backup(file: Path, data: Path, passphrase: bytes) -> list[str]:
     Only the names that a backup has are written, whatever the file says. The folder appears with
     its record closed and its credentials ended, or not at all.
     """
+    if not file.is_file():
+        raise Refused(
+            f"Expected a backup at {file}; there is none. `fleetward backup` writes one.",
+            reason="no_backup",
+        )
     if data.exists() and any(data.iterdir()):
         raise Refused(
             f"Expected {data} to be empty or absent. Restore into a new folder.",
@@ -170,6 +176,12 @@ def _open_private(path: Path) -> BinaryIO:
 
 
 def _require_sqlite(data: Path) -> None:
+    if not (data / "fleetward.toml").is_file():
+        raise Refused(
+            f"Expected a control plane's folder at {data}; there is none. "
+            "Name by --data the folder that `fleetward up` was given.",
+            reason="no_control_plane",
+        )
     content = read_bounded(data / "fleetward.toml", MAX_FILE_BYTES)
     url = str(tomllib.loads(content.decode("utf-8")).get("database_url", ""))
     if url:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 import typer
 
+from fleetward.cli.plain import PLAIN
 from fleetward.cli.server import is_running, start_server, stop_server, wait_ready
 from fleetward.demo.children import Children
 from fleetward.demo.load import Crowd, Load
@@ -42,8 +43,8 @@ MOST_MACHINES: Final = 200
 """More are for `fleetward sim`: the demo confirms each with the owner's keys."""
 LOOK_SECONDS: Final = 0.5
 
-demo_app: Final = typer.Typer(add_completion=False)
-sim_app: Final = typer.Typer(add_completion=False)
+demo_app: Final = typer.Typer(**PLAIN)
+sim_app: Final = typer.Typer(**PLAIN)
 
 
 class _LocalControlPlane:
@@ -128,6 +129,10 @@ def sim(
         summary = asyncio.run(_simulate(load))
         shown = {name: value for name, value in summary.items() if name != "devices"}
         emit(summary, as_json, "\n".join(f"{name:<14}{value}" for name, value in shown.items()))
+    if not summary["joined"]:
+        reasons = ", ".join(summary["join_refusals"]) or "no answer came in time"
+        say(f"No machine joined: {reasons}. `fleetward owner invite` makes a new invitation.")
+        raise SystemExit(1)
 
 
 async def _simulate(load: Load) -> dict[str, Any]:
@@ -210,12 +215,13 @@ def _has_screen() -> bool:
 
 @contextlib.contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP end the demo as Ctrl-C does."""
+    """Make SIGTERM and SIGHUP end the demo as Ctrl-C does; SIGINT too where a shell ignores it."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = [(n, signal.signal(n, interrupt)) for n in (signal.SIGTERM, signal.SIGHUP)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [(n, signal.signal(n, interrupt)) for n in numbers]
     try:
         yield
     finally:

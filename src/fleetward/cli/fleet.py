@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
 import typer
@@ -12,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fleetward.cli.owner import confirm, retire
+from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.place import find_server
 from fleetward.keyholder.speak import emit, refusals, say
+from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.errors import Refused
 
 MAX_PAGES: Final = 1000
@@ -23,19 +26,30 @@ UNBROKEN: Final = ("id", "device_id", "at", "received_at")
 PIPE_COLUMNS: Final = 240
 LOOK_SECONDS: Final = 0.3
 DRILL_SECONDS: Final = 180.0
+NO_REASON: Final = "No reason was given."
+MIN_TOKEN_SECONDS: Final = 60
+PROPERTY_STATES: Final = {
+    "shown": "Shown",
+    "partly": "Partly",
+    "not_shown": "Not shown",
+    "not_visible": "Not visible",
+}
 
-device_app: Final = typer.Typer(no_args_is_help=True, add_completion=False)
-event_app: Final = typer.Typer(no_args_is_help=True, add_completion=False)
-token_app: Final = typer.Typer(no_args_is_help=True, add_completion=False)
-drill_app: Final = typer.Typer(no_args_is_help=True, add_completion=False)
-doctor_app: Final = typer.Typer(add_completion=False)
+device_app: Final = typer.Typer(no_args_is_help=True, **PLAIN)
+event_app: Final = typer.Typer(no_args_is_help=True, **PLAIN)
+token_app: Final = typer.Typer(no_args_is_help=True, **PLAIN)
+drill_app: Final = typer.Typer(no_args_is_help=True, **PLAIN)
+doctor_app: Final = typer.Typer(**PLAIN)
 
 Data = Annotated[Path | None, typer.Option("--data", help="The control plane's folder, here.")]
 Server = Annotated[str, typer.Option("--server", help="A control plane elsewhere: https://HOST.")]
 TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File (0600) with a token.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-DeviceId = Annotated[str, typer.Argument(help="The machine's id, or the start of it.")]
+DeviceId = Annotated[str, typer.Argument(help="Its id, the start of it, or its name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the record.")]
+State = Literal["", "pending", "active", "quarantined", "retired"]
+Need = Literal["", "waiting", "quarantined", "silent", "exposed", "updates", "unconfirmed"]
+Role = Literal["viewer", "operator", "admin"]
 
 
 @event_app.callback()
@@ -105,9 +119,11 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], empty: str) -> 
 @device_app.command("list")
 def list_devices(
     data: Data = None, server: Server = "", token_file: TokenFile = None, as_json: AsJson = False,
-    site: str = "", state: str = "", need: str = "",
+    site: Annotated[str, typer.Option("--site", help="One site only.")] = "",
+    state: Annotated[State, typer.Option("--state", help="Machines in one state only.")] = "",
+    need: Annotated[Need, typer.Option("--need", help="Only those that need this.")] = "",
 ) -> None:  # fmt: skip
-    """List machines.
+    """List machines. Retired ones are listed only by `--state retired`.
 
     fleetward device list --data ~/fleetward --need exposed
     """
@@ -119,7 +135,10 @@ def list_devices(
             emit(rows, as_json, "")
             return
         columns = ("name", "site", "state", "connection", "need", "open_ports", "id")
-        _table(rows, columns, "No devices yet. `fleetward owner invite` makes a join command.")
+        empty = "No devices yet. `fleetward owner invite` makes a join command."
+        if site or state or need:
+            empty = "No device is so. Without --site, --state and --need all are listed."
+        _table(rows, columns, empty)
 
 
 @device_app.command("show")
@@ -127,7 +146,10 @@ def show_device(
     device: DeviceId, data: Data = None, server: Server = "", token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Show everything about one machine."""
+    """Show everything about one machine.
+
+    fleetward device show pump-7 --data ~/fleetward
+    """
     with refusals():
         client = _client(data, server, token_file)
         shown = client.get(f"/devices/{_find(client, device)}", dict[str, Any])
@@ -143,7 +165,10 @@ def show_device(
             f"  six words   {shown['words']}",
             f"  ports       {shown['reachability']['words']}",
             f"  software    {shown['software']['os']}  {shown['software']['words']}",
-            *(f"  {p['state']:<12}{p['name']}" for p in shown["properties"]),
+            *(
+                f"  {PROPERTY_STATES.get(p['state'], p['state']):<12}{p['name']}"
+                for p in shown["properties"]
+            ),
         ]
         emit(shown, as_json, "\n".join(lines))
 
@@ -161,7 +186,9 @@ def _list_facts(kind: str, columns: tuple[str, ...], empty: str) -> Any:
             else:
                 _table(rows, columns, empty)
 
-    command.__doc__ = f"List a machine's {kind}."
+    command.__doc__ = (
+        f"List a machine's {kind}.\n\nfleetward device {kind} pump-7 --data ~/fleetward --json"
+    )
     return command
 
 
@@ -186,7 +213,7 @@ device_app.command("retire")(retire)
 
 def _act_on(verb: str, words: str) -> Any:
     def command(
-        device: DeviceId, reason: Reason, data: Data = None, server: Server = "",
+        device: DeviceId, reason: Reason = NO_REASON, data: Data = None, server: Server = "",
         token_file: TokenFile = None, as_json: AsJson = False,
     ) -> None:  # fmt: skip
         with refusals():
@@ -196,7 +223,9 @@ def _act_on(verb: str, words: str) -> Any:
             )
             emit(done, as_json, f"{done['id']} is {done['state']}.")
 
-    command.__doc__ = words
+    command.__doc__ = (
+        f"{words}\n\nfleetward device {verb} pump-7 --reason 'odd traffic' --data ~/fleetward"
+    )
     return command
 
 
@@ -210,20 +239,21 @@ device_app.command("readmit")(_act_on("readmit", "Let a quarantined machine back
 def list_events(
     data: Data = None, server: Server = "", token_file: TokenFile = None, as_json: AsJson = False,
     device: Annotated[str, typer.Option("--device", help="One machine only.")] = "",
-    since: Annotated[str, typer.Option("--since", help="Arrived since (RFC 3339, UTC).")] = "",
+    since: Annotated[str, typer.Option("--since", help="Arrived since (RFC 3339).")] = "",
     kind: Annotated[str, typer.Option("--kind", help="One kind only, as posture.changed.")] = "",
-    limit: Annotated[int, typer.Option("--limit", help="At most this many.")] = 1000,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many.")] = 1000,
 ) -> None:  # fmt: skip
     """List what machines reported, newest arrival first.
 
     fleetward event list --data ~/fleetward --since 2026-11-23T00:00:00Z
     """
     with refusals():
+        arrived = _read_since(since)
         client = _client(data, server, token_file)
         whole = _find(client, device) if device else ""
         rows: list[dict[str, Any]] = []
         for page in range(1, MAX_PAGES):
-            query = {"device": whole, "since": since, "kind": kind, "page": str(page),
+            query = {"device": whole, "since": arrived, "kind": kind, "page": str(page),
                      "per_page": str(min(PER_PAGE, limit))}  # fmt: skip
             words = urlencode({k: v for k, v in query.items() if v})
             answer = client.get(f"/events?{words}", dict[str, Any])
@@ -236,10 +266,25 @@ def list_events(
             _table(rows[:limit], ("received_at", "device_id", "sequence", "words"), "None yet.")
 
 
+def _read_since(since: str) -> str:
+    """Return a moment as the API writes it. A moment without a zone is taken for UTC."""
+    if not since:
+        return ""
+    try:
+        moment = datetime.fromisoformat(since)
+    except ValueError:
+        words = f"Expected a moment such as 2026-11-23T14:02:05Z or 2026-11-23, got {since[:40]!r}."
+        raise typer.BadParameter(words, param_hint="'--since'") from None
+    at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return to_rfc3339(int(at.timestamp() * 1000))
+
+
 @token_app.command("create")
 def create_token(
-    role: Annotated[str, typer.Option("--role", help="viewer, operator or admin.")],
-    ttl: Annotated[int, typer.Option("--ttl", help="Seconds that it lives.")],
+    role: Annotated[Role, typer.Option("--role", help="What it may do.")],
+    ttl: Annotated[
+        int, typer.Option("--ttl", min=MIN_TOKEN_SECONDS, help="Seconds that it lives.")
+    ],
     name: Annotated[str, typer.Option("--name", help="What it is for.")] = "command line",
     data: Data = None, server: Server = "", token_file: TokenFile = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -258,7 +303,10 @@ def create_token(
 def list_tokens(
     data: Data = None, server: Server = "", token_file: TokenFile = None, as_json: AsJson = False
 ) -> None:
-    """List the tokens of programs."""
+    """List the tokens of programs.
+
+    fleetward token list --data ~/fleetward
+    """
     with refusals():
         rows = _all_pages(_client(data, server, token_file), "/tokens")
         if as_json:
@@ -272,7 +320,10 @@ def revoke_token(
     token: Annotated[str, typer.Argument(help="The token's id.")],
     data: Data = None, server: Server = "", token_file: TokenFile = None,
 ) -> None:  # fmt: skip
-    """Revoke a token."""
+    """Revoke a token. `fleetward token list` shows the ids.
+
+    fleetward token revoke ID --data ~/fleetward
+    """
     with refusals():
         _client(data, server, token_file).request("DELETE", f"/tokens/{quote(token)}")
         say("Revoked.")
@@ -280,7 +331,7 @@ def revoke_token(
 
 @drill_app.command("stolen-server")
 def drill_stolen_server(
-    device: Annotated[str, typer.Option("--device", help="The machine to attack.")],
+    device: Annotated[str, typer.Option("--device", help="The machine to attack: id or name.")],
     data: Data = None, server: Server = "", token_file: TokenFile = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Attack one machine with everything that the server holds, and show its signed answers.

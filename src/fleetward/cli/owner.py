@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
+from fleetward.cli.owner_access_policy import access_app, requester_app
 from fleetward.cli.owner_options import (
     AsJson,
     Data,
@@ -22,7 +24,9 @@ from fleetward.cli.owner_options import (
     open_desk,
 )
 from fleetward.cli.owner_policy import policy_app, roster_app
+from fleetward.cli.owner_watch import owner_session_app
 from fleetward.cli.owner_witness import witness_app
+from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.desk import find_entry
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.folder import DEFAULT_FOLDER, OwnerFolder
@@ -41,21 +45,31 @@ from fleetward.keyholder.pending import (
     confirm_machine,
     fetch_pending,
 )
-from fleetward.keyholder.place import find_owner
+from fleetward.keyholder.place import Unnamed, find_owner
 from fleetward.keyholder.reopen import open_anew
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.http.times import to_rfc3339
-from fleetward.trust.errors import Misuse, Refused
+from fleetward.trust.errors import Misuse
 
 owner_app = typer.Typer(
     name="owner", help="Make an owner, invite and confirm machines, sign policy and roster.",
-    no_args_is_help=True,
+    no_args_is_help=True, **PLAIN,
 )  # fmt: skip
 
+policy_app.add_typer(requester_app, name="requester")
+policy_app.add_typer(access_app, name="access")
 owner_app.add_typer(policy_app, name="policy")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")
+owner_app.add_typer(owner_session_app, name="session")
+for _name, _command in (
+    ("approve", approve),
+    ("deny", deny),
+    ("stop", stop),
+    ("cosign", cosign_grant),
+):
+    owner_app.command(_name)(_command)
 
 
 @owner_app.command("init")
@@ -84,7 +98,7 @@ def init(
         elif server and server_ca and token_file is not None:
             named = name_remote_server(RemoteServer(server, server_ca, api, token_file))
         else:
-            raise Refused(
+            raise Unnamed(
                 "Expected --data DIR, or --server HOST:PORT with --server-ca and --token-file.",
                 reason="no_server_named",
             )
@@ -143,7 +157,11 @@ def pending(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List machines that wait to be confirmed, with six words computed from their keys."""
+    """List machines that wait to be confirmed, with six words computed from their keys.
+
+    fleetward owner pending --owner ~/fleetward-owner --server https://fleet.example
+    --token-file token
+    """
     with refusals():
         folder = OwnerFolder.open(find_owner(owner, data))
         root = folder.read_facts().owner_root
@@ -198,7 +216,10 @@ def retire(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign a machine off the roster: it gets no certificate any more. What it said stays."""
+    """Sign a machine off the roster: it gets no certificate any more. What it said stays.
+
+    fleetward owner retire mfzw… --owner ~/fleetward-owner --data DIR
+    """
     with refusals():
         desk = open_desk(owner, data, passphrase_file)
         client = reach_server(desk.folder, data, server, token_file)
@@ -216,7 +237,11 @@ def refresh(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign a new lease, and hand over whatever the server does not have yet."""
+    """Sign a new lease, and hand over whatever the server does not have yet.
+
+    fleetward owner refresh --owner ~/fleetward-owner --server https://fleet.example
+    --token-file token
+    """
     with refusals():
         desk = open_desk(owner, data, passphrase_file)
         client = reach_server(desk.folder, data, server, token_file)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from fleetward.keyholder.desk import Desk
-from fleetward.keyholder.place import find_owner
+from fleetward.keyholder.place import find_owner, find_passphrase
+from fleetward.keyholder.speak import say
 from fleetward.runtime.clock import SystemClock
 
 Owner = Annotated[
@@ -28,5 +29,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 
 
 def open_desk(owner: Path | None, data: Path | None, passphrase_file: Path | None) -> Desk:
-    """Return the desk of a command. Raises `Refused`."""
+    """Return the desk of a command; a demo's own passphrase is found. Raises `Refused`."""
+    if passphrase_file is None:
+        passphrase_file = find_passphrase(owner, data)
+        if passphrase_file is not None:
+            say(f"The demo's passphrase is used: {passphrase_file}")
     return Desk.open(find_owner(owner, data), passphrase_file, SystemClock())

@@ -18,6 +18,7 @@ from fleetward.cli.owner_options import (
     TokenFile,
     open_desk,
 )
+from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.auditor import read_public_pem
 from fleetward.keyholder.documents import OwnerDocuments, load_documents
 from fleetward.keyholder.folder import OwnerFolder
@@ -45,8 +46,10 @@ from fleetward.trust.errors import Refused
 from fleetward.trust.keys import ED25519
 from fleetward.trust.policy import Policy
 
-policy_app = typer.Typer(help="Show and change who may sign what.", no_args_is_help=True)
-roster_app = typer.Typer(help="Show and export the machines of the roster.", no_args_is_help=True)
+policy_app = typer.Typer(help="Show and change who may sign what.", no_args_is_help=True, **PLAIN)
+roster_app = typer.Typer(
+    help="Show and export the machines of the roster.", no_args_is_help=True, **PLAIN
+)
 
 Person = Annotated[str, typer.Option("--person", help="The person's name.")]
 KeyFile = Annotated[Path, typer.Option("--key", help="Public key in PEM (Ed25519 or P-256).")]
@@ -54,7 +57,10 @@ KeyFile = Annotated[Path, typer.Option("--key", help="Public key in PEM (Ed25519
 
 @policy_app.command("show")
 def show(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> None:
-    """Show the newest policy."""
+    """Show the newest policy.
+
+    fleetward owner policy show --owner ~/fleetward-owner
+    """
     with refusals():
         policy = _load(owner, data).policy
         shown = _describe(policy)
@@ -67,7 +73,10 @@ def show(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> Non
 
 @policy_app.command("history")
 def history(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> None:
-    """List every version of the policy."""
+    """List every version of the policy.
+
+    fleetward owner policy history --owner ~/fleetward-owner --json
+    """
     with refusals():
         rows = [
             {"version": p.version, "issued_at": to_rfc3339(p.issued_at_ms), "hash": p.hash}
@@ -110,7 +119,10 @@ def remove(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take every key of a person out of the policy."""
+    """Take every key of a person out of the policy.
+
+    fleetward owner policy remove-person --person Bo
+    """
     with refusals():
         _change(remove_person(person), (owner, data, passphrase_file), (server, token_file),
                 as_json)  # fmt: skip
@@ -126,7 +138,10 @@ def threshold(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set how many people a new policy takes."""
+    """Set how many people a new policy takes.
+
+    fleetward owner policy set-threshold 2
+    """
     with refusals():
         _change(set_threshold(people), (owner, data, passphrase_file), (server, token_file),
                 as_json)  # fmt: skip
@@ -142,7 +157,10 @@ def lease(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set how long machines rely on your documents without news from you."""
+    """Set how long machines rely on your documents without news from you.
+
+    fleetward owner policy set-lease 30
+    """
     with refusals():
         _change(set_lease(days), (owner, data, passphrase_file), (server, token_file), as_json)
 
@@ -157,7 +175,10 @@ def ports(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set the ports that no grant will ever open."""
+    """Set the ports that no grant will ever open.
+
+    fleetward owner policy set-ports 22 502
+    """
     with refusals():
         _change(set_never_ports(never), (owner, data, passphrase_file), (server, token_file),
                 as_json)  # fmt: skip
@@ -176,7 +197,10 @@ def witness(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Name a witness of the record, or no longer name it."""
+    """Name a witness of the record, or no longer name it.
+
+    fleetward owner policy set-witness --name notary --key notary.pem
+    """
     with refusals():
         found = read_public_pem(key, (ed25519.Ed25519PublicKey,)) if key else None
         _change(set_witness(name, found), (owner, data, passphrase_file), (server, token_file),
@@ -191,13 +215,19 @@ def make(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key of your own, for another owner's folder to add by `policy add-person`."""
+    """Make a key of your own, for another owner's folder to add by `policy add-person`.
+
+    fleetward owner policy make-key --out bo.key
+    """
     with refusals():
         public_file = out.with_name(out.name + ".pub")
         if out.exists() or public_file.exists():
             raise Refused(f"Expected nothing at {out}; a key is there.", reason="file_exists")
         signer = make_key(ED25519)
-        atomic_write(out, seal_key(signer, ask_passphrase(passphrase_file, twice=True), out.name))
+        atomic_write(
+            out,
+            seal_key(signer, ask_passphrase(passphrase_file, twice=True, of="your key"), out.name),
+        )
         pem = signer.private.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
@@ -213,9 +243,12 @@ def sign(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add your signature to a draft of a policy."""
+    """Add your signature to a draft of a policy.
+
+    fleetward owner policy sign draft.json --key bo.key
+    """
     with refusals():
-        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file))
+        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file, of="your key"))
         atomic_write(draft, sign_draft(draft, signer))
         emit({"draft": str(draft)}, as_json, f"Signed. Give {draft} back to the owner.")
 
@@ -230,7 +263,10 @@ def adopt(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Adopt a draft that enough people signed."""
+    """Adopt a draft that enough people signed.
+
+    fleetward owner policy adopt draft.json --data DIR
+    """
     with refusals():
         desk = open_desk(owner, data, passphrase_file)
         documents = adopt_draft(desk, draft)
@@ -239,7 +275,10 @@ def adopt(
 
 @roster_app.command("show")
 def show_roster(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> None:
-    """List the machines of the newest roster."""
+    """List the machines of the newest roster.
+
+    fleetward owner roster show --owner ~/fleetward-owner
+    """
     with refusals():
         rows = [
             {"id": e.device, "name": e.name, "site": e.site, "state": e.state, "model": e.model}
@@ -256,7 +295,10 @@ def export_roster(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the newest roster's machines to a file, one line of canonical JSON each."""
+    """Write the newest roster's machines to a file, one line of canonical JSON each.
+
+    fleetward owner roster export --out roster.jsonl
+    """
     with refusals():
         documents = _load(owner, data)
         atomic_write(out, b"".join(e.to_bytes() + b"\n" for e in documents.entries))

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from fleetward.cli.owner_options import AsJson, Data, Server, TokenFile
+from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.api import ApiClient
-from fleetward.keyholder.place import find_server
+from fleetward.keyholder.place import Unnamed, find_server
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.keyholder.witness import (
     WitnessFolder,
@@ -21,10 +22,10 @@ from fleetward.keyholder.witness import (
 )
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import read_bounded
-from fleetward.trust.errors import Refused, Unreachable
+from fleetward.trust.errors import Unreachable
 from fleetward.trust.note import MAX_NOTE_BYTES
 
-witness_app = typer.Typer(help="Cosign a record that only grows.", no_args_is_help=True)
+witness_app = typer.Typer(help="Cosign a record that only grows.", no_args_is_help=True, **PLAIN)
 
 Folder = Annotated[Path, typer.Option("--folder", help="The witness's own folder.")]
 MIN_EVERY_SECONDS = 5
@@ -63,7 +64,10 @@ def sign(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign a checkpoint, but only one that extends the last one signed; print the signed note."""
+    """Sign a checkpoint, but only one that extends the last one signed; print the signed note.
+
+    fleetward owner witness sign --folder ~/witness --export record-2026-11
+    """
     with refusals():
         witness, now_ms = WitnessFolder(folder), SystemClock().wall_ms()
         if export is not None and checkpoint is None:
@@ -72,7 +76,7 @@ def sign(
             client = _client(data, server, token_file)
             signed = sign_shown(witness, client, read_bounded(checkpoint, MAX_NOTE_BYTES), now_ms)
         else:
-            raise Refused("Expected a checkpoint or --export DIR.", reason="no_checkpoint")
+            raise Unnamed("Expected a checkpoint or --export DIR.", reason="no_checkpoint")
         text = signed.decode("utf-8")
         emit({"note": text}, as_json, text.rstrip("\n"))
 
@@ -90,6 +94,9 @@ def watch(
     """Sign every checkpoint that extends the last one, and hand the signature to the server.
 
     It ends with an error at the first checkpoint that does not: that is what it is for.
+
+    fleetward owner witness watch --folder ~/witness --server https://fleet.example
+    --token-file token
     """
     with refusals():
         witness = WitnessFolder(folder)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.place import find_server
 from fleetward.keyholder.speak import emit, refusals, say
@@ -25,9 +26,9 @@ STOP_SECONDS: Final = 30.0
 MAX_READY_BYTES: Final = 64 * 1024
 LOOK_SECONDS: Final = 0.05
 
-up_app: Final = typer.Typer(add_completion=False)
-down_app: Final = typer.Typer(add_completion=False)
-link_app: Final = typer.Typer(add_completion=False)
+up_app: Final = typer.Typer(**PLAIN)
+down_app: Final = typer.Typer(**PLAIN)
+link_app: Final = typer.Typer(**PLAIN)
 
 Data = Annotated[Path, typer.Option("--data", help="The control plane's folder.")]
 
@@ -35,8 +36,16 @@ Data = Annotated[Path, typer.Option("--data", help="The control plane's folder."
 @up_app.command()
 def up(
     data: Data,
-    host: Annotated[str, typer.Option(help="DNS name to serve beyond loopback, by HTTPS.")] = "",
-    port: Annotated[int, typer.Option(help="The console's port; chosen once if not given.")] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="DNS name to serve beyond loopback, by HTTPS; an IPv4 address: API only."
+        ),
+    ] = "",
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="The console's port; chosen once if not given."),
+    ] = 0,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
     ready_file: Annotated[
         Path | None, typer.Option("--ready-file", help="Write addresses here when ready.")
@@ -49,8 +58,14 @@ def up(
     with refusals():
         child = start_server(data, host=host, port=port, ready_file=ready_file)
         ready = wait_ready(data, child)
-        say(f"Ready at {ready['url']}")
-        say(f"Sign in once, within 15 minutes: {ready['login_url']}")
+        if ready["login_url"]:
+            say(f"Ready at {ready['url']}")
+            say(f"Sign in once, within 15 minutes: {ready['login_url']}")
+        else:
+            say(
+                f"Ready at {ready['api']}: the API alone, since a bare address has no name to sign "
+                "in under. Pages need --host NAME."
+            )
         say(f"Server CA for `owner init --server-ca`: {ready['ca_sha256']}")
         if detach:
             return

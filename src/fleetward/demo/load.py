@@ -8,6 +8,7 @@ changes, and a machine with nothing to do sleeps longer than a real one, which w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from fleetward.demo.tally import MeasuringPort, Tally
 from fleetward.device.agent import Agent
 from fleetward.device.guard_core import GuardCore
 from fleetward.device.looking import Eyes, FixtureCollector
+from fleetward.device.status import hold_folder
 from fleetward.device.uplink import Timing, UplinkSession
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import make_private_directory
@@ -44,8 +46,8 @@ BUSY_MS: Final = 100
 """What guard asks for while it looks, or has entries to cut."""
 LOOK_SECONDS: Final = 0.05
 TELL_SECONDS: Final = 5.0
-FILES_EACH: Final = 2
-"""A connection and a journal."""
+FILES_EACH: Final = 3
+"""A connection, a journal, and the lock of a folder that is kept."""
 FILES_BESIDE: Final = 300
 WINDOW_BATCHES: Final = 4
 """Batches that may wait for a receipt before a machine writes more."""
@@ -130,14 +132,12 @@ class Crowd:
                 return
             except FleetwardError:
                 await asyncio.sleep(AGAIN_SECONDS)
-        core = self._cores[number] = GuardCore(folder / "guard", seat)
-        try:
-            await self._be(number, core, folder / "uplink")
-        finally:
+        with contextlib.ExitStack() as stack:
             if self._load.kept:
-                core.close()
-            else:
-                core.journal.close()
+                stack.enter_context(hold_folder(folder / "guard"))
+            core = self._cores[number] = GuardCore(folder / "guard", seat)
+            stack.callback(core.close if self._load.kept else core.journal.close)
+            await self._be(number, core, folder / "uplink")
 
     async def _be(self, number: int, core: GuardCore, folder: Path) -> None:
         port = MeasuringPort(core, self.tally)

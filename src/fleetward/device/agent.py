@@ -18,6 +18,7 @@ from fleetward.device.guard_core import GuardCore, Seat
 from fleetward.device.identity.join import Joining, Newcomer, check_same_owner
 from fleetward.device.identity.joined import GuardFiles, Joined
 from fleetward.device.identity.transport import Transport, get_kit
+from fleetward.device.status import hold_folder
 from fleetward.device.uplink import Timing, UplinkSession
 from fleetward.runtime.files import make_private_directory
 from fleetward.trust.errors import Misuse
@@ -56,7 +57,14 @@ class Agent:
         return joining.joined
 
     async def run(self, *, until_settled: bool = False) -> None:
-        """Be the machine until cancelled, or until everything is looked at, sent and proven."""
+        """Be the machine until cancelled, or until everything is looked at, sent and proven.
+
+        Raises `Refused` when another process is this machine already.
+        """
+        with hold_folder(self._guard_folder):
+            await self._run(until_settled=until_settled)
+
+    async def _run(self, *, until_settled: bool) -> None:
         core = self.core = GuardCore(self._guard_folder, self._seat)
         port = DirectPort(core)
         core.call_on_news(port.wake)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,25 +55,40 @@ def _join(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from fleetward.device.identity.joined import GuardFiles
     from fleetward.device.run import Supervisor
+    from fleetward.device.status import hold_folder
 
     data = arguments.data.absolute()
-    GuardFiles(data / "guard").require_joined()
-    status = Supervisor(data, once=arguments.once).run()
+    files = GuardFiles(data / "guard")
+    files.require_joined()
+    with hold_folder(files.folder):
+        """No other agent runs on it."""
+    status = Supervisor(data, once=arguments.once, tell=lambda: _tell_waiting(files.folder)).run()
     if arguments.once:
-        _tell_once(data, status)
+        _tell_once(files.folder, status, as_json=arguments.json)
     return DONE if status == 0 else REFUSED
 
 
-def _tell_once(data: Path, status: int) -> None:
-    from fleetward.device.status import read_status
+def _tell_waiting(folder: Path) -> None:
+    from fleetward.device.status import read_last_words
 
-    now = read_status(data / "guard")
+    with contextlib.suppress(FleetwardError):
+        now = read_last_words(folder)
+        said = now.connection.server_says or now.connection.words
+        _say(f"… {now.connection.state}, {now.journal.unproven} entries wait. {said}".rstrip())
+
+
+def _tell_once(folder: Path, status: int, *, as_json: bool) -> None:
+    from fleetward.device.status import read_last_words
+
+    now = read_last_words(folder)
+    if as_json:
+        _print_json(now)
     if status == 0:
         _say(f"Looked, sent and proven up to entry {now.journal.acknowledged}.")
         return
     unproven = now.journal.unproven
     said = now.connection.server_says or now.connection.words or now.problem
-    _say(f"Not everything is proven: {unproven} entries wait. {said}")
+    _say(f"Not everything is proven: {unproven} entries wait. {said}".rstrip())
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -90,6 +106,7 @@ def _status(arguments: argparse.Namespace) -> int:
         f"{status.name or status.device}   {status.words}",
         f"owner       {status.owner_name} ({status.state})",
         f"connection  {status.connection.state}  {status.connection.words}",
+        *([f"server      {said}"] if (said := status.connection.server_says) else []),
         f"wall        {status.wall}",
         f"sight       {status.sight.words}",
         f"journal     {status.journal.sequence} entries, {status.journal.unproven} not proven yet",
@@ -145,16 +162,21 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _install(arguments: argparse.Namespace) -> int:
     from fleetward.device.units import install
 
-    for line in install(arguments.root, arguments.data):
-        _say(line)
-    return DONE
+    return _tell_lines(install(arguments.root, arguments.data), as_json=arguments.json)
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:
     from fleetward.device.units import uninstall
 
-    for line in uninstall(arguments.root):
+    return _tell_lines(uninstall(arguments.root), as_json=arguments.json)
+
+
+def _tell_lines(lines: Iterable[str], *, as_json: bool) -> int:
+    told = list(lines)
+    for line in told:
         _say(line)
+    if as_json:
+        _print_json({"done": told})
     return DONE
 
 
@@ -163,30 +185,43 @@ def _make_parser() -> argparse.ArgumentParser:
         prog="fleetward-agent", description="This machine's part: join an owner, run, show."
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    join = _add(verbs, "join", _join, "join the owner who handed over a join string")
+    join = _add(
+        verbs, "join", _join, "join the owner who handed over a join string",
+        'join "$(cat join)" --data ~/machine --name pump-7',
+    )  # fmt: skip
     join.add_argument("string", help="what `fleetward owner invite` printed")
     join.add_argument("--name", default="", help="how this machine is called; its host name if not")
-    run = _add(verbs, "run", _run, "be this machine until SIGTERM")
+    run = _add(verbs, "run", _run, "be this machine until SIGTERM", "run --data ~/machine")
     run.add_argument("--once", action="store_true", help="look, send, wait for proofs, and end")
-    _add(verbs, "status", _status, "show how this machine stands")
-    _add(verbs, "sessions", _sessions, "show who is and was in this machine")
+    _add(verbs, "status", _status, "show how this machine stands", "status --data ~/machine --json")
+    _add(
+        verbs, "sessions", _sessions, "show who is and was in this machine",
+        "sessions --data ~/machine --json",
+    )  # fmt: skip
     journal = verbs.add_parser("journal", help="this machine's own record")
     journal_verbs = journal.add_subparsers(required=True, metavar="COMMAND")
-    _add(journal_verbs, "verify", _verify, "check every entry and signature of the journal")
+    _add(
+        journal_verbs, "verify", _verify, "check every entry and signature of the journal",
+        "journal verify --data ~/machine",
+    )  # fmt: skip
     for name, command, words in (
         ("install", _install, "run at every start of this machine, as systemd units"),
         ("uninstall", _uninstall, "stop that; what the agent wrote stays"),
     ):
-        unit = _add(verbs, name, command, words)
+        unit = _add(verbs, name, command, words, f"{name} --data {DEFAULT_DATA}")
         unit.add_argument("--root", type=Path, default=Path("/"), help="the tree to install into")
     return parser
 
 
 def _add(
-    verbs: Any, name: str, command: Callable[[argparse.Namespace], int], words: str
+    verbs: Any, name: str, command: Callable[[argparse.Namespace], int], words: str, example: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="the data directory")
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=words, description=words, epilog=f"example: fleetward-agent {example}"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=DEFAULT_DATA, help=f"the data directory; else {DEFAULT_DATA}"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     parser.set_defaults(command=command)
     return parser

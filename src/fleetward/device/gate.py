@@ -31,6 +31,10 @@ DOCUMENTS: Final = "documents"
 ORDER: Final = "order"
 MESSAGE: Final = "message"
 MAX_TYPE_CHARACTERS: Final = 64
+ACCEPTED: Final = "gate.accepted"
+REFRESHED: Final = "gate.refreshed"
+"""Kinds of entries: a step that concerns this very machine, and one that only keeps it current.
+Of the second every machine of a fleet writes one whenever the owner lets a single machine in."""
 
 _NOUNS: Final = {
     "head": "summary of the owner's documents",
@@ -109,7 +113,8 @@ class Gate:
             raise
         if view == self._view:
             return Admitted("none", view)
-        self._diary.order("gate.accepted", _describe_step(self._view, view))
+        kind = ACCEPTED if _concerns_machine(self._view, view) else REFRESHED
+        self._diary.order(kind, _describe_step(self._view, view))
         self._persist(view)
         self._view = view
         if self._sessions is not None:
@@ -214,30 +219,30 @@ def find_culprit(view: OwnerView, bundle: Bundle) -> str:
     return DOCUMENTS
 
 
+def _concerns_machine(before: OwnerView, after: OwnerView) -> bool:
+    """Say whether a step changes whom this machine obeys, or what it is to its owner."""
+    return after.policy.version != before.policy.version or after.entry != before.entry
+
+
 def _describe_step(before: OwnerView, after: OwnerView) -> JsonObject:
     words: list[str] = []
-    if after.policy.version != before.policy.version:
-        words.append(f"policy {after.policy.version}")
-    if after.roster and (not before.roster or after.roster.version != before.roster.version):
-        words.append(f"roster {after.roster.version}")
     if after.entry != before.entry:
         words.append(_describe_entry(after))
-    if after.lease_serial != before.lease_serial:
-        words.append("a new lease")
-    text = ", ".join(words) or "renewed documents"
+    if after.policy.version != before.policy.version:
+        words.append(f"The owner's policy {after.policy.version} holds now.")
     return {
         "head_version": after.head.version if after.head else 0,
         "lease_serial": after.lease_serial,
         "policy_version": after.policy.version,
         "roster_version": after.roster.version if after.roster else 0,
         "what": DOCUMENTS,
-        "words": f"The owner's documents were taken over: {text}.",
+        "words": " ".join(words) or "Newer documents of the owner were taken over.",
     }
 
 
 def _describe_entry(view: OwnerView) -> str:
     if view.entry is None:
-        return "this machine is no longer on the roster"
+        return "The owner took this machine off the list."
     if view.entry.state != "active":
-        return "this machine is retired"
-    return f"this machine is confirmed as {view.entry.name}"
+        return "The owner retired this machine."
+    return f"The owner confirmed this machine as {view.entry.name}."

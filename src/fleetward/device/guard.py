@@ -21,6 +21,8 @@ from fleetward.device.guard_core import GuardCore
 
 ONCE_SECONDS: Final = 180.0
 """`run --once` gives up after this long, and says what is missing."""
+ONLY_THE_OWNER_HELPS: Final = frozenset({"waiting_for_owner", "retired"})
+"""Reasons of a server for taking nothing, for which `run --once` does not wait."""
 _PEER = struct.Struct("=iII")
 
 
@@ -40,7 +42,7 @@ class GuardLoop:
         self._signals, self._signal_in = socket.socketpair()
 
     def run(self) -> int:
-        """Serve; return 0, or 1 when `once` did not get there in time."""
+        """Serve; return 0, or 1 when `once` did not get there, or cannot for now."""
         self._take_signals()
         self._selector.register(self._source, selectors.EVENT_READ)
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -52,6 +54,8 @@ class GuardLoop:
                 if self._core.seat.once:
                     if self._core.settled:
                         return 0
+                    if self._core.server_reason in ONLY_THE_OWNER_HELPS:
+                        return 1
                     if self._core.seat.clock.boottime_ms() > deadline_ms:
                         return 1
                 self._serve(delay_ms / 1000)

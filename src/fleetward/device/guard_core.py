@@ -100,6 +100,8 @@ class GuardCore:
         self.verbs = Verbs(self)
         self.connection = Connection("never", 0)
         self.server_says = ""
+        self.server_reason = ""
+        """Why the server took nothing, as it says; empty once it does."""
         self._next_save_ms = self._next_status_ms = self._next_chores_ms = 0
         self._batches_seen = 0
         self._begin(damage, state_damaged=state_damaged)

@@ -9,7 +9,6 @@ import argparse
 import os
 import socket
 import sys
-import time
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -21,13 +20,12 @@ from fleetward.device.guard_core import GuardCore, Seat, Wall
 from fleetward.device.looking import Eyes
 from fleetward.device.posture.watch import SocketWatch
 from fleetward.device.privileges import deny_network, seal_process, uplink_ids
-from fleetward.device.status import lock_folder
+from fleetward.device.status import hold_folder
 from fleetward.runtime.clock import SystemClock
-from fleetward.trust.errors import FleetwardError, Refused
+from fleetward.trust.errors import FleetwardError
 
 FIRST_PASSED_FD: Final = 3
 """Where a service manager puts the socket that it listens on (sd_listen_fds(3))."""
-LOCK_TRIES: Final = 20
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,32 +62,10 @@ def _run(arguments: argparse.Namespace) -> int:
         missing_walls=tuple(missing),
         doors=ServiceDoors() if arguments.control is None else SupervisedDoors(source),
     )
-    with _patient_lock(folder):
+    with hold_folder(folder):
         core = GuardCore(folder, seat)
         listens = arguments.control is None
         return GuardLoop(core, source, uplink_ids().uid if listens and root else None).run()
-
-
-class _patient_lock:  # noqa: N801 - a context manager that reads as words
-    """Holds guard's folder; waits a little for a `status` that looks at the lock."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        for attempt in range(LOCK_TRIES):
-            self._lock = lock_folder(self._folder)
-            try:
-                self._lock.__enter__()
-            except Refused:
-                if attempt == LOCK_TRIES - 1:
-                    raise
-                time.sleep(0.1)
-                continue
-            return
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.__exit__(None, None, None)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -7,12 +7,14 @@
 4. A batch counts as proven by an inclusion proof under a checkpoint that extends the machine's.
 5. Proven batches are kept seven days more, for a server that comes back from a backup.
 6. A server that went back is journalled (`store.lost`) and gets again what it lacks.
-7. A record that contradicts the one that this machine has seen is refused, for good and visibly.
+7. A record of which signatures show that it contradicts the one that this machine has seen is
+   refused, for good and visibly. What a broken carrier could have caused (a proof that leads
+   nowhere, a number that nobody signed) is refused, shown, and forgotten when it is made good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +46,7 @@ STORE_LOST: Final = "store.lost"
 INTACT: Final = "intact"
 CONTRADICTED: Final = "contradicted"
 INCOMPLETE: Final = "incomplete"
+UNPROVEN: Final = "unproven"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,8 @@ class Outbox:
                 f"The server says that it holds entry {stored} of this machine, whose journal "
                 f"ends at {newest}: this machine was set back, or the server is wrong."
             )
-            self._contradict("receipt", "stored_ahead", words)
+            self._refusals.refuse("receipt", "stored_ahead", words)
+            self._mark(INCOMPLETE, words)
             raise Untrusted(words, reason="stored_ahead")
         if stored < self._state.acknowledged:
             self._note_lost(
@@ -184,7 +188,7 @@ class Outbox:
         try:
             data = self._journal.read_batch(batch)
         except Malformed as e:
-            self._mark_incomplete(f"Entries {batch.first} to {batch.last} are damaged: {e}")
+            self._mark(INCOMPLETE, f"Entries {batch.first} to {batch.last} are damaged: {e}")
             return b""
         self._in_flight = batch
         return data
@@ -224,9 +228,10 @@ class Outbox:
         self._refused_at = refusal.stored
         if stuck:
             oldest = self._journal.batches[0].first if self._journal.batches else 0
-            self._mark_incomplete(
+            self._mark(
+                INCOMPLETE,
                 f"The server lacks what follows entry {refusal.stored}, and this machine "
-                f"keeps entries from {oldest} on only."
+                f"keeps entries from {oldest} on only.",
             )
         return "pause" if twice else "again"
 
@@ -242,7 +247,7 @@ class Outbox:
             generation=seen.generation, size=seen.size, batches=[b.hash for b in pending]
         )
 
-    def take_proof(self, reply: ProofReply, policy: Policy) -> int:
+    def take_proof(self, reply: ProofReply, policies: Sequence[Policy]) -> int:
         """Tick off what the ledger proves; return how many batches that was.
 
         Raises `Malformed` or `Untrusted`, recorded, when the reply is not believed.
@@ -250,7 +255,7 @@ class Outbox:
         pending = {b.hash: b for b in self._pending()}
         headers = {h: self._journal.read_header(b) for h, b in pending.items()}
         try:
-            proven = verify_ledger_reply(reply, self.checkpoint, policy, headers)
+            proven = verify_ledger_reply(reply, self.checkpoint, policies, headers)
         except (Malformed, Untrusted) as e:
             self._refuse_proof(reply, e)
             raise
@@ -294,7 +299,15 @@ class Outbox:
                     {"generation": reply.generation, "seen": self.checkpoint.size},
                 )
         else:
-            self._refusals.refuse("proof", error.reason, f"{error.message} Nothing was dropped.")
+            words = f"{error.message} Nothing was dropped."
+            self._refusals.refuse("proof", error.reason, words)
+            if error.reason == "bad_consistency_proof":
+                self._mark(
+                    UNPROVEN,
+                    "The server shows a newer record and has not proven that it continues the one "
+                    "that this machine has seen: the record was rewritten, or what carries the "
+                    "proof is broken. It is asked again.",
+                )
 
     def _succeed(self, proven: Proven) -> None:
         seen = self.checkpoint
@@ -312,6 +325,8 @@ class Outbox:
         self._state.checkpoint = KeptCheckpoint(new.generation, new.size, new.root)
         self._state.checkpoint_at_ms = self._time.wall_ms()
         self._state.rolled_back = None
+        if self._state.record == UNPROVEN:
+            self._state.record, self._state.record_words = INTACT, ""
         self._save()
 
     def _forget_lost_proofs(self) -> None:
@@ -337,9 +352,13 @@ class Outbox:
         self._state.record, self._state.record_words = CONTRADICTED, words
         self._save()
 
-    def _mark_incomplete(self, words: str) -> None:
+    def _mark(self, state: str, words: str) -> None:
+        """Show what may still be made good; it hides nothing that is shown already.
+
+        It is not worth a write of its own: where it lasts, it is noticed again.
+        """
         if self._state.record == INTACT:
-            self._state.record, self._state.record_words = INCOMPLETE, words
+            self._state.record, self._state.record_words = state, words
 
 
 def kept_cut(state: GuardState) -> LastCut | None:

@@ -27,6 +27,8 @@ STEADY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 GUARD: Final = "fleetward.device.guard_main"
 UPLINK: Final = "fleetward.device.uplink_main"
+TELL_SECONDS: Final = 5.0
+"""How often `once` says how far it is."""
 SESSION: Final = "fleetward.device.access.session_main"
 MOST_SESSIONS: Final = 32
 """Processes of sessions at once; guard has a lower bound of its own."""
@@ -74,10 +76,14 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps guard and uplink running until SIGTERM, or until guard is done (`once`)."""
+    """Keeps guard and uplink running until SIGTERM, or until guard is done (`once`).
 
-    def __init__(self, data: Path, *, once: bool) -> None:
+    `tell` is called every few seconds while `once` waits.
+    """
+
+    def __init__(self, data: Path, *, once: bool, tell: Callable[[], None] = lambda: None) -> None:
         self._data = data
+        self._tell = tell
         self._once = once
         self._control: socket.socket | None = None
         self._guard = _Child(self._start_guard)
@@ -90,14 +96,18 @@ class Supervisor:
     def run(self) -> int:
         """Supervise; return guard's exit status with `once`, 0 otherwise."""
         self._take_signals()
+        tell_at = time.monotonic() + TELL_SECONDS
         adopt_orphans()
         try:
             while not self._stopping:
                 now = time.monotonic()
+                if self._once and now >= tell_at:
+                    self._tell()
+                    tell_at = now + TELL_SECONDS
                 self._start_due(now)
                 self._reap(now)
                 waits = [c.start_at - now for c in (self._guard, self._uplink) if not c.pid]
-                timeout = max(0.05, min([30.0, *waits]))
+                timeout = max(0.05, min([TELL_SECONDS if self._once else 30.0, *waits]))
                 sources = [s for s in (self._woken, self._control) if s is not None]
                 ready = select.select(sources, [], [], timeout)[0]
                 if self._woken in ready:

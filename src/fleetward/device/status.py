@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ from fleetward.runtime.files import read_bounded
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 
 MAX_STATUS_BYTES: Final = 256 * 1024
+LOCK_TRIES: Final = 20
+LOCK_PAUSE_SECONDS: Final = 0.1
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -163,18 +166,23 @@ def write_status(path: Path, status: Status) -> None:
 
 def read_status(folder: Path) -> Status:
     """Return the document of guard's folder, `running` as it is now. Raises `Malformed`."""
+    status = read_last_words(folder)
+    if is_running(folder):
+        return msgspec.structs.replace(status, running=True)
+    stopped = Connection("stopped", status.written_ms, "The agent is not running.")
+    return msgspec.structs.replace(status, running=False, connection=stopped)
+
+
+def read_last_words(folder: Path) -> Status:
+    """Return the document as guard wrote it last. Raises `Malformed`."""
     data = read_bounded(folder / "status.json", MAX_STATUS_BYTES)
     try:
-        status = msgspec.json.decode(data, type=Status)
+        return msgspec.json.decode(data, type=Status)
     except (msgspec.MsgspecError, UnicodeError) as e:
         raise Malformed(
             "Expected the status as guard wrote it; start the agent to have it written anew.",
             reason="status_damaged",
         ) from e
-    if is_running(folder):
-        return msgspec.structs.replace(status, running=True)
-    stopped = Connection("stopped", status.written_ms, "The agent is not running.")
-    return msgspec.structs.replace(status, running=False, connection=stopped)
 
 
 def is_running(folder: Path) -> bool:
@@ -203,6 +211,24 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold guard's folder as guard does; waits a little for a `status` that looks at the lock.
+
+    Raises `Refused` when an agent runs on it.
+    """
+    with contextlib.ExitStack() as stack:
+        for attempt in range(1, LOCK_TRIES + 1):
+            try:
+                stack.enter_context(lock_folder(folder))
+                break
+            except Refused:
+                if attempt == LOCK_TRIES:
+                    raise
+                time.sleep(LOCK_PAUSE_SECONDS)
+        yield
 
 
 def _open_private(path: str, flags: int) -> int:

@@ -233,7 +233,7 @@ class Verbs:
             if strange:
                 words = "The server asked for an inventory that is not of this machine."
                 self._core.refusals.refuse("receipt", "unknown_inventory", words)
-            self._core.server_says = ""
+            self._core.server_says = self._core.server_reason = ""
             return Reply(hint="again")
         if isinstance(answer, Refusal):
             hint = outbox.take_refusal(answer)
@@ -249,7 +249,7 @@ class Verbs:
     def _take_proof(self, body: bytes) -> Reply:
         answer = self._parse(body, "proof")
         if isinstance(answer, ProofReply):
-            proven = self._core.outbox.take_proof(answer, self._core.view.policy)
+            proven = self._core.outbox.take_proof(answer, self._core.view.policies)
             more = self._core.outbox.proof_request() is not None
             return Reply(hint="again" if proven and more else "")
         if isinstance(answer, Refusal):
@@ -351,6 +351,7 @@ class Verbs:
     def _note_refusal(self, refusal: Refusal) -> None:
         """Keep what the server said for `status`: words to show, never an order."""
         self._core.server_says = _clean(refusal.message or refusal.reason)
+        self._core.server_reason = _clean(refusal.reason)
 
 
 def _hint(word: str) -> Hint:

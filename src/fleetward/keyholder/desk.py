@@ -24,6 +24,7 @@ from fleetward.keyholder.signing import (
     sign_roster,
 )
 from fleetward.runtime.clock import Clock
+from fleetward.runtime.http.times import to_rfc3339
 from fleetward.runtime.keys import FileSigner
 from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.invitation import JoinString
@@ -82,7 +83,8 @@ class Desk:
     def invite(self, site: str, uses: int, ttl_seconds: int, *, preapproved: bool) -> Invited:
         """Sign an invitation and return its join string.
 
-        Raises `Malformed` for a time out of bounds, uses out of bounds, or a site too long.
+        Raises `Malformed` for a time out of bounds, uses out of bounds, or a site too long, and
+        `Refused` when this computer's clock is behind what was signed here.
         """
         if not MIN_TTL_SECONDS <= ttl_seconds <= MAX_TTL_SECONDS:
             raise Malformed(
@@ -91,8 +93,16 @@ class Desk:
                 reason="bad_ttl",
             )
         policy = self.documents().policy
+        now_ms = self._clock.wall_ms()
+        if now_ms < policy.issued_at_ms:
+            raise Refused(
+                f"Expected a time after {to_rfc3339(policy.issued_at_ms)}, when your policy was "
+                f"signed; this computer's clock says {to_rfc3339(now_ms)}. The invitation would "
+                "be over before it is used: set the clock right.",
+                reason="clock_behind",
+            )
         pinned = read_pinned(self.folder)
-        wish = InvitationWish(site, uses, ttl_seconds, preapproved, self._clock.wall_ms())
+        wish = InvitationWish(site, uses, ttl_seconds, preapproved, now_ms)
         invitation = sign_invitation(policy, wish, self.signer("approver"))
         self.folder.write_once(f"documents/invitations/{invitation.id}.json", invitation.raw)
         join = JoinString(

@@ -61,6 +61,12 @@ def name_local_server(data: Path) -> NamedServer:
             "Start the server anew with this release.",
             reason="no_enrol_address",
         )
+    if not (data / SETUP_TOKEN_FILE).is_file():
+        raise Refused(
+            f"Expected a server without an owner; the one at {data} has one, and no second can be "
+            "made for it. Start a new server in another folder: fleetward up --data DIR",
+            reason="owner_exists",
+        )
     token = read_token(data / SETUP_TOKEN_FILE)
     (data / KEYS_WERE_HERE_FILE).touch(mode=0o600)
     return NamedServer(ready.enrol, ready.ca_sha256, ready.api, token, same_host=True)

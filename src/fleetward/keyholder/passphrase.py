@@ -36,8 +36,10 @@ def read_passphrase_file(path: Path) -> bytes:
     return content.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def ask_passphrase(file: Path | None, *, twice: bool = False) -> bytes:
-    """Return the passphrase from `file`, or from the terminal; `twice` for a new one.
+def ask_passphrase(
+    file: Path | None, *, twice: bool = False, of: str = "the owner's folder"
+) -> bytes:
+    """Return a passphrase from `file`, or from the terminal; `twice` for a new one.
 
     Raises `Refused` without a terminal, or when the two differ; `Malformed` for a new one that is
     too short.
@@ -51,7 +53,7 @@ def ask_passphrase(file: Path | None, *, twice: bool = False) -> bytes:
             reason="no_passphrase",
         )
     else:
-        passphrase = getpass.getpass("Passphrase of the owner's folder: ").encode("utf-8")
+        passphrase = getpass.getpass(f"Passphrase of {of}: ").encode("utf-8")
         if twice and getpass.getpass("Once more: ").encode("utf-8") != passphrase:
             raise Refused("The two passphrases differ. Start again.", reason="passphrases_differ")
     if twice and len(passphrase) < MIN_CHARACTERS:

@@ -24,8 +24,14 @@ from fleetward.trust.errors import Malformed, Refused, Unreachable
 READY_FILE: Final = "run/ready.json"
 ADMIN_TOKEN_FILE: Final = "run/admin-token"  # noqa: S105
 SERVER_CA_FILE: Final = "server/ca/server-ca.pem"
+DEMO_MARK_FILE: Final = "fleetward-demo.json"
+DEMO_PASSPHRASE_FILE: Final = "owner-passphrase"  # noqa: S105
 SETUP_TOKEN_FILE: Final = "server/setup-token"  # noqa: S105
 _MAX_READY_BYTES: Final = 64 * 1024
+
+
+class Unnamed(Refused):
+    """The command line does not say what is needed: to the shell that is misuse, not refusal."""
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -54,7 +60,7 @@ def read_ready(data: Path) -> Ready:
         content = read_bounded(data / READY_FILE, _MAX_READY_BYTES)
     except Unreachable as e:
         raise Unreachable(
-            f"Expected a running server at {data}; it has not said that it is ready. "
+            f"Expected a running server at {data}; none has said there that it is ready. "
             f"Start it: fleetward up --data {data}",
             reason="server_not_running",
         ) from e
@@ -75,16 +81,17 @@ def read_token(path: Path) -> str:
 
 
 def find_server(data: Path | None, server: str, token_file: Path | None) -> Place:
-    """Return API and token of a command's server. Raises `Refused` when neither is named."""
+    """Return API and token of a command's server. Raises `Unnamed` when neither is named."""
     if data is not None:
+        ready = read_ready(data)
         token = read_token(token_file or data / ADMIN_TOKEN_FILE)
         authority = data / SERVER_CA_FILE
         known = authority.is_file()
         ca = read_bounded(authority, _MAX_READY_BYTES).decode("ascii") if known else ""
-        return Place(read_ready(data).api, token, ca)
+        return Place(ready.api, token, ca)
     if server and token_file is not None:
         return Place(api_address(server), read_token(token_file))
-    raise Refused(
+    raise Unnamed(
         "Expected --data DIR on the server's own computer, or --server URL with --token-file F "
         "from elsewhere.",
         reason="no_server_named",
@@ -98,6 +105,14 @@ def find_owner(owner: Path | None, data: Path | None) -> Path:
     if data is not None and (data / "owner" / "owner.toml").is_file():
         return data / "owner"
     return Path.home() / DEFAULT_FOLDER
+
+
+def find_passphrase(owner: Path | None, data: Path | None) -> Path | None:
+    """Return a demo's own passphrase file, where the owner's folder was found from the demo."""
+    if owner is not None or data is None or find_owner(None, data) != data / "owner":
+        return None
+    file = data / DEMO_PASSPHRASE_FILE
+    return file if file.is_file() and (data / DEMO_MARK_FILE).is_file() else None
 
 
 def api_address(server: str) -> str:

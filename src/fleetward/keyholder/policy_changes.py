@@ -3,6 +3,8 @@
 A change is a draft of the next version, signed by the root key of this folder. Where the policy
 before asks for more people, the draft waits in a file: each of them adds a signature on his own
 computer (`sign_draft`), and the folder that has the approver key adopts it (`adopt_draft`).
+It names the openings of the record that were signed under the policy before: they stand only when
+a later policy says so (`trust.generation`).
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from fleetward.keyholder.access.policy_rules import check_somebody_approves
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
+from fleetward.keyholder.folder import document_name
 from fleetward.keyholder.signing import Person, PolicyDraft, draft_after
 from fleetward.runtime.files import read_bounded
 from fleetward.trust.canonical import Json
 from fleetward.trust.envelope import add_signatures, read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
 from fleetward.trust.fields import Fields
+from fleetward.trust.generation import verify_opening
 from fleetward.trust.keys import ED25519, PublicKey, Signer, read_key_fields
 from fleetward.trust.policy import (
     MAX_KEYS,
@@ -73,9 +78,12 @@ def remove_person(person: str) -> Change:
             name: (tuple(i for i in ids if i not in gone), threshold)
             for name, (ids, threshold) in draft.roles.items()
         }
-        return replace(
-            draft, people=tuple(p for p in draft.people if p.person != person), roles=roles
-        )
+        access = draft.access
+        if access is not None:
+            asking = tuple(i for i in access.requesters if i not in gone)
+            access = replace(access, requesters=asking)
+        people = tuple(p for p in draft.people if p.person != person)
+        return replace(draft, people=people, roles=roles, access=access)
 
     return change
 
@@ -130,8 +138,26 @@ def change_policy(desk: Desk, change: Change, now_ms: int) -> OwnerDocuments:
     """
     policy = desk.documents().policy
     draft = change(draft_after(policy, people_of(policy)))
+    draft = replace(draft, openings=_openings_under(desk, policy))
     raw = seal(draft.to_payload(now_ms), [desk.signer("root")])
     return _adopt(desk, raw, policy)
+
+
+def _openings_under(desk: Desk, policy: Policy) -> tuple[str, ...]:
+    """Return the hashes of this folder's openings that were signed under its newest policy.
+
+    Raises `Untrusted` for a file that claims to be one and is not.
+    """
+    found: list[str] = []
+    for number in desk.folder.numbers("openings"):
+        raw = desk.folder.read(document_name("openings", number))
+        try:
+            found.append(verify_opening(raw, [policy]).hash)
+        except Untrusted as e:
+            # Under an earlier policy: the one after it has named it, or nobody may any more.
+            if e.reason != "unknown_policy":
+                raise
+    return tuple(found)
 
 
 def sign_draft(path: Path, signer: Signer) -> bytes:
@@ -164,6 +190,7 @@ def _adopt(desk: Desk, raw: bytes, before: Policy) -> OwnerDocuments:
     except FleetwardError as e:
         raise Refused(f"This policy cannot be: {e.message}", reason=e.reason) from e
     _check_this_folder_can_sign(desk, policy)
+    check_somebody_approves(policy)
     return desk.adopt_policy(policy)
 
 

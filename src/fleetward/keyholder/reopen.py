@@ -11,6 +11,7 @@ import msgspec
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.desk import Desk
+from fleetward.keyholder.folder import document_name
 from fleetward.keyholder.kept_checkpoint import read_kept
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.envelope import seal
@@ -47,9 +48,9 @@ def open_anew(
     policy = desk.documents().policy
     _compare_with_kept(desk, known, policy.owner, accept_loss=accept_loss)
     payload = make_opening_payload(policy, known, reason, now_ms)
-    opening = verify_opening(seal(payload, [desk.signer("root")]), policy)
+    opening = verify_opening(seal(payload, [desk.signer("root")]), [policy])
     client.post("/record/opening", {"opening": to_base64url(opening.raw)}, dict)
-    desk.folder.write_once(f"documents/openings/{opening.generation:05d}.json", opening.raw)
+    desk.folder.write_once(document_name("openings", opening.generation), opening.raw)
     return opening
 
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fleetward.trust.access import AccessRules, make_access
 from fleetward.trust.canonical import Json, JsonObject
-from fleetward.trust.envelope import seal
+from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.head import (
     Head,
     Lease,
@@ -43,7 +44,11 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDraft:
-    """A policy before it is signed. `roles` gives each role its key ids and threshold."""
+    """A policy before it is signed. `roles` gives each role its key ids and threshold.
+
+    `access` is None where the policy says nothing of sessions: the field is then left out, and
+    machines of the first release take the policy.
+    """
 
     owner: str
     epoch: int
@@ -53,6 +58,9 @@ class PolicyDraft:
     roots: Roots
     never_ports: tuple[int, ...] = NEVER_PORTS
     lease_seconds: int = LEASE_SECONDS
+    openings: tuple[str, ...] = ()
+    """Hashes of the openings that were signed under the policy before, and still stand."""
+    access: AccessRules | None = None
 
     def to_payload(self, issued_at_ms: int) -> JsonObject:
         """Return the payload to sign."""
@@ -63,22 +71,29 @@ class PolicyDraft:
             name: {"keys": list(self.roles[name][0]), "threshold": self.roles[name][1]}
             for name in ROLES
         }
-        return {
+        payload: JsonObject = {
             "epoch": self.epoch,
             "issued_at": issued_at_ms,
             "keys": keys,
             "lease_seconds": self.lease_seconds,
             "never_ports": list(self.never_ports),
+            "openings": list(self.openings),
             "owner": self.owner,
             "roles": roles,
             "roots": _roots_payload(self.roots),
             "type": POLICY_TYPE,
             "version": self.version,
         }
+        if self.access is not None:
+            payload["access"] = make_access(self.access)
+        return payload
 
 
 def draft_after(policy: Policy, people: Sequence[Person]) -> PolicyDraft:
-    """Return a draft of the policy that follows `policy`, equal to it but for the version."""
+    """Return a draft of the policy that follows `policy`, equal to it but for the version.
+
+    It names no openings: those of `policy` stand there already.
+    """
     return PolicyDraft(
         owner=policy.owner,
         epoch=policy.epoch,
@@ -88,6 +103,7 @@ def draft_after(policy: Policy, people: Sequence[Person]) -> PolicyDraft:
         roots=policy.roots,
         never_ports=policy.never_ports,
         lease_seconds=policy.lease_seconds,
+        access=policy.access if "access" in read_envelope(policy.raw).payload else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from fleetward.keyholder.place import Unnamed
 from fleetward.trust.errors import FleetwardError, Misuse
 
 
@@ -38,6 +39,9 @@ def refusals() -> Iterator[None]:
     except Misuse as e:
         say(f"{e.message} [{e.reason}] This is a fault of the program, not of yours.")
         raise SystemExit(1) from e
+    except Unnamed as e:
+        say(f"{e.message} [{e.reason}]")
+        raise SystemExit(2) from e
     except FleetwardError as e:
         say(f"{e.message} [{e.reason}]")
         raise SystemExit(1) from e

@@ -62,15 +62,23 @@ def open_stream(source: BinaryIO, passphrase: bytes, what: str) -> Iterator[byte
     """
     line = source.readline(MAX_HEADER_BYTES)
     header = line.rstrip(b"\n")
-    fields = Fields(
-        canonical.decode(header, max_bytes=MAX_HEADER_BYTES),
-        "the header",
-        {"cost", "salt", "type", "what"},
-    )
-    fields.choice("type", (SEALED_TYPE,))
-    fields.choice("what", (what,))
-    fields.integer("cost", low=SCRYPT_COST, high=SCRYPT_COST)
-    cipher = AESGCM(_stretch(passphrase, fields.binary("salt", most=16)))
+    try:
+        fields = Fields(
+            canonical.decode(header, max_bytes=MAX_HEADER_BYTES),
+            "the header",
+            {"cost", "salt", "type", "what"},
+        )
+        fields.choice("type", (SEALED_TYPE,))
+        fields.choice("what", (what,))
+        fields.integer("cost", low=SCRYPT_COST, high=SCRYPT_COST)
+        salt = fields.binary("salt", most=16)
+    except Malformed as e:
+        raise Malformed(
+            f"Expected an encrypted {what.replace('-', ' ')} of this release; the file is "
+            f"something else. ({e.message})",
+            reason="not_sealed",
+        ) from e
+    cipher = AESGCM(_stretch(passphrase, salt))
     number, last = 0, False
     while not last:
         sealed = _read_record(source)

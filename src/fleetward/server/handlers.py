@@ -9,6 +9,7 @@ import msgspec
 
 from fleetward.runtime.files import read_bounded
 from fleetward.runtime.keys import FileSigner
+from fleetward.server.access.routes import AccessRooms, make_access_handlers
 from fleetward.server.audit.check import RecordCheck
 from fleetward.server.audit.routes import ExportSources, make_record_handlers, make_tile_handler
 from fleetward.server.audit.store import select_cosignatures
@@ -36,7 +37,16 @@ def make_handlers(program: Program) -> list[Any]:
     return [
         *make_directory_handlers(house.directory, house.clock),
         *make_identity_handlers(house.devices),
-        *make_event_handlers(house.database),
+        *make_event_handlers(house.database, house.devices),
+        *make_access_handlers(
+            AccessRooms(
+                house.access.access,
+                house.access.shown,
+                house.access.connections,
+                house.access.replays,
+                lambda: program.bus_addresses,
+            )
+        ),
         *make_overview_handlers(overview),
         *make_posture_handlers(house.posture, house.devices),
         *make_record_handlers(
@@ -164,6 +174,7 @@ def _examine(program: Program, check: RecordCheck) -> Doctor:
             has_owner=documents is not None,
             owner_was_here=owner_was_here(program),
             record=(check.last.state, check.last.words),
+            record_waits=program.house.ledger.waiting_for_owner,
             lease_left_ms=left,
             broker_running=program.broker.pid is not None,
         )

@@ -32,7 +32,7 @@ from fleetward.server.handlers import make_handlers
 from fleetward.server.listeners import free_port
 from fleetward.server.program import Program
 from fleetward.server.schema.migrate import migrate
-from fleetward.server.settings import Places, ServerSettings
+from fleetward.server.settings import Places, ServerSettings, check_host
 from fleetward.server.web.caller import ON_THE_HOST, Role
 from fleetward.trust.errors import FleetwardError, Refused
 
@@ -60,21 +60,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def load_settings(places: Places, arguments: argparse.Namespace) -> ServerSettings:
-    """Return the configuration; ports are chosen at the first start and kept."""
+    """Return the configuration; ports are chosen at the first start.
+
+    It is written down only once the server has started with it. Raises `Malformed`.
+    """
     settings = ServerSettings()
     if places.config.exists():
         settings = load_config(ServerSettings, read_bounded(places.config, MAX_CONFIG_BYTES))
     if arguments.host:
-        names = tuple(dict.fromkeys((*settings.public_names, arguments.host)))
-        settings = replace(settings, host=arguments.host, public_names=names)
+        host = check_host(arguments.host)
+        names = tuple(dict.fromkeys((*settings.public_names, host)))
+        settings = replace(settings, host=host, public_names=names)
+    check_host(settings.host)
     if arguments.port:
         settings = replace(settings, port=arguments.port)
     port = settings.port or free_port()
     enrol_port = settings.enrol_port or free_port({port})
     bus_port = settings.bus_port or free_port({port, enrol_port})
-    settings = replace(settings, port=port, enrol_port=enrol_port, bus_port=bus_port)
-    atomic_write(places.config, _to_toml(settings).encode("utf-8"))
-    return settings
+    return replace(settings, port=port, enrol_port=enrol_port, bus_port=bus_port)
 
 
 async def _serve(places: Places, settings: ServerSettings, ready_file: Path | None) -> None:
@@ -95,6 +98,7 @@ async def _serve(places: Places, settings: ServerSettings, ready_file: Path | No
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await program.start(database)
+        atomic_write(places.config, _to_toml(settings).encode("utf-8"))
         gc.collect()
         gc.freeze()  # what is here stays: later collections need not walk through it
         _write_ready(program, ready_file)
@@ -119,8 +123,11 @@ def _write_ready(program: Program, ready_file: Path | None) -> None:
     if not program.house.directory.owner_id:
         setup = people.make_token(ON_THE_HOST, "first owner", Role.OPERATOR, SETUP_TOKEN_SECONDS)
         atomic_write(program.places.server / "setup-token", setup.secret.encode("ascii"))
-    link = people.make_login_link(person, program.origin)
-    atomic_write(run / "login-link", link.encode("utf-8"))
+    (run / "login-link").unlink(missing_ok=True)
+    link = ""
+    if not program.settings.api_only:
+        link = people.make_login_link(person, program.origin)
+        atomic_write(run / "login-link", link.encode("utf-8"))
     ready: dict[str, Any] = {
         "url": f"{program.origin}/",
         "api": program.api,

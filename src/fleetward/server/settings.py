@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleetward.trust.errors import Malformed
+
 LOOPBACK: Final = "127.0.0.1"
 CONSOLE_NAME: Final = "console.localhost"
+HIGHEST_PORT: Final = 65535
+_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
+"""A DNS name (RFC 1123, section 2.1), or an IPv4 address, under which there is the API alone."""
 SERVER_KEYS: Final = frozenset(
     {"host", "port", "enrol_port", "bus_port", "database_url", "public_names"}
 )
@@ -17,7 +25,8 @@ SERVER_KEYS: Final = frozenset(
 class ServerSettings:
     """What `fleetward.toml` may say. Ports of 0 are chosen at the first start and then kept.
 
-    `host` is the DNS name of the console, or empty for loopback alone. `public_names` are the names
+    `host` is the DNS name of the console, or empty for loopback alone; an IPv4 address instead of a
+    name serves the API and no pages. `public_names` are the names
     and addresses under which machines reach enrolment and bus. `console_certificate` and
     `console_key` are PEM files of a certificate that people's browsers trust; without them the
     console beyond loopback shows one of the server's own CA.
@@ -32,10 +41,32 @@ class ServerSettings:
     console_certificate: str = ""
     console_key: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what nobody could connect to. Raises `Malformed`."""
+        if self.host and not HOST.fullmatch(self.host):
+            raise Malformed(
+                f"Expected a host as fleet.example, got {self.host[:80]!r}. Name a DNS name of "
+                "this computer.",
+                reason="bad_host",
+            )
+        for name in ("port", "enrol_port", "bus_port"):
+            if not 0 <= (port := getattr(self, name)) <= HIGHEST_PORT:
+                raise Malformed(
+                    f"Expected a {name} from 1 to {HIGHEST_PORT}, or 0 to have one chosen; got "
+                    f"{port}.",
+                    reason="bad_port",
+                )
+
     @property
     def loopback_only(self) -> bool:
         """Whether nothing listens beyond this host."""
         return not self.host
+
+    @property
+    def api_only(self) -> bool:
+        """Whether this server has a bare address and no name: a passkey is bound to a name, so
+        nobody could sign in as a person here, and no page is served."""
+        return _is_address(self.host)
 
     @property
     def listen_host(self) -> str:
@@ -124,3 +155,29 @@ class Places:
     def tour(self) -> Path:
         """What a demo left for the tour to name."""
         return self.run / "tour.json"
+
+
+def check_host(host: str) -> str:
+    """Return a host as it is compared and certified: a name in small letters, or an IPv4 address.
+
+    Raises `Malformed` for an IPv6 address, and for one that no client can dial.
+    """
+    host = host.lower().rstrip(".")
+    if not _is_address(host):
+        return host
+    address = ipaddress.ip_address(host.strip("[]"))
+    if address.version == 6 or address.is_unspecified or address.is_multicast:
+        raise Malformed(
+            f"Expected --host to be a DNS name, or one IPv4 address of this computer; got {host}. "
+            "Give the name or the address that people and programs dial.",
+            reason="bad_host",
+        )
+    return str(address)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -7,19 +7,26 @@ Whatever lay behind it is thereby said to be lost, by somebody entitled to say s
 
 Rules:
 
-1. The opening is signed by the threshold of the policy's role `policy`.
-2. The owner is the policy's, and the epoch is the policy's or one before it: an opening stays in
-   the ledger while epochs pass.
-3. Its generation is exactly one more than that of the checkpoint it names.
+1. The opening names the policy under which it was signed, by version and hash. It is one of the
+   verifier's own chain; owner and epoch are that policy's.
+2. It is signed by the threshold of that policy's role `policy`.
+3. When that is not the newest policy of the chain, a later one names the opening among those that
+   its people stand by. So an opening can be checked for ever, while a key that a later policy
+   retired opens nothing any more: not even something that it dates back.
+4. Its generation is exactly one more than that of the checkpoint it names.
+
+A verifier that was never given the later policy cannot know that a key was retired. That holds for
+every document, and is the reason why a machine keeps each policy that it has seen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.canonical import JsonObject
-from fleetward.trust.envelope import read_envelope, verify_threshold
+from fleetward.trust.envelope import Envelope, read_envelope, require_type, verify_threshold
 from fleetward.trust.errors import Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.journal import SeenCheckpoint
@@ -34,6 +41,7 @@ class Opening:
     """A verified opening of a generation."""
 
     generation: int
+    policy_version: int
     last_known: SeenCheckpoint
     reason: str
     issued_at_ms: int
@@ -44,7 +52,7 @@ class Opening:
 def make_opening_payload(
     policy: Policy, last_known: SeenCheckpoint, reason: str, issued_at_ms: int
 ) -> JsonObject:
-    """Return the payload to sign for the generation after `last_known`."""
+    """Return the payload to sign, under `policy`, for the generation after `last_known`."""
     return {
         "epoch": policy.epoch,
         "generation": last_known.generation + 1,
@@ -55,41 +63,75 @@ def make_opening_payload(
             "size": last_known.size,
         },
         "owner": policy.owner,
+        "policy": {"hash": policy.hash, "version": policy.version},
         "reason": reason,
         "type": GENERATION_TYPE,
     }
 
 
-def verify_opening(data: bytes, policy: Policy) -> Opening:
-    """Return the opening that the owner signed. Raises `Malformed` or `Untrusted`."""
+def verify_opening(data: bytes, policies: Sequence[Policy]) -> Opening:
+    """Return the opening that the owner signed, by the four rules above.
+
+    `policies` are those that the caller verified as one chain, the newest last; a caller that
+    takes nothing but openings under the newest passes that one alone.
+    Raises `Malformed` or `Untrusted`.
+    """
     envelope = read_envelope(data)
-    # Rule 1.
-    verify_threshold(envelope, GENERATION_TYPE, policy.roles["policy"])
+    require_type(envelope, GENERATION_TYPE)
     fields = Fields(
         envelope.payload,
         "the opening",
-        {"epoch", "generation", "issued_at", "last_known", "owner", "reason", "type"},
+        {"epoch", "generation", "issued_at", "last_known", "owner", "policy", "reason", "type"},
     )
-    # Rule 2.
+    # Rule 1.
+    policy = _find_policy(fields, policies)
     if fields.digest("owner") != policy.owner:
         raise Untrusted("The opening is of another owner.", reason="another_owner")
-    if fields.integer("epoch", low=1) > policy.epoch:
-        raise Untrusted("The opening is of an epoch to come.", reason="wrong_epoch")
+    if fields.integer("epoch", low=1) != policy.epoch:
+        raise Untrusted("The opening is of another epoch than its policy.", reason="wrong_epoch")
+    # Rule 2.
+    verify_threshold(envelope, GENERATION_TYPE, policy.roles["policy"])
+    # Rule 3.
+    _check_still_stands(envelope, policy, policies)
     known = Fields(fields.map("last_known"), "the checkpoint", {"generation", "root", "size"})
     last_known = SeenCheckpoint(
         generation=known.integer("generation", low=1),
         size=known.integer("size"),
         root=known.digest("root"),
     )
-    # Rule 3.
+    # Rule 4.
     generation = fields.integer("generation", low=2)
     if generation != last_known.generation + 1:
         raise Untrusted("The opening skips a generation.", reason="wrong_generation")
     return Opening(
         generation=generation,
+        policy_version=policy.version,
         last_known=last_known,
         reason=fields.text("reason", most=MAX_REASON_CHARACTERS),
         issued_at_ms=fields.integer("issued_at"),
         hash=envelope.hash,
         raw=data,
     )
+
+
+def _find_policy(fields: Fields, policies: Sequence[Policy]) -> Policy:
+    named = Fields(fields.map("policy"), "the opening's policy", {"hash", "version"})
+    version, digest = named.integer("version", low=1), named.digest("hash")
+    for policy in policies:
+        if (policy.version, policy.hash) == (version, digest):
+            return policy
+    raise Untrusted(
+        f"The opening was signed under a policy {version} that is not known here. "
+        "Take the owner's newest policy first.",
+        reason="unknown_policy",
+    )
+
+
+def _check_still_stands(envelope: Envelope, policy: Policy, policies: Sequence[Policy]) -> None:
+    later = [each for each in policies if each.version > policy.version]
+    if later and not any(envelope.hash in each.openings for each in later):
+        raise Untrusted(
+            f"The opening was signed under policy {policy.version}, and no later policy stands by "
+            "it: a key that was retired may have signed it.",
+            reason="retired_policy",
+        )

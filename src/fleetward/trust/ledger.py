@@ -7,14 +7,17 @@ what is **contradicted**, what **cannot be known yet**. The rules:
 2. Each generation's checkpoint is signed by the log key that the owner's policy names.
 3. The entries of a generation, hashed in their order, give the root of its checkpoint. Where they
    do not, the hashes in the export or the machines' own statements tell which entry is the first.
-4. A generation above the first opens with the owner's signature, which names the newest state of
-   the one before; that state is in the record.
+4. A generation above the first opens with the owner's signature, under the policy that it names,
+   and still stands under the newest (`generation`); it names the newest state of the one before,
+   and that state is in the record.
 5. Each machine's signed batches are one unbroken run (`ledger_machines`).
 6. Each state of the record that a machine had journalled before it signed is a state of this
    record, and was reached before the place where the batch stands.
 7. So is every older checkpoint, and every state that a witness signed.
-8. Each entry is a batch, a deed or a document of this owner, and a document in the record was
+8. Who was inside a machine had its owner's permission (`ledger_sessions`).
+9. Each entry is a batch, a deed or a document of this owner, and a document in the record was
    signed by those who might (`ledger_documents`).
+9. Before each join stands the invitation that it names (`ledger_documents`).
 
 What no machine, witness or older checkpoint has seen could still be rewritten by the server; the
 report says how much that is. What a machine said and the server never recorded is the age of the
@@ -45,6 +48,7 @@ from fleetward.trust.ledger_leaves import (
     BATCH,
     DEED,
     DOCUMENT,
+    SESSION_TYPES,
     STRANGE,
     BatchFact,
     LeafFact,
@@ -52,6 +56,7 @@ from fleetward.trust.ledger_leaves import (
 )
 from fleetward.trust.ledger_machines import MachinesInAudit
 from fleetward.trust.ledger_seen import StatesSeen
+from fleetward.trust.ledger_sessions import SessionsInAudit
 from fleetward.trust.ledger_tree import RecordTree
 from fleetward.trust.note import Checkpoint, origin_of, read_checkpoint, verify_checkpoint
 
@@ -92,6 +97,7 @@ class LedgerAudit:
         machines = self._documents.machines
         self._machines = MachinesInAudit(owner, machines, generations, self._findings)
         self._seen = StatesSeen(owner, self._findings)
+        self._sessions = SessionsInAudit(owner, self._documents, self._findings)
         self._current: Generation | None = None
         self._strange = 0
 
@@ -140,6 +146,8 @@ class LedgerAudit:
             self._take_batch(current, fact.batch, entry)
         elif fact.kind == DEED:
             current.deeds, current.deed_at_ms = current.deeds + 1, fact.at_ms
+            if fact.join is not None:
+                self._documents.judge_join(fact.join, current.number, entry)
         elif fact.kind == DOCUMENT:
             self._take_document(current, fact, leaf, entry)
         elif fact.kind == STRANGE:
@@ -172,6 +180,7 @@ class LedgerAudit:
             for generation in self._seen.generations.values():
                 self._judge_whole(generation)
             self._documents.finish()
+            self._sessions.finish()
             self._machines.finish(self._auditor.now_ms)
             self._seen.finish()
         if self._strange:
@@ -240,12 +249,16 @@ class LedgerAudit:
 
     def _take_document(self, current: Generation, fact: LeafFact, leaf: bytes, entry: int) -> None:
         # 8.
+        if fact.type in SESSION_TYPES:
+            self._sessions.take(leaf, fact.type, current.number, entry)
+            return
+        # 9.
         if fact.type != GENERATION_TYPE:
             self._documents.take(leaf, fact.type, current.number, entry)
             return
         # 4.
         try:
-            opening = verify_opening(leaf, self._documents.policy_in_force)
+            opening = verify_opening(leaf, self._documents.policies)
             if entry or opening.generation != current.number:
                 raise Untrusted("It opens another generation than this.", reason="bad_opening")
         except FleetwardError as e:

@@ -6,12 +6,16 @@
 4. What the auditor brings from the owner's own folder is not newer than what was handed over.
 5. Each document in the record was signed by those whom the policy then in force names, is one of
    those handed over where it has their version, and is not newer than they are.
+6. A join names an invitation that stands before it in the record, by rule 5. That no more machines
+   joined by it than it allows is compared too, but a join that was recorded and then failed counts
+   as well, so more of them are no lie. That the server kept quiet of a join, nothing shows: what a
+   machine may do, the roster decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from fleetward.trust.envelope import read_envelope
@@ -20,6 +24,7 @@ from fleetward.trust.generation import GENERATION_TYPE
 from fleetward.trust.head import HEAD_TYPE, LEASE_TYPE, Head, Lease, verify_head, verify_lease
 from fleetward.trust.invitation import INVITATION_TYPE, verify_invitation
 from fleetward.trust.ledger_findings import Finding, Findings, say_count
+from fleetward.trust.ledger_leaves import JoinFact
 from fleetward.trust.policy import (
     POLICY_TYPE,
     Policy,
@@ -37,6 +42,8 @@ from fleetward.trust.roster import (
 
 MAX_HEADS: Final = 100_000
 """Heads of one record that are remembered, for the leases on them."""
+MAX_OVERUSED: Final = 20
+"""Invitations that more machines used than they allow, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,14 @@ class OwnFolder:
     head: tuple[int, str]
 
 
+@dataclass(slots=True)
+class _Invited:
+    """An invitation in the record, and who joined by it."""
+
+    uses: int
+    devices: set[str] = field(default_factory=set)
+
+
 class DocumentsInAudit:
     """Judges the documents of one audit. Findings go where `findings` says."""
 
@@ -67,6 +82,8 @@ class DocumentsInAudit:
         self._findings = findings
         self._recorded: set[str] = set()
         self._heads: dict[str, Head] = {}
+        self._invited: dict[str, _Invited] = {}
+        self._uninvited = 0
         self._in_force = 0
         self.root: OwnerRoot | None = None
         self.policies: list[Policy] = []
@@ -131,10 +148,26 @@ class DocumentsInAudit:
                 entry,
             )
 
+    def judge_join(self, join: JoinFact, generation: int, entry: int) -> None:
+        """Judge what the server says of a machine that joined (rule 6)."""
+        invited = self._invited.get(join.invitation)
+        if invited is not None:
+            invited.devices.add(join.device)
+            return
+        self._uninvited += 1
+        self._contradict(
+            "join_not_invited",
+            f"Entry {entry} lets {join.device[:64]} in by an invitation that the record does not "
+            "show before it: the server did so without the owner's word, or took that word out.",
+            generation,
+            entry,
+        )
+
     def finish(self) -> None:
         """Say which documents were handed over and are not in the record, and what is proven."""
         if not self.root or not self.policy:
             return
+        self._finish_joins()
         documents = {f"policy {p.version}": p.hash for p in self.policies}
         if self.roster and self.head:
             documents |= {
@@ -167,6 +200,23 @@ class DocumentsInAudit:
                     f"({active} active), all of them shown; head {self.head.version} names it.",
                 )
             )
+
+    def _finish_joins(self) -> None:
+        overused = [i for i, each in self._invited.items() if len(each.devices) > each.uses]
+        for invitation in overused[:MAX_OVERUSED]:
+            each = self._invited[invitation]
+            words = (
+                f"{len(each.devices)} machines joined by the invitation {invitation[:16]}… for "
+                f"{each.uses}: the server let too many in, or counts joins that then failed."
+            )
+            self._findings.leave_open(Finding("invitation_overused", words))
+        joined = sum(len(each.devices) for each in self._invited.values())
+        if joined and not self._uninvited:
+            words = (
+                f"{say_count(joined, 'join')} in the record, and before each the invitation that "
+                "the owner signed."
+            )
+            self._findings.prove(Finding("joins_invited", words))
 
     def _judge_chain(self, owner: str, handed: HandedOver) -> None:
         # 1.
@@ -262,7 +312,8 @@ class DocumentsInAudit:
                 raise Untrusted("It is a lease on a head that was not recorded.", reason="no_head")
             verify_lease(leaf, policy, head_named)
         elif kind == INVITATION_TYPE:
-            verify_invitation(leaf, policy, 0)
+            invitation = verify_invitation(leaf, policy, 0)
+            self._invited.setdefault(invitation.id, _Invited(invitation.uses))
 
     def _compare_version(
         self,

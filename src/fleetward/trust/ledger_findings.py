@@ -13,6 +13,8 @@ from typing import Final
 
 MAX_FINDINGS: Final = 400_000
 """Findings in one list: a few for each machine of the largest fleet."""
+EXPLAINED: Final = frozenset({"unreadable", "not_by_owner"})
+"""Contradictions that say nothing new of an entry that is known to be altered."""
 MAX_EQUAL: Final = 20
 """Contradictions of one id that are kept; a record of lies must not bury its first."""
 
@@ -64,6 +66,14 @@ class Findings:
             self._keep("contradicted", self._contradicted, finding)
         else:
             self._dropped["contradicted"] += 1
+
+    def explain(self, generation: int, entry: int) -> None:
+        """Take back what was said of an entry because it was altered: that is said instead."""
+        self._contradicted = [
+            f
+            for f in self._contradicted
+            if (f.generation, f.entry) != (generation, entry) or f.id not in EXPLAINED
+        ]
 
     def leave_open(self, finding: Finding) -> None:
         """Add what cannot be known yet."""

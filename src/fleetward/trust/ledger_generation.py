@@ -60,6 +60,8 @@ def judge_tree(generation: Generation, findings: Findings) -> None:
     misfit = tree.find_misfit()
     if misfit is not None:
         finding = _name_misfit(generation, misfit, checkpoint, whole=whole)
+        if finding.id == "entry_altered" and generation.signed_tree is not None:
+            findings.explain(generation.number, misfit.entry)
     elif not whole:
         finding = _name_by_size(generation, checkpoint)
     else:

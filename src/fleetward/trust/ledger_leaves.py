@@ -19,7 +19,7 @@ from fleetward.trust import canonical
 from fleetward.trust.canonical import MAX_INTEGER, JsonObject
 from fleetward.trust.envelope import SIGNED_PREFIX, read_envelope, verify_single
 from fleetward.trust.errors import FleetwardError, Malformed, Untrusted
-from fleetward.trust.fields import Fields
+from fleetward.trust.fields import Fields, require_digest
 from fleetward.trust.generation import GENERATION_TYPE
 from fleetward.trust.head import HEAD_TYPE, LEASE_TYPE
 from fleetward.trust.invitation import INVITATION_TYPE
@@ -46,6 +46,12 @@ STRANGE: Final = "strange"
 BAD: Final = "bad"
 
 DEED_TYPE: Final = "fleetward.deed.v1"
+JOINED: Final = "device.joined"
+"""The kind of a deed that lets a machine in: its body names the invitation."""
+SESSION_TYPES: Final = frozenset(
+    f"fleetward.{name}.v1" for name in ("request", "offer", "grant", "stop", "denial", "receipt")
+)
+"""Papers of sessions. Their types by name: who reads an entry alone need not judge them."""
 DOCUMENT_TYPES: Final = frozenset(
     {
         ROOT_TYPE,
@@ -95,6 +101,13 @@ class BatchFact(NamedTuple):
     """Empty: not given. `whole`: the given entries are those signed. Else: why they are not."""
 
 
+class JoinFact(NamedTuple):
+    """What a deed says of a machine that joined."""
+
+    device: str
+    invitation: str
+
+
 class LeafFact(NamedTuple):
     """What one entry is. `reason` and `words` say what is wrong with a bad one."""
 
@@ -105,6 +118,7 @@ class LeafFact(NamedTuple):
     at_ms: int = 0
     reason: str = ""
     words: str = ""
+    join: JoinFact | None = None
 
 
 class LeafReader:
@@ -191,22 +205,36 @@ class LeafReader:
 
     def _read_other(self, leaf: bytes, digest: bytes, kind: str, value: JsonObject) -> LeafFact:
         if kind == DEED_TYPE:
-            return LeafFact(DEED, digest, type=kind, at_ms=self._read_deed(value))
-        if kind in DOCUMENT_TYPES:
+            at_ms, join = self._read_deed(value)
+            return LeafFact(DEED, digest, type=kind, at_ms=at_ms, join=join)
+        if kind in DOCUMENT_TYPES or kind in SESSION_TYPES:
             if kind != ROOT_TYPE:
                 read_envelope(leaf)
             return LeafFact(DOCUMENT, digest, type=kind)
         return LeafFact(STRANGE, digest, type=kind)
 
-    def _read_deed(self, value: JsonObject) -> int:
-        """Return when the server says the deed was done. Its words are the server's own."""
+    def _read_deed(self, value: JsonObject) -> tuple[int, JoinFact | None]:
+        """Return when the server says the deed was done, and of a join, who joined by what.
+
+        Its words are the server's own.
+        """
         names = {"actor", "at", "body", "kind", "owner", "subject", "type"}
         fields = Fields(value, "a deed", names, {"nonce"})
-        fields.map("body")
+        body = fields.map("body")
         # What was done before the owner came names no owner.
         if fields.text("owner", most=64) not in (self._owner, ""):
             raise Untrusted("The deed is of another owner.", reason="another_owner")
-        return fields.integer("at")
+        join = _read_join(value, body) if value.get("kind") == JOINED else None
+        return fields.integer("at"), join
+
+
+def _read_join(value: JsonObject, body: JsonObject) -> JoinFact:
+    subject, invitation = value.get("subject"), body.get("invitation")
+    if not isinstance(subject, str) or not isinstance(invitation, str):
+        raise Malformed(
+            "Expected a join to name its machine and its invitation.", reason="bad_field"
+        )
+    return JoinFact(subject.removeprefix("device:"), require_digest(invitation, "an invitation"))
 
 
 def _type_of(value: JsonObject) -> str:

@@ -95,7 +95,7 @@ class MachinesInAudit:
                     Finding(
                         "journal_whole",
                         f"{self.name(device)}: its signatures over entries 1 to {trail.last} of "
-                        f"its journal are all there, in order ({trail.batches} batches).",
+                        f"its journal are all there, in order ({_count_batches(trail.batches)}).",
                         device=device,
                     )
                 )
@@ -103,9 +103,9 @@ class MachinesInAudit:
                 self._findings.leave_open(
                     Finding(
                         "contents_absent",
-                        f"{self.name(device)}: of {absent} batches this copy holds the signature "
-                        "and not the words. Whether the server still has them as they were "
-                        "signed, it does not say.",
+                        f"{self.name(device)}: this copy holds the signature of "
+                        f"{_count_batches(absent)} and not the words. Whether the server still "
+                        "has them as they were signed, it does not say.",
                         device=device,
                     )
                 )
@@ -193,3 +193,7 @@ class MachinesInAudit:
         trail.told += 1
         if trail.told <= MAX_TOLD:
             self._findings.contradict(Finding(finding, words, generation, entry, fact.device))
+
+
+def _count_batches(number: int) -> str:
+    return "1 batch" if number == 1 else f"{number} batches"

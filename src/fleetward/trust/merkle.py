@@ -180,14 +180,20 @@ def verify_consistency(
     """Return when the new tree begins with the whole of the old one.
 
     RFC 9162 section 2.1.4.2, whose step numbers are given; the cases of an empty old tree and
-    of equal sizes stand before them. Raises `Malformed` or `Untrusted`.
+    of equal sizes stand before them.
+
+    Raises `Malformed` or `Untrusted`. Of the latter, `forked` is a proof to the contrary: the
+    hashes lead to the new root, and give the old tree another root. Who only carries them cannot
+    make that up. `bad_consistency_proof` proves nothing: somebody garbled it, or has no better.
     """
     _check_hashes(proof)
     if not 0 <= old_size <= new_size:
         raise Untrusted("The newer checkpoint is smaller than the older.", reason="rolled_back")
     if old_size == new_size:
-        if proof or old_root != new_root:
+        if old_root != new_root:
             raise Untrusted("Two checkpoints of one size differ.", reason="forked")
+        if proof:
+            raise Untrusted("The same tree needs no proof.", reason="bad_consistency_proof")
         return
     if old_size == 0:
         if proof or old_root != EMPTY_ROOT:
@@ -201,7 +207,12 @@ def verify_consistency(
         raise Untrusted("The consistency proof is empty.", reason="bad_consistency_proof")
     old_node, new_node = _climb_both(old_size - 1, new_size - 1, hashes)
     # 7. Both climbs end at the roots that were given.
-    if old_node != old_root or new_node != new_root:
+    if new_node != new_root:
+        raise Untrusted(
+            "The consistency proof does not lead to the newer checkpoint.",
+            reason="bad_consistency_proof",
+        )
+    if old_node != old_root:
         raise Untrusted(
             "The newer checkpoint does not extend the older: the record was forked or rewritten.",
             reason="forked",

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.device.device_world import Fleet, Guarded, SmallServer
 
 from fleetward.device.cli import main
+from fleetward.device.status import hold_folder
 
 
 @pytest.fixture
@@ -33,6 +34,19 @@ def test_status_is_one_document(machine: Guarded, capsys: pytest.CaptureFixture[
     assert status["wall"] == "simulated"
     assert status["running"] is False
     assert status["record"] == {"state": "intact", "words": ""}
+
+
+def test_a_folder_that_is_held_runs_and_is_not_run_twice(
+    machine: Guarded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(machine.folder.parent)
+    with hold_folder(machine.folder):
+        assert main(["status", "--data", data, "--json"]) == 0
+        assert shown(capsys)["running"] is True
+        assert main(["run", "--once", "--data", data]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "already_running" in told.err
 
 
 def test_status_before_joining_says_what_to_do(

@@ -154,7 +154,7 @@ def test_the_owners_confirmation_arrives_and_is_journalled(machine: Guarded) -> 
     assert core.handle(TakePushed(), pushed(world.bundle(machine.device))).hint == "again"
     assert core.view.confirmed
     (accepted,) = machine.bodies("gate.accepted")
-    assert "this machine is confirmed as pump 7" in str(accepted["words"])
+    assert "The owner confirmed this machine as pump 7" in str(accepted["words"])
     status = core.report()
     assert (status.name, status.site, status.state) == ("pump 7", "Plant", "active")
     core = machine.crash()
@@ -162,6 +162,12 @@ def test_the_owners_confirmation_arrives_and_is_journalled(machine: Guarded) -> 
     # The same again is nothing new.
     assert core.handle(TakePushed(), pushed(world.bundle(machine.device))).hint == ""
     assert len(machine.bodies("gate.accepted")) == 1
+    # Another machine is let in: that is an entry too, but of another kind.
+    world.confirm(world.machine("pump 8"))
+    assert core.handle(TakePushed(), pushed(world.bundle(machine.device))).hint == "again"
+    assert len(machine.bodies("gate.accepted")) == 1
+    (refreshed,) = machine.bodies("gate.refreshed")
+    assert refreshed["words"] == "Newer documents of the owner were taken over."
 
 
 def test_proven_batches_are_kept_seven_days_and_then_dropped(

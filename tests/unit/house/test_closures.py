@@ -70,6 +70,14 @@ def test_agent_loads_few_packages(name: str) -> None:
     assert read_foreign(module) <= AGENT_PACKAGES
 
 
+def test_the_server_reaches_nothing_that_judges_who_may_enter() -> None:
+    listed = (closures.FOLDER / "server.txt").read_text(encoding="utf-8").splitlines()
+    assert "fleetward.trust.access" in listed
+    assert not [name for name in listed if name.startswith("fleetward.trust.grants")]
+    loaded = closures.see_loaded("fleetward.server.main, fleetward.server.handlers")
+    assert not [name for name in loaded if name.startswith("fleetward.trust.grants")]
+
+
 def test_guard_loads_nothing_that_speaks_to_a_network() -> None:
     module = closures.PROGRAMS["guard"]
     if not closures.has_program(module):

@@ -12,17 +12,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetward.keyholder.signing import (
+    InvitationWish,
     Person,
     PolicyDraft,
     sign_head,
+    sign_invitation,
     sign_lease,
     sign_roster,
 )
 from fleetward.runtime.keys import FileSigner, make_key
 from fleetward.trust import canonical
-from fleetward.trust.envelope import seal
+from fleetward.trust.canonical import JsonObject
+from fleetward.trust.envelope import document_hash, seal
 from fleetward.trust.generation import make_opening_payload
 from fleetward.trust.head import Head, Lease
+from fleetward.trust.invitation import Invitation
 from fleetward.trust.journal import (
     NO_CHECKPOINT,
     BatchHeader,
@@ -149,14 +153,21 @@ class World:
             }
         )
 
-    def say(self, machine: Machine, count: int = 3, *, at_ms: int = NOW_MS) -> bytes:
-        """Let a machine sign a batch of `count` entries and return its header."""
-        lines, head = [], machine.head
-        for offset in range(1, count + 1):
-            line = make_entry(
-                machine.sequence + offset, at_ms, "boot-1", "posture.changed",
-                {"words": f"change {offset}"},
-            )  # fmt: skip
+    def say(
+        self,
+        machine: Machine,
+        count: int = 3,
+        *,
+        at_ms: int = NOW_MS,
+        said: Sequence[tuple[str, JsonObject]] = (),
+    ) -> bytes:
+        """Let a machine sign a batch of `count` entries, or of `said`, and return its header."""
+        changes: list[tuple[str, JsonObject]] = [
+            ("posture.changed", {"words": f"change {offset}"}) for offset in range(1, count + 1)
+        ]
+        lines, head, count = [], machine.head, len(said) or count
+        for offset, (kind, body) in enumerate(said or changes, 1):
+            line = make_entry(machine.sequence + offset, at_ms, "boot-1", kind, body)
             lines.append(line)
             head = next_head(head, line)
         header = BatchHeader(
@@ -176,6 +187,21 @@ class World:
                 machine.seen = self.log.seen()
         return self
 
+    def invite(self, uses: int = 1) -> Invitation:
+        """Sign an invitation, which nobody has shown yet."""
+        wish = InvitationWish("Ward 3", uses, 60, preapproved=True, now_ms=NOW_MS)
+        return sign_invitation(self.policy, wish, self.keys["approver"])
+
+    def join(self, machine: Machine, invitation: str, shown: bytes = b"") -> int:
+        """Record that a machine joined, and before it what it showed; return the deed's place."""
+        if shown and shown not in self.log.leaves:
+            self.log.leaves.append(shown)
+        deed = canonical.decode_object(self.deed("device.joined"))
+        deed["subject"] = f"device:{machine.id}"
+        deed["body"] = {"invitation": invitation, "words": "A machine joined."}
+        self.log.leaves.append(canonical.encode(deed))
+        return len(self.log.leaves) - 1
+
     def change_policy(self, **changes: object) -> None:
         """Sign and record the next policy."""
         draft = replace(self._draft(self.policy.roots, self.policy.version + 1), **changes)  # type: ignore[arg-type]
@@ -183,12 +209,30 @@ class World:
         self.policies.append(verify_next_policy(raw, self.policy))
         self.log.leaves.append(raw)
 
-    def open_generation(self, kept: int) -> None:
-        """Restore the server to its first `kept` entries, and let the owner open a generation."""
+    def rotate_policy_key(self, openings: Sequence[str] = ()) -> FileSigner:
+        """Sign and record the next policy, by a new key; return the retired one."""
+        retired, self.keys["root"] = self.keys["root"], make_key(ED25519)
+        draft = self._draft(self.policy.roots, self.policy.version + 1)
+        payload = replace(draft, openings=tuple(openings)).to_payload(NOW_MS)
+        raw = seal(payload, [retired, self.keys["root"]])
+        self.policies.append(verify_next_policy(raw, self.policy))
+        self.log.leaves.append(raw)
+        return retired
+
+    def open_generation(
+        self, kept: int, policy: Policy | None = None, signer: FileSigner | None = None
+    ) -> str:
+        """Restore the server to its first `kept` entries, and open a generation.
+
+        The owner does, under the newest policy, unless somebody else is named. Returns the
+        opening's hash.
+        """
         self.log.leaves = self.log.leaves[:kept]
-        payload = make_opening_payload(self.policy, self.log.seen(), "restored", NOW_MS)
+        under = policy or self.policy
+        payload = make_opening_payload(under, self.log.seen(), "restored", NOW_MS)
         self.logs.append(Log(self.owner, self.log.number + 1, self.log_key))
-        self.log.leaves.append(seal(payload, [self.keys["root"]]))
+        self.log.leaves.append(seal(payload, [signer or self.keys["root"]]))
+        return document_hash(payload)
 
     def _first_policy(self, witnesses: dict[str, PublicKey]) -> Policy:
         roots = Roots(

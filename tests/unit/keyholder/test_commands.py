@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,36 @@ def test_without_a_terminal_it_asks_for_a_file(owner: NewOwner) -> None:
     assert "--passphrase-file" in result.stderr
 
 
+def test_the_demos_own_passphrase_is_found_from_its_data_alone(
+    owner: NewOwner, data: Path, passphrase_file: Path
+) -> None:
+    shutil.copytree(owner.folder.path, data / "owner")
+    (data / "owner").chmod(0o700)
+    shutil.copy2(passphrase_file, data / "owner-passphrase")
+    invite = ("invite", "--site", "x", "--json")
+    # A folder that no demo made has no passphrase that could be found.
+    assert run(owner_app, *invite, "--data", data).exit_code == 1
+    (data / "fleetward-demo.json").write_text("{}")
+    found = run(owner_app, *invite, "--data", data)
+    assert answer(found)["owner_root"] == owner.documents.owner
+    assert str(data / "owner-passphrase") in found.stderr
+    # Another owner's folder is another's, whatever lies beside the server.
+    named = run(owner_app, *invite, "--data", data, "--owner", owner.folder.path)
+    assert (named.exit_code, "no_passphrase" in named.stderr) == (1, True)
+
+
+def test_a_second_owner_is_refused_with_what_to_do(
+    data: Path, tmp_path: Path, passphrase_file: Path
+) -> None:
+    (data / "server/setup-token").unlink()
+    result = run(
+        owner_app, "init", "--name", "Ward 3", "--person", "Ada", "--data", data,
+        "--passphrase-file", passphrase_file, "--out", tmp_path / "made",
+    )  # fmt: skip
+    assert (result.exit_code, "owner_exists" in result.stderr) == (1, True)
+    assert not (tmp_path / "made").exists()
+
+
 def test_a_missing_option_is_misuse() -> None:
     assert run(owner_app, "invite").exit_code == 2
 
@@ -122,6 +153,23 @@ def test_verify_exits_by_what_is_contradicted(tmp_path: Path) -> None:
     assert "Entry 7 is not the one that was recorded" in result.stdout
     told = json.loads(run(audit_app, *command, "--json").stdout)
     assert told["contradicted"][0]["entry"] == 7
+
+
+def test_an_altered_entry_is_named_once_also_when_it_is_no_json_any_more(tmp_path: Path) -> None:
+    world = World().live()
+    for entry, (old, new) in enumerate([(b"{", b"?"), (b'"signature":"', b'"signature":"AAAA')]):
+        folder = write_export(world, tmp_path / str(entry))
+
+        def alter(leaves: list[bytes], old: bytes = old, new: bytes = new) -> list[bytes]:
+            leaves[2] = leaves[2].replace(old, new, 1)
+            return leaves
+
+        rewrite_bundles(folder, world.log, alter)
+        result = run(audit_app, "verify", folder, "--root", world.owner, "--json")
+        found = json.loads(result.stdout)["contradicted"]
+        assert [(each["id"], each["entry"]) for each in found][:1] == [("entry_altered", 2)]
+        assert sum(each["entry"] == 2 for each in found) == 1
+        assert result.exit_code == 1
 
 
 def test_what_is_no_export_and_no_root_is_refused(tmp_path: Path) -> None:

@@ -128,6 +128,14 @@ def test_a_lease_serial_rises_even_when_the_clock_fell(desk: Desk, clock: FixedC
     assert second.head == first.head
 
 
+def test_a_clock_that_fell_signs_no_dead_invitation(desk: Desk, clock: FixedClock) -> None:
+    clock.now = 600_000
+    with pytest.raises(Refused, match="set the clock right") as refused:
+        desk.invite("Ward 3", 1, 3600, preapproved=False)
+    assert refused.value.reason == "clock_behind"
+    assert not desk.folder.numbers("invitations")
+
+
 def test_a_power_cut_between_roster_and_head_is_mended(desk: Desk) -> None:
     put_one(desk)
     documents = desk.documents()

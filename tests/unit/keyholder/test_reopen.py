@@ -8,10 +8,15 @@ from tests.unit.keyholder.small_server import TOKEN, SmallServer
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.desk import Desk
+from fleetward.keyholder.policy_changes import change_policy, set_lease
 from fleetward.keyholder.reopen import open_anew
+from fleetward.runtime.keys import make_key
 from fleetward.trust.canonical import from_base64url
+from fleetward.trust.envelope import seal
 from fleetward.trust.errors import Refused, Untrusted
-from fleetward.trust.generation import verify_opening
+from fleetward.trust.generation import make_opening_payload, verify_opening
+from fleetward.trust.journal import SeenCheckpoint
+from fleetward.trust.keys import ED25519
 from fleetward.trust.merkle import hash_leaf, root_of
 from fleetward.trust.note import Checkpoint, origin_of, sign_checkpoint
 
@@ -43,8 +48,29 @@ def test_the_opening_names_what_the_server_still_holds(
     open_anew(desk, client, "disk", clock.now, accept_loss=False)
     ((path, body),) = server.posts
     assert path == "/record/opening"
-    opening = verify_opening(from_base64url(body["opening"]), desk.documents().policy)
+    opening = verify_opening(from_base64url(body["opening"]), desk.documents().policies)
     assert (opening.generation, opening.last_known.size, opening.reason) == (2, 5, "disk")
+
+
+def test_the_next_policy_stands_by_the_opening(
+    desk: Desk, server: SmallServer, client: ApiClient, clock: FixedClock
+) -> None:
+    restored(server, 5)
+    opening = open_anew(desk, client, "disk", clock.now, accept_loss=False)
+    change_policy(desk, set_lease(60), clock.now)
+    after = change_policy(desk, set_lease(61), clock.now)
+    assert [p.openings for p in after.policies] == [(), (opening.hash,), ()]
+    assert verify_opening(opening.raw, after.policies) == opening
+
+
+def test_a_file_that_is_no_opening_of_the_owner_is_not_named(desk: Desk, clock: FixedClock) -> None:
+    known = SeenCheckpoint(1, 5, "ab" * 32)
+    payload = make_opening_payload(desk.documents().policy, known, "", clock.now)
+    forged = seal(payload, [make_key(ED25519)])
+    desk.folder.write_once("documents/openings/00002.json", forged)
+    with pytest.raises(Untrusted, match="people who may sign"):
+        change_policy(desk, set_lease(60), clock.now)
+    assert len(desk.documents().policies) == 1
 
 
 def test_a_loss_is_signed_only_when_it_is_accepted(

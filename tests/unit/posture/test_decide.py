@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleetward.server.posture.attention import judge_attention
+from msgspec.structs import replace
+
+from fleetward.server.posture.attention import Since, judge_attention
 from fleetward.server.posture.decide import Context, judge_properties, judge_service
 from fleetward.wire.posture import (
     SECTION_NAMES,
@@ -22,6 +24,7 @@ from fleetward.wire.posture import (
 )
 
 NOW = 1_795_000_000_000
+SINCE = Since(NOW, NOW, NOW)
 DAY = 86_400_000
 MACHINE = Machine("debian", "Debian", "12", "6.1", "x86_64", "systemd", root=True)
 APART = Layers(
@@ -167,8 +170,9 @@ def test_open_telnet_is_the_first_thing_that_needs_a_person() -> None:
             users=(User("eve", 1000, "/bin/sh", "empty", administrator=False, keys=0),),
             updates=(Update("dpkg", "openssl", "1", "2", "Debian", security=True),),
         ),
-        NOW,
+        Since(said_ms=NOW, exposed_ms=NOW - 1, updates_ms=NOW - 2),
     )
+    assert [card.since_ms for card in cards] == [NOW, NOW, NOW - 1, NOW - 2]
     assert [(card.kind, card.title) for card in cards] == [
         ("exposure", "Telnet is open on port 23"),
         ("exposure", "eve can log in without a password"),
@@ -176,14 +180,27 @@ def test_open_telnet_is_the_first_thing_that_needs_a_person() -> None:
         ("updates", "1 security update is waiting"),
     ]
     assert "busybox" in cards[0].why
-    assert "8080 (python3)" in cards[2].why
+    assert "port 8080 (python3)" in cards[2].why
+
+
+def test_the_next_step_for_what_was_not_seen_fits_who_could_see_it() -> None:
+    def steps(inventory: Inventory | None) -> set[str]:
+        judged = judge_properties(inventory, Context(inventory_at_ms=NOW))
+        return {each.next for each in judged if each.state == "not_visible"}
+
+    assert steps(None) == {"Wait for its first inventory."}
+    blind = machine("none", {})
+    assert steps(blind) == {"Let the agent see it: run it as root on this machine."}
+    rooted = replace(blind, machine=replace(blind.machine, root=True))
+    (step,) = steps(rooted)
+    assert "the agent runs as root there" in step
 
 
 def test_a_quiet_machine_needs_nobody() -> None:
-    assert judge_attention(machine(sockets=()), NOW) == []
+    assert judge_attention(machine(sockets=()), SINCE) == []
 
 
 def test_sight_is_asked_for_only_without_root() -> None:
-    cards = judge_attention(machine("partial", sockets=()), NOW)
+    cards = judge_attention(machine("partial", sockets=()), SINCE)
     assert [(card.kind, card.key) for card in cards] == [("setup", "sight")]
     assert "sockets" in cards[0].why

@@ -15,8 +15,9 @@ from tests.unit.web.floor import HOST, Names
 
 from fleetward.runtime.database import Database
 from fleetward.runtime.http.hosts import HostPolicy
+from fleetward.runtime.http.times import to_rfc3339
 from fleetward.server.posture import store
-from fleetward.server.posture.act import Posture
+from fleetward.server.posture.act import Posture, held_at
 from fleetward.server.posture.decide import Context
 from fleetward.server.posture.routes import make_posture_handlers
 from fleetward.server.posture.store import DeviceKey
@@ -192,6 +193,48 @@ def test_inventories_that_nobody_has_are_cleaned(posture: Posture) -> None:
     assert posture.look("d1")[1] == make_inventory(2)
 
 
+def test_the_lists_before_stay_until_the_next_have_arrived(posture: Posture) -> None:
+    context = Context(inventory_at_ms=0, now_ms=NOW)
+    first, second = (encode_inventory(make_inventory(port)) for port in (1, 2))
+    posture.take_events(device("d1"), [notice(1, first)], NOW + 9)
+    assert posture.look("d1")[1] is None
+    assert posture.show("d1", context).reachability.as_of is None
+    posture.take_inventory(device("d1"), digest_inventory(first), first, NOW + 9)
+    asked = posture.take_events(device("d1"), [notice(5, second)], NOW + 9)
+    assert asked.wanted == (digest_inventory(second),)
+    known, shown = posture.look("d1")
+    assert shown == make_inventory(1)
+    assert (held_at(known), known and known.as_of_ms) == (NOW + 1, NOW + 5)
+    page = posture.show("d1", context)
+    assert page.reachability.as_of == to_rfc3339(NOW + 1)
+    assert page.properties[0].evidence[0].as_of == to_rfc3339(NOW + 1)
+    assert page.software.as_of == to_rfc3339(NOW + 5)
+    assert posture.clean(OWNER, NOW + 99) == 0
+    posture.take_inventory(device("d1"), digest_inventory(second), second, NOW + 9)
+    known, shown = posture.look("d1")
+    assert (shown, held_at(known)) == (make_inventory(2), NOW + 5)
+    # What is stored already is shown at once, and with its new age.
+    assert posture.take_events(device("d1"), [notice(7, first)], NOW + 9).wanted == ()
+    known, shown = posture.look("d1")
+    assert (shown, held_at(known)) == (make_inventory(1), NOW + 7)
+
+
+def test_a_need_keeps_its_beginning(posture: Posture) -> None:
+    def since(sequence: int, exposed: int, updates: int) -> tuple[int | None, int | None]:
+        summary = Summary(
+            "Debian", "6.1", root=True, exposed_ports=exposed, security_updates=updates
+        )
+        body = f"inventory {sequence}".encode()
+        posture.take_events(device("d1"), [notice(sequence, body, summary)], NOW + 99)
+        known = posture.known(["d1"])["d1"]
+        return known.exposed_since_ms, known.updates_since_ms
+
+    assert since(1, 0, 3) == (None, NOW + 1)
+    assert since(2, 1, 2) == (NOW + 2, NOW + 1)
+    assert since(3, 4, 0) == (NOW + 2, None)
+    assert since(4, 0, 1) == (None, NOW + 4)
+
+
 def test_the_page_of_a_device(posture: Posture) -> None:
     context = Context(inventory_at_ms=0, now_ms=NOW)
     empty = posture.show("d1", context)
@@ -204,7 +247,7 @@ def test_the_page_of_a_device(posture: Posture) -> None:
     reach = page.reachability
     assert (reach.sockets_total, reach.lan, reach.loopback) == (2, 1, 1)
     assert reach.words == "1 port is reachable by others."
-    assert page.software.words == "1 of 1 updates are for security."
+    assert page.software.words == "1 update is waiting, for security."
     assert [card.title for card in page.attention] == [
         "1 port is open to every network",
         "1 security update is waiting",

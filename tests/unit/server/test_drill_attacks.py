@@ -59,9 +59,11 @@ class Bus:
 
     def __init__(self, world: ServerWorld, machine: Machine, *, answers: str) -> None:
         self.world, self.machine, self.answers, self.pushed = world, machine, answers, 0
+        self.carries = threading.Event()
 
     async def push(self, device: str, word: str, payload: bytes) -> None:
         self.pushed += 1
+        await asyncio.to_thread(self.carries.wait, 20)
         if self.answers == "gone":
             raise Unreachable("the bus is gone", reason="bus_closed")
         if self.answers:
@@ -105,6 +107,7 @@ def run(world: ServerWorld, answers: str) -> Drill:
         with pytest.raises(Refused) as caught:
             made.start(machine.device, "person:ada")
         assert caught.value.reason == "drill_running"
+        bus.carries.set()
         assert ended.wait(20)
         assert len(world.deeds("drill.started")) == 1
         return made.get(drill.id)
@@ -116,8 +119,9 @@ def test_a_machine_that_refuses_everything_passes(world: ServerWorld) -> None:
     assert {(s.outcome, s.reason) for s in drill.steps} == {("refused", "too_few_signatures")}
 
 
-def test_a_machine_that_accepts_fails(world: ServerWorld) -> None:
-    assert run(world, "gate.accepted").state == "failed"
+@pytest.mark.parametrize("kind", ["gate.accepted", "gate.refreshed"])
+def test_a_machine_that_accepts_fails(world: ServerWorld, kind: str) -> None:
+    assert run(world, kind).state == "failed"
 
 
 @pytest.mark.parametrize("answers", ["", "gone"])

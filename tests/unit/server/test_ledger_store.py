@@ -77,7 +77,7 @@ class Record:
 
     def reopen(self) -> None:
         raw = self.opening(self.ledger.last_known())
-        self.ledger.open_generation(verify_opening(raw, self.trust.policy), NOW_MS)
+        self.ledger.open_generation(verify_opening(raw, self.trust.policies), NOW_MS)
 
 
 @pytest.fixture
@@ -242,12 +242,12 @@ def test_after_a_restore_the_record_waits_for_its_owner(record: Record) -> None:
     wrong = SeenCheckpoint(1, lost.size + 1, lost.root)
     with pytest.raises(Refused) as caught:
         record.ledger.open_generation(
-            verify_opening(record.opening(wrong), record.trust.policy), NOW_MS
+            verify_opening(record.opening(wrong), record.trust.policies), NOW_MS
         )
     assert caught.value.reason == "wrong_opening"
     payload = make_opening_payload(record.trust.policy, lost, "", NOW_MS)
     with pytest.raises(FleetwardError):
-        verify_opening(seal(payload, [record.trust.log]), record.trust.policy)
+        verify_opening(seal(payload, [record.trust.log]), record.trust.policies)
     record.reopen()
     assert (record.ledger.generation, record.ledger.waiting_for_owner) == (2, False)
     assert record.kinds(2) == ["document.generation", "test.done"]
@@ -259,7 +259,7 @@ def test_after_a_restore_the_record_waits_for_its_owner(record: Record) -> None:
     opening = from_base64url(reply.opening)
     path = [from_base64url(h) for h in reply.opening_path]
     verify_inclusion(hash_leaf(opening), 0, checkpoint.size, path, checkpoint.root)
-    assert verify_opening(opening, record.trust.policy).last_known == lost
+    assert verify_opening(opening, record.trust.policies).last_known == lost
     with pytest.raises(Refused) as caught:
         record.reopen()
     assert caught.value.reason == "not_restored"

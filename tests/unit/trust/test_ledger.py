@@ -137,3 +137,38 @@ def test_an_older_checkpoint_behind_a_restore_is_open_because_the_owner_signed()
     report = audit(world, Auditor(NOW_MS, older=(older,)))
     assert report.contradicted == ()
     assert "lost_at_restore" in ids(report.unknown)
+
+
+def test_an_opening_counts_after_the_key_that_signed_it_was_retired() -> None:
+    world = World().live(3)
+    opened = world.open_generation(len(world.log.leaves) - 2)
+    world.rotate_policy_key([opened])
+    world.sign_roster(world.machines)
+    for machine in world.machines:
+        machine.seen = world.log.seen()
+    assert audit(world.live(1)).contradicted == ()
+
+
+def test_joins_behind_their_invitations_are_proven() -> None:
+    world = World()
+    invitation = world.invite(uses=2)
+    for machine in (*world.machines, world.machines[0]):  # one of them again, as is its right
+        world.join(machine, invitation.hash, invitation.raw)
+    world.change_policy(never_ports=(22,))
+    world.sign_roster(world.machines)
+    report = audit(world.live(1))
+    assert report.contradicted == ()
+    assert "2 joins" in next(f.words for f in report.proven if f.id == "joins_invited")
+    assert "invitation_overused" not in ids(report.unknown)
+
+
+def test_more_joins_than_the_invitation_allows_are_open_since_some_may_have_failed() -> None:
+    world = World()
+    invitation = world.invite(uses=1)
+    for machine in world.machines:
+        world.join(machine, invitation.hash, invitation.raw)
+    report = audit(world.live(1))
+    assert report.contradicted == ()
+    assert "2 machines joined" in next(
+        f.words for f in report.unknown if f.id == "invitation_overused"
+    )

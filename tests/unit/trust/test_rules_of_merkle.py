@@ -96,14 +96,31 @@ def test_consistency_is_refused_for_a_rewritten_or_shorter_record() -> None:
         before = root_of(HASHES[:old])
         verify_consistency(old, before, 8, ROOT, proof)
         rewritten = root_of([hash_leaf(b"other"), *HASHES[1:old]])
-        with refused(Untrusted, "forked"):
+        # Where the old tree is a subtree, the proof holds no hash to contradict it with.
+        whole = old in (1, 2, 4)
+        with refused(Untrusted, "bad_consistency_proof" if whole else "forked"):
             verify_consistency(old, rewritten, 8, ROOT, proof)
-        with refused(Untrusted, "forked"):
+        with refused(Untrusted, "bad_consistency_proof"):
             verify_consistency(old, before, 8, hash_leaf(b"other"), proof)
         with refused(Untrusted, "bad_consistency_proof"):
             verify_consistency(old, before, 8, ROOT, [])
         with refused(Untrusted, "rolled_back"):
             verify_consistency(8, ROOT, old, before, proof)
+
+
+def test_only_hashes_that_lead_to_the_new_root_show_a_fork() -> None:
+    """Whoever garbles a proof on its way accuses nobody."""
+    for size in range(2, 9):
+        for old in range(1, size):
+            proof = prove_consistency(old, size, READ)
+            before, after = root_of(HASHES[:old]), root_of(HASHES[:size])
+            for place in range(len(proof)):
+                garbled = [*proof[:place], hash_leaf(b"noise"), *proof[place + 1 :]]
+                with refused(Untrusted, "bad_consistency_proof"):
+                    verify_consistency(old, before, size, after, garbled)
+            for garbled in ([], proof[::-1] if len(set(proof)) > 1 else [ROOT], [*proof, ROOT]):
+                with refused(Untrusted, "bad_consistency_proof"):
+                    verify_consistency(old, before, size, after, garbled)
 
 
 def test_proof_of_another_length_is_refused() -> None:
@@ -120,7 +137,7 @@ def test_equal_and_empty_trees_need_no_proof() -> None:
     verify_consistency(0, EMPTY_ROOT, 0, EMPTY_ROOT, [])
     with refused(Untrusted, "forked"):
         verify_consistency(8, ROOT, 8, HASHES[0], [])
-    with refused(Untrusted, "forked"):
+    with refused(Untrusted, "bad_consistency_proof"):
         verify_consistency(8, ROOT, 8, ROOT, [HASHES[0]])
     with refused(Untrusted, "bad_consistency_proof"):
         verify_consistency(0, EMPTY_ROOT, 8, ROOT, [HASHES[0]])

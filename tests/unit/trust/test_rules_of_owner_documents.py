@@ -417,22 +417,23 @@ def opening(world: World) -> Callable[..., bytes]:
 
 
 def test_an_opening_is_read(world: World, opening: Callable[..., bytes]) -> None:
-    opened = verify_opening(opening(), world.policy)
+    opened = verify_opening(opening(), world.policies)
     assert (opened.generation, opened.last_known, opened.reason) == (2, KNOWN, "the disk died")
 
 
 @pytest.mark.parametrize(
     ("changes", "signers", "family", "reason"),
     [
-        ({}, ["ada"], Untrusted, "too_few_signatures"),  # 1.
-        ({"owner": "00" * 32}, None, Untrusted, "another_owner"),  # 2.
+        ({"policy": {"hash": "00" * 32, "version": 1}}, None, Untrusted, "unknown_policy"),  # 1.
+        ({"owner": "00" * 32}, None, Untrusted, "another_owner"),
         ({"epoch": 2}, None, Untrusted, "wrong_epoch"),
-        ({"generation": 3}, None, Untrusted, "wrong_generation"),  # 3.
+        ({}, ["ada"], Untrusted, "too_few_signatures"),  # 2.
+        ({"generation": 3}, None, Untrusted, "wrong_generation"),  # 4.
         ({"generation": 1}, None, Malformed, "bad_field"),
         ({"reason": "a\nb"}, None, Malformed, "bad_field"),
     ],
 )
-def test_opening_1_to_3(
+def test_opening_1_2_and_4(
     world: World,
     opening: Callable[..., bytes],
     changes: JsonObject,
@@ -441,4 +442,34 @@ def test_opening_1_to_3(
     reason: str,
 ) -> None:
     with refused(family, reason):
-        verify_opening(opening(changes, signers), world.policy)
+        verify_opening(opening(changes, signers), world.policies)
+
+
+def test_opening_3_counts_under_a_later_policy_that_names_it(
+    world: World, opening: Callable[..., bytes]
+) -> None:
+    raw = opening()
+    opened = verify_opening(raw, world.policies)
+    world.next_policy({"openings": [opened.hash]})
+    world.next_policy({"openings": []})
+    assert verify_opening(raw, world.policies) == opened
+
+
+def test_opening_3_does_not_count_when_no_later_policy_names_it(
+    world: World, opening: Callable[..., bytes]
+) -> None:
+    raw = opening()
+    world.next_policy({"openings": ["00" * 32]})
+    with refused(Untrusted, "retired_policy"):
+        verify_opening(raw, world.policies)
+    # Nor does a policy name an opening in advance for the keys that come after it.
+    with refused(Untrusted, "unknown_policy"):
+        verify_opening(raw, world.policies[1:])
+
+
+def test_the_openings_of_a_policy_are_digests(world: World) -> None:
+    bad: list[list[Json]] = [["ab"], ["AB" * 32], ["ab" * 32, "ab" * 32], [1]]
+    for openings in bad:
+        raw = seal(world.next_payload({"openings": openings}), world.signers)
+        with refused(Malformed, "bad_field"):
+            verify_next_policy(raw, world.policy)

@@ -1,6 +1,7 @@
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link, useParams, useSearchParams } from 'wouter';
 import { api } from '../../api/client';
+import { AsOf } from '../../shared/time/AsOf';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { Icon } from '../../shared/ui/Icon';
 import { Page } from '../../shared/ui/Page';
@@ -22,6 +23,7 @@ export default function DeviceHistory() {
     <Page
       title={`Timeline of ${name}`}
       heading="What happened to it?"
+      aside={history.data && <AsOf at={new Date(history.dataUpdatedAt).toISOString()} subject="page" label="checked" />}
       above={
         <Link href={`/devices/${id}`} className="back" title={name}>
           <Icon name="left" />

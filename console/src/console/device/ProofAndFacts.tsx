@@ -3,6 +3,7 @@ import type { Device } from '../../api/types';
 import { Age, AsOf } from '../../shared/time/AsOf';
 import { Facts, Section } from '../../shared/ui/Page';
 import { sayCount } from '../../shared/ui/Table';
+import { sayWall } from './sayings';
 
 const hash = (text: string | null) =>
   text === null ? null : <span className="mono">{text}</span>;
@@ -21,12 +22,12 @@ export function ProofAndFacts({ device, silent }: { device: Device; silent: bool
           <Facts
             facts={[
               ['Sight', sight.words],
-              ['Wall', device.wall],
+              ['Wall', sayWall(device.wall)],
               ['Device id', hash(device.id)],
               ['Identity key', hash(identity.key_id)],
               ['Kind of key', identity.suite],
               ['Certificate ends', certificate.not_after && <Age at={certificate.not_after} />],
-              ['Renewals', count(certificate.lineage)],
+              ['Certificates so far', count(certificate.lineage)],
               ['Own record, last entry', count(proof.last_sequence)],
               ['Own record, signed head', hash(proof.journal_head)],
               ['Owner’s record, last entry', count(proof.last_leaf)],

@@ -4,6 +4,7 @@ import { api } from '../../api/client';
 import type { Device, SocketRow } from '../../api/types';
 import { AsOf } from '../../shared/time/AsOf';
 import { Section } from '../../shared/ui/Page';
+import { sayCount } from '../../shared/ui/Table';
 import { Chip } from '../../shared/ui/State';
 import { EXPOSURE } from '../../shared/words/faces';
 import { SeeAll } from './SeeAll';
@@ -54,7 +55,7 @@ function Ports({ device }: { device: Device }) {
       {rows.length > 0 && (
         <p className="pair-foot">
           <Link href={`/devices/${id}/sockets`}>
-            {total !== null && total > rows.length ? `All ${total} ports` : 'More about these ports'}
+            {total !== null && total > rows.length ? `All ${sayCount(total)} ports` : 'More about these ports'}
           </Link>
           {sight.root === false && (
             <span className="quiet">

@@ -3,7 +3,7 @@ import { Truncate } from '../../shared/ui/Page';
 import { Chip, State } from '../../shared/ui/State';
 import type { Column } from '../../shared/ui/Table';
 import { EXPOSURE, NOT_VISIBLE, faceOfBuilt } from '../../shared/words/faces';
-import { canLogIn, sayKey, sayLayers, sayLogin } from './sayings';
+import { canLogIn, sayFact, sayLayers, sayLogin } from './sayings';
 
 /** The long lists of a device: the question that each answers, and its columns. */
 
@@ -31,9 +31,9 @@ function Program({ row }: { row: ProgramRow }) {
     <>
       <Truncate text={row.executable} strong />
       <span className="small quiet">
-        {row.package ?? 'of no known package'}
+        {row.package ?? 'Of no known package'}
         {facing ? ', faces the network' : ''}
-        {row.note ? `, ${row.note}` : ''}
+        {row.note ? `. ${row.note}` : ''}
       </span>
     </>
   );
@@ -58,9 +58,10 @@ const packages: FactList<PackageRow> = {
         row.update === null ? (
           <span className="quiet">None known</span>
         ) : (
-          <Chip tone={row.security ? 'warn' : 'quiet'}>
-            <Truncate text={`${row.update}${row.security ? ', security' : ''}`} />
-          </Chip>
+          <span className="update">
+            <span className="mono">{row.update}</span>
+            {row.security && <Chip tone="warn">Security</Chip>}
+          </span>
         ),
     },
   ],
@@ -176,9 +177,18 @@ const facts: FactList<FactRow> = {
   unseen: 'No facts are visible.',
   keyOf: (row) => `${row.group}/${row.key}`,
   columns: [
-    { id: 'key', title: 'Fact', width: mid, cell: (row) => <strong>{sayKey(row.key)}</strong> },
+    {
+      id: 'words',
+      title: 'Fact',
+      width: wide,
+      cell: (row) => (
+        <>
+          <strong>{sayFact(row.words)}</strong>
+          <span className="small quiet mono fact-key">{row.key}</span>
+        </>
+      ),
+    },
     { id: 'value', title: 'Value', width: mid, cell: (row) => (row.value === null ? UNSEEN : <span className="mono">{row.value}</span>) },
-    { id: 'words', title: 'In words', width: wide, cell: (row) => row.words },
     { id: 'group', title: 'Of', width: '110px', cell: (row) => row.group },
   ],
 };

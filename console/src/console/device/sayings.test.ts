@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Layers, UserRow } from '../../api/types';
-import { canLogIn, sayKey, sayLayers, sayLogin } from './sayings';
+import { canLogIn, sayFact, sayLayers, sayLogin, sayWall } from './sayings';
 
 const none: Layers = {
   own_user: null,
@@ -57,4 +57,12 @@ describe('logging in', () => {
   });
 });
 
-it('a key of a fact becomes words', () => expect(sayKey('secure_boot')).toBe('Secure boot'));
+it('a fact says what it is about, seen or not', () => {
+  expect(sayFact('Security modules: not visible')).toBe('Security modules');
+  expect(sayFact('Secure Boot')).toBe('Secure Boot');
+});
+
+it('a wall is told in words, and one of a later agent as it is', () => {
+  expect(sayWall('uid')).toContain('another user');
+  expect(sayWall('namespace')).toBe('namespace');
+});

@@ -46,8 +46,14 @@ export function canLogIn(user: UserRow): boolean | null {
   return user.password === 'not_visible' || user.keys === null ? null : false;
 }
 
-/** Facts have short keys; people read words. */
-export const sayKey = (key: string): string => {
-  const words = key.replaceAll(/[._-]+/g, ' ').trim();
-  return words.charAt(0).toUpperCase() + words.slice(1);
+/** What a fact is about; whether it was seen stands beside it. */
+export const sayFact = (words: string): string => words.replace(/: not visible\.?$/, '');
+
+const WALLS: Record<string, string> = {
+  uid: 'The part that talks with the network runs as another user',
+  none: 'None: both parts run as one user. Installed as a service they are apart',
+  simulated: 'None: a simulated device is one process with others',
 };
+
+/** What stands between the two parts of an agent. */
+export const sayWall = (wall: string): string => WALLS[wall] ?? wall;

@@ -3,6 +3,7 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link, useSearchParams } from 'wouter';
 import { api } from '../../api/client';
 import type { DeviceRow, Page as Paged, Site } from '../../api/types';
+import { AsOf } from '../../shared/time/AsOf';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { Page, Panel } from '../../shared/ui/Page';
 import { SearchBox } from '../../shared/ui/SearchBox';
@@ -29,6 +30,7 @@ export default function Fleet() {
     <Page
       title="Fleet"
       heading={total === undefined || !sites.data ? 'Fleet' : sayFleet(total, sites.data.items.length)}
+      aside={devices.data && <AsOf at={new Date(devices.dataUpdatedAt).toISOString()} subject="page" label="checked" />}
     >
       {sites.data && sites.data.items.length > 1 && (
         <Sites sites={sites.data.items} filters={filters} change={change} />
@@ -70,7 +72,11 @@ function Sites({ sites, filters, change }: { sites: Site[]; filters: Filters; ch
             onClick={() => change({ site: filters.site === site.site ? '' : site.site })}
           >
             <span className="truncate" title={site.site}>{site.site}</span>
-            <span className="site-words">{saySite(site)}</span>
+            <span className="site-words">
+              {saySite(site).map((part) => (
+                <span key={part}>{part}</span>
+              ))}
+            </span>
           </button>
         </li>
       ))}
@@ -78,11 +84,11 @@ function Sites({ sites, filters, change }: { sites: Site[]; filters: Filters; ch
   );
 }
 
-function saySite(site: Site): string {
+function saySite(site: Site): string[] {
   const parts = [`${sayCount(site.total)} in all`];
   if (site.need_you > 0) parts.push(`${sayCount(site.need_you)} need you`);
   if (site.silent > 0) parts.push(`${sayCount(site.silent)} silent`);
-  return parts.join(' · ');
+  return parts;
 }
 
 const options = (known: readonly (readonly [string, string])[]) =>

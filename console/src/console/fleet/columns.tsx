@@ -24,12 +24,18 @@ function Name({ row }: { row: DeviceRow }) {
   );
 }
 
+const isSilent = (row: DeviceRow): boolean => row.connection !== 'connected';
+
+/** What a silent device said last is known to hold no more: it is quiet. */
+const toneOf = (row: DeviceRow): string => (isSilent(row) ? 'number quiet' : 'number');
+
 function Updates({ row }: { row: DeviceRow }) {
   if (row.security_updates === null) return NOT_VISIBLE;
-  if (row.security_updates > 0) {
+  if (row.security_updates > 0 && !isSilent(row)) {
     return <strong className="tone-warn toned number">{sayCount(row.security_updates)} security</strong>;
   }
-  return <span className="number">{row.updates_pending ? `${sayCount(row.updates_pending)} other` : 'None'}</span>;
+  if (row.security_updates > 0) return <span className={toneOf(row)}>{sayCount(row.security_updates)} security</span>;
+  return <span className={toneOf(row)}>{row.updates_pending ? `${sayCount(row.updates_pending)} other` : 'None'}</span>;
 }
 
 /** The columns of the list; what a device could not see is said, never counted as zero. */
@@ -39,17 +45,17 @@ export const DEVICE_COLUMNS: Column<DeviceRow>[] = [
   {
     id: 'state',
     title: 'State',
-    width: '168px',
-    cell: (row) => <State face={fade(faceOfDevice(row.state, row.confirmed), row.connection !== 'connected')} />,
+    width: '188px',
+    cell: (row) => <State face={fade(faceOfDevice(row.state, row.confirmed), isSilent(row))} />,
   },
   {
     id: 'seen',
     title: 'Last seen',
-    width: '140px',
+    width: '116px',
     sort: 'last_seen',
     cell: (row) => (
       <div>
-        {row.connection !== 'connected' && <State face={faceOfConnection(row.connection)} />}
+        {isSilent(row) && <State face={faceOfConnection(row.connection)} />}
         <div className="small quiet">{row.last_seen_at && <Age at={row.last_seen_at} />}</div>
       </div>
     ),
@@ -59,7 +65,7 @@ export const DEVICE_COLUMNS: Column<DeviceRow>[] = [
     title: 'Open ports',
     width: '96px',
     sort: 'open_ports',
-    cell: (row) => (row.open_ports === null ? NOT_VISIBLE : <span className="number">{sayCount(row.open_ports)}</span>),
+    cell: (row) => (row.open_ports === null ? NOT_VISIBLE : <span className={toneOf(row)}>{sayCount(row.open_ports)}</span>),
   },
   { id: 'updates', title: 'Updates', width: '104px', sort: 'updates', cell: (row) => <Updates row={row} /> },
 ];

@@ -89,6 +89,10 @@ function Witnesses({ record }: { record: LogRecord }) {
   );
 }
 
+/** The server knows the root, and who believes it from the server would check nothing. */
+const withoutRoot = (command: string | null | undefined): string | undefined =>
+  command?.replace(/--root \S+/, '--root OWNER_ROOT');
+
 function Offline() {
   const tour = useQuery({ queryKey: ['tour'], queryFn: api.tour, retry: false });
   const download = useMutation({
@@ -120,10 +124,10 @@ function Offline() {
         <li>
           <p>
             Check the copy, without this server and without a network. The owner’s root is in the owner’s folder and on
-            the owner’s console: take it from there, never from a page of this server.
+            the owner’s console, page Policy: put it in place of OWNER_ROOT. Never take it from a page of this server.
           </p>
           <CopyLine
-            text={tour.data?.facts.verify_command ?? 'fleetward audit verify record --root OWNER_ROOT'}
+            text={withoutRoot(tour.data?.facts.verify_command) ?? 'fleetward audit verify record --root OWNER_ROOT'}
             label="the command that checks the record"
           />
         </li>

@@ -46,7 +46,7 @@ function ByLink({ code, wanted }: { code: string; wanted: string }) {
   return (
     <Page
       title="Sign in"
-      heading="Your sign-in link is ready"
+      heading="Your link is ready"
       lead="It works once and opens 12 hours. There is no password to choose or to lose."
     >
       <Button size="lg" fullWidth autoFocus loading={redeem.isPending} disabled={redeem.isError} onClick={() => redeem.mutate()}>

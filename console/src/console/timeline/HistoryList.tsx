@@ -3,11 +3,14 @@ import type { HistoryItem } from '../../api/types';
 import { useNow } from '../../shared/time/now';
 import { parseTime, sayClock, sayDay, sayExact } from '../../shared/time/time';
 import { Chip, type Tone } from '../../shared/ui/State';
-import { sayKind } from '../../shared/words/words';
+import { sayEntry, sayKind } from '../../shared/words/words';
 import './timeline.css';
 
 const toneOf = (kind: string): Tone =>
   /refus|lost|trunc/.test(kind) ? 'bad' : /quarantin|reduced|changed|jumped/.test(kind) ? 'warn' : 'quiet';
+
+/** A device speaks of sessions on it; in the record the same word is somebody who signed in. */
+const ofSession = (item: HistoryItem): boolean => item.source === 'machine' && item.kind.startsWith('session.');
 
 function Line({ item, of }: { item: HistoryItem; of?: string }) {
   const at = parseTime(item.at);
@@ -21,18 +24,21 @@ function Line({ item, of }: { item: HistoryItem; of?: string }) {
         {at === null ? '' : sayClock(at)}
       </time>
       <div className="moment-words">
-        <p>{item.words}</p>
+        <p>{sayEntry(item.kind, item.words)}</p>
         <p className="moment-meta">
-          {item.device_id && item.device_id !== of && (
-            <Link href={`/devices/${item.device_id}`} className="truncate" title={item.device_name ?? item.device_id}>
-              {item.device_name ?? item.device_id}
+          {item.device_id && item.device_id !== of && item.device_name === null && (
+            <span className="truncate" title={item.device_id}>{item.device_id}</span>
+          )}
+          {item.device_id && item.device_id !== of && item.device_name !== null && (
+            <Link href={`/devices/${item.device_id}`} className="truncate" title={item.device_name}>
+              {item.device_name}
             </Link>
           )}
           <span>{item.source === 'machine' ? 'said by the machine' : 'in the record'}</span>
           {place.length > 0 && <span className="moment-place">{place.join(', ')}</span>}
         </p>
       </div>
-      <Chip tone={toneOf(item.kind)}>{sayKind(item.kind)}</Chip>
+      <Chip tone={toneOf(item.kind)}>{ofSession(item) ? 'Session' : sayKind(item.kind)}</Chip>
     </li>
   );
 }

@@ -2,6 +2,7 @@ import { SegmentedControl, Select } from '@mantine/core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link, useSearchParams } from 'wouter';
 import { api } from '../../api/client';
+import { AsOf } from '../../shared/time/AsOf';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { Page } from '../../shared/ui/Page';
 import { Pager } from '../../shared/ui/Table';
@@ -18,6 +19,7 @@ const KINDS = [
   { value: 'refusals', label: 'What devices refused', kind: 'gate.refused' },
   { value: 'devices', label: 'What was done to devices', kind: 'device.' },
   { value: 'owner', label: 'What the owner signed', kind: 'document.' },
+  { value: 'sessions', label: 'Who asked to enter a device', kind: 'access.' },
   { value: 'people', label: 'People added or removed', kind: 'person.' },
   { value: 'drills', label: 'Drills', kind: 'drill.' },
 ];
@@ -53,7 +55,12 @@ export default function Timeline() {
     placeholderData: keepPreviousData,
   });
   return (
-    <Page title="Timeline" heading="What happened?" lead="Changes and deeds. Heartbeats are not listed.">
+    <Page
+      title="Timeline"
+      heading="What happened?"
+      lead="Changes and deeds. Heartbeats are not listed."
+      aside={timeline.data && <AsOf at={new Date(timeline.dataUpdatedAt).toISOString()} subject="page" label="checked" />}
+    >
       <div className="timeline-filters">
         <SegmentedControl
           aria-label="Span"

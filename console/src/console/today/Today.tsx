@@ -8,8 +8,10 @@ import { parseTime, sayClock } from '../../shared/time/time';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { CopyLine } from '../../shared/ui/Copy';
 import { Page, Section } from '../../shared/ui/Page';
+import { sayCount } from '../../shared/ui/Table';
 import { State } from '../../shared/ui/State';
 import { faceOfRecord } from '../../shared/words/faces';
+import { sayEntry } from '../../shared/words/words';
 import { CardList } from './CardList';
 import { Counts } from './Counts';
 import { GoalQuestion } from './GoalQuestion';
@@ -63,7 +65,7 @@ function NeedsYou({ today, goal }: { today: TodayData; goal: Goal | null }) {
   return (
     <Section title="What needs you">
       <Empty
-        title={`Nothing needs you. ${at === null ? '' : `Last checked ${sayClock(at)}. `}${reported} of ${counts.total} reported.`}
+        title={`Nothing needs you. ${at === null ? '' : `Last checked ${sayClock(at)}. `}${sayCount(reported)} of ${sayCount(counts.total)} reported.`}
       />
     </Section>
   );
@@ -88,7 +90,9 @@ function WaitingOnOthers({ today }: { today: TodayData }) {
       <ul className="panel rows feed">
         {today.waiting.map((item) => (
           <li key={item.id}>
-            {item.title}
+            <Link href={item.id === 'unconfirmed' ? '/fleet?need=unconfirmed' : `/devices/${item.id}`} className="feed-link">
+              {item.title}
+            </Link>
             <span className="feed-meta">
               <span className="truncate" title={item.where}>{item.where}</span>
               <Age at={item.since} />
@@ -119,7 +123,7 @@ function Changes({ today }: { today: TodayData }) {
                     <span className="visually-hidden">New: </span>
                   </>
                 )}
-                {change.words}
+                {sayEntry(change.kind, change.words)}
               </span>
               <span className="feed-meta">
                 {change.device_id && (

@@ -17,7 +17,7 @@ const FACES: Record<Step['outcome'], Face> = {
   unanswered: { tone: 'quiet', icon: 'clock', words: 'No answer' },
 };
 
-export function DrillStep({ tour }: { tour: Tour }) {
+export function DrillStep({ tour, onDrill }: { tour: Tour; onDrill: () => void }) {
   const { id } = useMachine(tour);
   const [drill, setDrill] = useState<string | null>(null);
   const client = useQueryClient();
@@ -25,6 +25,7 @@ export function DrillStep({ tour }: { tour: Tour }) {
     mutationFn: () => api.startDrill(id ?? ''),
     onSuccess: async (made) => {
       setDrill(made.id);
+      onDrill();
       await client.invalidateQueries({ queryKey: ['tour'] });
     },
   });
@@ -34,7 +35,7 @@ export function DrillStep({ tour }: { tour: Tour }) {
         This runs real attacks on your machine with everything that the server holds: its database, its keys, its
         certificates and an administrator’s account. Your machine refuses each, and says why.
       </p>
-      <Button variant={drill ? 'default' : 'filled'} disabled={id === null} loading={start.isPending} onClick={() => start.mutate()}>
+      <Button size="md" variant={drill ? 'default' : 'filled'} disabled={id === null} loading={start.isPending} onClick={() => start.mutate()}>
         {drill ? 'Steal it again' : 'Steal the server'}
       </Button>
       {start.error && (

@@ -6,6 +6,7 @@ import { useGoal } from '../today/useGoal';
 
 export function KeepStep({ tour }: { tour: Tour }) {
   const facts = tour.facts;
+  const join = facts.join_command ?? 'fleetward-agent join STRING --data DIR';
   return (
     <>
       <p className="tour-lead">What you see is no toy: the same data goes on as your fleet. Let a second machine join, or start afresh.</p>
@@ -19,8 +20,8 @@ export function KeepStep({ tour }: { tour: Tour }) {
         </li>
         <li>
           <p>On the second machine, join with what it printed, and run.</p>
-          <CopyLine text={facts.join_command ?? 'fleetward-agent join STRING --data DIR'} label="the command that joins a machine" />
-          <CopyLine text="fleetward-agent run --data DIR" label="the command that runs the agent" />
+          <CopyLine text={join} label="the command that joins a machine" />
+          <CopyLine text={join.replace(/ join .*$/, ' run --data DIR')} label="the command that runs the agent" />
         </li>
       </ol>
       <Section title="What should your home page put first?">

@@ -17,7 +17,7 @@ export function LieStep({ tour }: { tour: Tour }) {
           <CopyLine text={facts.export_command ?? 'fleetward audit export --out record'} label="the command that exports the record" />
         </li>
         <li>
-          <p>Check it. It goes green.</p>
+          <p>Check it. It goes green. The long number is the owner’s root: compare it with the owner’s console, page Policy.</p>
           <CopyLine text={verify} label="the command that checks the record" />
         </li>
         <li>

@@ -1,5 +1,6 @@
 import { Button } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useState } from 'react';
 import { Link, Redirect, useLocation, useParams } from 'wouter';
 import { api } from '../../api/client';
 import type { Tour as TourData } from '../../api/types';
@@ -17,6 +18,9 @@ import { SignedInStep } from './SignedInStep';
 import { LAST, STEPS, readStep, resumeAt } from './steps';
 import './tour.css';
 
+/** The step with a button of its own. */
+const DRILL = 5;
+
 /** Seven steps on live events; left at any time, it goes on where it was. */
 export default function Tour() {
   const { step } = useParams<{ step?: string }>();
@@ -32,14 +36,15 @@ export default function Tour() {
 }
 
 function TourPage({ tour, at }: { tour: TourData; at: number }) {
+  const [drilledAt, setDrilledAt] = useState<number | null>(null);
   const step = STEPS[at - 1] ?? STEPS[0];
   return (
     <div className="tour">
       <Steps tour={tour} at={at} />
       <div className="tour-page">
         <Page title={`Set-up, step ${at}`} heading={step.question} above={<p className="tour-count">Step {at} of {LAST}</p>}>
-          <StepBody tour={tour} at={at} />
-          <Onwards at={at} />
+          <StepBody tour={tour} at={at} onDrill={() => setDrilledAt(at)} />
+          <Onwards at={at} first={at !== DRILL || drilledAt === at} />
         </Page>
         <Health />
       </div>
@@ -70,7 +75,7 @@ function Steps({ tour, at }: { tour: TourData; at: number }) {
   );
 }
 
-function StepBody({ tour, at }: { tour: TourData; at: number }) {
+function StepBody({ tour, at, onDrill }: { tour: TourData; at: number; onDrill: () => void }) {
   switch (at) {
     case 1:
       return <SignedInStep />;
@@ -80,8 +85,8 @@ function StepBody({ tour, at }: { tour: TourData; at: number }) {
       return <ChangeStep tour={tour} />;
     case 4:
       return <LetInStep tour={tour} />;
-    case 5:
-      return <DrillStep tour={tour} />;
+    case DRILL:
+      return <DrillStep tour={tour} onDrill={onDrill} />;
     case 6:
       return <LieStep tour={tour} />;
     default:
@@ -89,7 +94,8 @@ function StepBody({ tour, at }: { tour: TourData; at: number }) {
   }
 }
 
-function Onwards({ at }: { at: number }) {
+/** `first` where nothing else on the page is to be done before. */
+function Onwards({ at, first }: { at: number; first: boolean }) {
   const [, go] = useLocation();
   const client = useQueryClient();
   const reach = useMutation({
@@ -102,7 +108,7 @@ function Onwards({ at }: { at: number }) {
   return (
     <div className="onwards">
       {reach.error && <Failure failure={reach.error} />}
-      <Button size="md" loading={reach.isPending} onClick={() => reach.mutate()} rightSection={<Icon name="right" />}>
+      <Button size="md" variant={first ? 'filled' : 'default'} loading={reach.isPending} onClick={() => reach.mutate()} rightSection={<Icon name="right" />}>
         {at < LAST ? `Next: ${STEPS[at]?.title ?? ''}` : 'Go to Today'}
       </Button>
     </div>

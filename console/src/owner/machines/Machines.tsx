@@ -4,6 +4,7 @@ import { useState } from 'react';
 import { Link } from 'wouter';
 import { owner } from '../../api/ownerClient';
 import type { RosterEntry } from '../../api/ownerTypes';
+import { AsOf } from '../../shared/time/AsOf';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { Icon } from '../../shared/ui/Icon';
 import { Page, Panel, Truncate } from '../../shared/ui/Page';
@@ -61,6 +62,7 @@ export function Machines() {
                 ? `Roster ${state.data.roster.version}, signed by you. The server can neither add to it nor hide from it.`
                 : 'Signed by you. The server can neither add to it nor hide from it.'
             }
+            aside={<AsOf at={new Date(roster.dataUpdatedAt).toISOString()} subject="page" label="read" />}
           >
             {list.items.length === 0 ? (
               <Empty title="No devices yet.">
@@ -80,7 +82,9 @@ function List({ items }: { items: RosterEntry[] }) {
   const [text, setText] = useState('');
   const [page, setPage] = useState(1);
   const wanted = text.toLowerCase();
-  const found = items.filter((item) => `${item.name} ${item.site} ${item.id}`.toLowerCase().includes(wanted));
+  const found = items
+    .filter((item) => `${item.name} ${item.site} ${item.id}`.toLowerCase().includes(wanted))
+    .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }) || a.id.localeCompare(b.id));
   return (
     <>
       <TextInput

@@ -7,6 +7,8 @@ import { parseTime, sayExact, sayLength } from '../../shared/time/time';
 import { Answer } from '../../shared/ui/Answer';
 import { Facts, Page, Section } from '../../shared/ui/Page';
 import { Chip } from '../../shared/ui/State';
+import { sayCount } from '../../shared/ui/Table';
+import { sayScope } from './scopes';
 
 /** Who may sign what, and by which roots machines know everybody else. */
 export function Policy() {
@@ -51,7 +53,7 @@ function Key({ of: key }: { of: OwnerKey }) {
     <li className="signer-key">
       <span className="mono">{key.key_id}</span>
       <Chip>{key.suite}</Chip>
-      {key.scopes.map((scope) => <Chip key={scope} tone="accent">{scope}</Chip>)}
+      {key.scopes.map((scope) => <Chip key={scope} tone="accent">{sayScope(scope)}</Chip>)}
     </li>
   );
 }
@@ -63,11 +65,11 @@ function Roots({ state }: { state: OwnerState }) {
       {thresholds.length > 0 && (
         <Section title="How many people it takes">
           <div className="panel panel-pad">
-            <Facts facts={thresholds.map((each) => [each.scope, `${each.people} ${each.people === 1 ? 'person' : 'people'}`])} />
+            <Facts facts={thresholds.map((each) => [sayScope(each.scope), `${each.people} ${each.people === 1 ? 'person' : 'people'}`])} />
           </div>
         </Section>
       )}
-      <Section title="Every other root">
+      <Section title="Whom else machines know by it">
         <div className="panel panel-pad">
           {roots.length > 0 ? (
             <Facts facts={roots.map((root) => [root.name, <span key={root.name} className="mono">{root.value}</span>])} />
@@ -92,7 +94,7 @@ function Documents({ state }: { state: OwnerState }) {
           facts={[
             ['Root', mono(state.owner_root)],
             ['Policy', <span key="policy">version {state.policy.version}, epoch {state.policy.epoch}, {mono(state.policy.hash)}</span>],
-            ['Roster', <span key="roster">version {state.roster.version}, {state.roster.count} machines, {mono(state.roster.hash)}</span>],
+            ['Roster', <span key="roster">version {state.roster.version}, {sayCount(state.roster.count)} {state.roster.count === 1 ? 'machine' : 'machines'}, {mono(state.roster.hash)}</span>],
             ['Head', <span key="head">version {state.head.version}, {mono(state.head.hash)}</span>],
             [
               'Lease',

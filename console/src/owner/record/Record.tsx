@@ -1,13 +1,11 @@
 import { Button } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { owner } from '../../api/ownerClient';
-import type { Finding, Verdict } from '../../api/ownerTypes';
-import { sayLength } from '../../shared/time/time';
+import type { Verdict } from '../../api/ownerTypes';
 import { AsOf } from '../../shared/time/AsOf';
 import { Failure } from '../../shared/ui/Answer';
-import { CopyLine } from '../../shared/ui/Copy';
-import { Icon } from '../../shared/ui/Icon';
-import { Page, Section } from '../../shared/ui/Page';
+import { Page } from '../../shared/ui/Page';
+import { Findings } from './Findings';
 
 /** Is the record whole? Checked here, from the owner's root, trusting nobody. */
 export function Record() {
@@ -38,67 +36,4 @@ export function Record() {
 export function sayVerdict(verdict: Verdict): string {
   if (verdict.contradicted.length > 0) return 'The record contradicts itself';
   return verdict.proven.length > 0 ? 'The record is whole, as far as it reaches' : 'Nothing can be said yet';
-}
-
-const sayPlace = (finding: Finding): string =>
-  [
-    finding.entry === undefined || finding.entry === '' ? null : `Entry ${finding.entry}`,
-    finding.device ? `of ${finding.device}` : null,
-  ]
-    .filter((part) => part !== null)
-    .join(' ') || 'The record';
-
-function Findings({ verdict }: { verdict: Verdict }) {
-  return (
-    <div aria-live="polite">
-      {verdict.contradicted.length > 0 && (
-        <Section title="Contradicted">
-          <ul className="panel rows findings tone-bad">
-            {verdict.contradicted.map((each) => (
-              <li key={`${each.id}${each.entry}${each.words}`}>
-                <Icon name="cross" />
-                <div>
-                  <strong className="toned">{sayPlace(each)}</strong>
-                  <p>{each.words}</p>
-                </div>
-              </li>
-            ))}
-          </ul>
-        </Section>
-      )}
-      {verdict.proven.length > 0 && (
-        <Section title="Proven">
-          <ul className="panel rows findings tone-good">
-            {verdict.proven.map((each) => (
-              <li key={`${each.id}${each.words}`}>
-                <Icon name="check" />
-                <p>{each.words}</p>
-              </li>
-            ))}
-          </ul>
-        </Section>
-      )}
-      {verdict.unknown.length > 0 && (
-        <Section title="Cannot be known yet">
-          <ul className="panel rows findings tone-quiet">
-            {verdict.unknown.map((each) => (
-              <li key={`${each.device}${each.words}`}>
-                <Icon name="clock" />
-                <div>
-                  <p>{each.words}</p>
-                  <p className="small quiet">
-                    {each.device}
-                    {each.age_seconds !== null && `, newest signed word ${sayLength(each.age_seconds * 1000)} old`}
-                  </p>
-                </div>
-              </li>
-            ))}
-          </ul>
-        </Section>
-      )}
-      <Section title="The same check, offline">
-        <CopyLine text={verdict.command} label="the command that checks the record" />
-      </Section>
-    </div>
-  );
 }

@@ -3,15 +3,22 @@ import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { owner } from '../../api/ownerClient';
 import type { PendingMachine, Signed } from '../../api/ownerTypes';
-import { Age } from '../../shared/time/AsOf';
+import { Age, AsOf } from '../../shared/time/AsOf';
 import { Failure } from '../../shared/ui/Answer';
 import { Facts, Page } from '../../shared/ui/Page';
 import { SixWords } from '../../shared/ui/SixWords';
 import { Chip, Note } from '../../shared/ui/State';
 import { compareWords } from '../../shared/words/words';
 
+interface ConfirmProps {
+  machine: PendingMachine;
+  /** When the list of those that wait was read. */
+  asOf: number;
+  onDone: (signed: Signed) => void;
+}
+
 /** Six words compared, a name given, a signature made. Nothing is signed before the words agree. */
-export function Confirm({ machine, onDone }: { machine: PendingMachine; onDone: (signed: Signed) => void }) {
+export function Confirm({ machine, asOf, onDone }: ConfirmProps) {
   const [ticked, setTicked] = useState(false);
   const [typed, setTyped] = useState('');
   const [name, setName] = useState(machine.name_suggested);
@@ -32,6 +39,7 @@ export function Confirm({ machine, onDone }: { machine: PendingMachine; onDone: 
       title="Waiting"
       heading="Does the machine show the same six words?"
       lead="Look at the machine’s own panel, or have somebody beside it read them to you. A message from the server is not enough."
+      aside={<AsOf at={new Date(asOf).toISOString()} subject="page" label="checked" />}
     >
       <div className="panel panel-pad">
         <SixWords words={machine.words} />

@@ -32,7 +32,7 @@ export function Waiting() {
             )}
             {machine ? (
               <>
-                <Confirm key={machine.id} machine={machine} onDone={setDone} />
+                <Confirm key={machine.id} machine={machine} asOf={pending.dataUpdatedAt} onDone={setDone} />
                 <Others items={list.items} shown={machine.id} onChoose={choose} />
               </>
             ) : (

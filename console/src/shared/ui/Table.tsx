@@ -91,7 +91,7 @@ export function Pager({ page, perPage, total, noun, onPage }: PagerProps) {
       </span>
       {total > perPage && (
         <div>
-          <Step to={page - 1} off={page <= 1} onPage={onPage} label="Earlier" icon="left" />
+          <Step to={page - 1} off={page <= 1} onPage={onPage} label="Previous" icon="left" />
           <Step to={page + 1} off={last >= total} onPage={onPage} label="Next" icon="right" />
         </div>
       )}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { faceOfProperty, faceOfBuilt, fade, faceOfDevice } from './faces';
-import { compareWords, safeHref, sayKind, sayNumber, shorten } from './words';
+import { compareWords, safeHref, sayEntry, sayKind, sayNumber, shorten } from './words';
 
 const shown = 'amber basin cedar delta ember fjord';
 
@@ -54,6 +54,13 @@ describe('kinds of entries', () => {
     expect(sayKind('something_new.happened')).toBe('Something new happened');
     expect(sayKind('gate.opened').toLowerCase()).not.toContain('gate');
   });
+});
+
+describe('the words of an entry', () => {
+  it('become a sentence where a machine told a change', () =>
+    expect(sayEntry('posture.changed', 'port 23 opened by busybox')).toBe('Port 23 opened by busybox.'));
+  it('leave the name of a device as it is', () =>
+    expect(sayEntry('device.joined', 'plc-8 joined at Plant 2.')).toBe('plc-8 joined at Plant 2.'));
 });
 
 describe('a long hash', () => {

@@ -40,7 +40,7 @@ const KINDS: [RegExp, string][] = [
   [/joined/, 'Joined'],
   [/^agent\./, 'Agent'],
   [/\.refused$|refus/, 'Refused'],
-  [/^gate\.accepted/, 'Accepted'],
+  [/^gate\.(accepted|refreshed)/, 'Owner'],
   [/^gate\.reduced|quarantin|readmit/, 'Containment'],
   [/^clock\./, 'Clock'],
   [/^journal\.|^store\./, 'Record'],
@@ -48,6 +48,7 @@ const KINDS: [RegExp, string][] = [
   [/^(session|person|passkey|token|login)/, 'People'],
   [/^(owner|document)\./, 'Owner'],
   [/^(record|intake)\./, 'Record'],
+  [/^access\./, 'Session'],
   [/^drill\./, 'Drill'],
   [/^device\./, 'Device'],
 ];
@@ -57,6 +58,13 @@ export function sayKind(kind: string): string {
   if (found) return found[1];
   const plain = kind.replaceAll(/[._]/g, ' ').replaceAll(/\b(law|leaf|gate|guard)\b/g, '').trim();
   return plain === '' ? 'Entry' : plain.charAt(0).toUpperCase() + plain.slice(1);
+}
+
+/** What an entry says, as a sentence: machines tell a change in the middle of one. */
+export function sayEntry(kind: string, words: string): string {
+  if (!kind.startsWith('posture.changed') || words === '') return words;
+  const begun = words.charAt(0).toUpperCase() + words.slice(1);
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }
 
 /** A hash or an id in groups that an eye can follow; the middle left out. */

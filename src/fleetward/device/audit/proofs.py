@@ -5,9 +5,14 @@ returns the new checkpoint and the batches that are proven, or raises:
 
 | reason                      | what it means                                                |
 |-----------------------------|--------------------------------------------------------------|
-| `forked`                    | a signed checkpoint contradicts the one the machine has      |
+| `forked`                    | what is signed contradicts the checkpoint the machine has    |
 | `rolled_back`               | a signed checkpoint is older than the one the machine has    |
+| `bad_consistency_proof`     | a signed checkpoint was not shown to extend that one         |
 | any other of `Untrusted`    | the proof proves nothing; nothing is taken over              |
+
+`forked` is never raised for what a broken carrier could have garbled: two signed checkpoints of one
+size differ, or hashes that lead to the signed root give the older tree another root, or the owner's
+signed opening names another root.
 
 Steps, whose numbers stand on the blocks:
 
@@ -45,20 +50,24 @@ class Proven:
 
 
 def verify_ledger_reply(
-    reply: ProofReply, seen: SeenCheckpoint, policy: Policy, headers: Mapping[str, bytes]
+    reply: ProofReply,
+    seen: SeenCheckpoint,
+    policies: Sequence[Policy],
+    headers: Mapping[str, bytes],
 ) -> Proven:
     """Return what the reply proves about `headers` (raw header by batch hash).
 
-    Raises `Malformed` or `Untrusted`; then nothing of the reply is to be believed.
+    `policies` is the chain that the machine believes, the newest last. Raises `Malformed` or
+    `Untrusted`; then nothing of the reply is to be believed.
     """
     # 1. The checkpoint.
     if not FIRST_GENERATION <= reply.generation < 2**31:
         raise Malformed("Expected the generation of a ledger.", reason="bad_generation")
-    note = reply.checkpoint.encode("utf-8")
+    policy, note = policies[-1], reply.checkpoint.encode("utf-8")
     origin = origin_of(policy.owner, reply.generation)
     checkpoint = verify_checkpoint(note, origin, policy.roots.log_key)
     # 2. and 3. How it follows from what the machine has seen.
-    opening = _verify_succession(reply, checkpoint, seen, policy)
+    opening = _verify_succession(reply, checkpoint, seen, policies)
     # 4. The batches.
     if len(reply.items) > MAX_PROOF_ITEMS:
         raise Malformed("Expected fewer proofs.", reason="too_many_proofs")
@@ -82,24 +91,18 @@ def verify_ledger_reply(
 
 
 def _verify_succession(
-    reply: ProofReply, checkpoint: Checkpoint, seen: SeenCheckpoint, policy: Policy
+    reply: ProofReply, checkpoint: Checkpoint, seen: SeenCheckpoint, policies: Sequence[Policy]
 ) -> Opening | None:
     if reply.generation < seen.generation:
         raise Untrusted("The ledger is of an older generation.", reason="rolled_back")
     if reply.generation == seen.generation:
         # 2.
-        verify_consistency(
-            seen.size,
-            bytes.fromhex(seen.root),
-            checkpoint.size,
-            checkpoint.root,
-            _hashes(reply.consistency),
-        )
+        _verify_extends(reply, checkpoint, seen)
         return None
     if reply.generation == FIRST_GENERATION or (seen == NO_CHECKPOINT and not reply.opening):
         return None
     # 3.
-    opening = verify_opening(from_base64url(reply.opening), policy)
+    opening = verify_opening(from_base64url(reply.opening), policies)
     if opening.generation != reply.generation:
         raise Untrusted("The opening is of another generation.", reason="wrong_generation")
     verify_inclusion(
@@ -109,6 +112,19 @@ def _verify_succession(
     if known.generation == seen.generation and known.size == seen.size and known.root != seen.root:
         raise Untrusted("The owner's opening names another record.", reason="forked")
     return opening
+
+
+def _verify_extends(reply: ProofReply, checkpoint: Checkpoint, seen: SeenCheckpoint) -> None:
+    try:
+        verify_consistency(
+            seen.size,
+            bytes.fromhex(seen.root),
+            checkpoint.size,
+            checkpoint.root,
+            _hashes(reply.consistency),
+        )
+    except Malformed as e:
+        raise Untrusted(e.message, reason="bad_consistency_proof") from e
 
 
 def lost_by_opening(opening: Opening, seen: SeenCheckpoint) -> bool:

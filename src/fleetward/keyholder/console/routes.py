@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
+from fleetward.keyholder.console.access_routes import make_access_handlers
 from fleetward.keyholder.console.keeper import Keeper
 from fleetward.keyholder.console.model import (
     Confirm,
@@ -41,7 +42,11 @@ from fleetward.trust.errors import Misuse
 
 def make_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRouterHandler]:
     """Return all handlers below /api/v1."""
-    return [*_make_readers(keeper), *_make_signers(keeper, clock)]
+    return [
+        *_make_readers(keeper),
+        *_make_signers(keeper, clock),
+        *make_access_handlers(keeper.access),
+    ]
 
 
 def _make_readers(keeper: Keeper) -> list[ControllerRouterHandler]:

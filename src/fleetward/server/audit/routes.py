@@ -198,7 +198,7 @@ def _make_opening(
     def open_generation(request: ApiRequest, data: JSONBody[OpeningSigned]) -> CheckpointView:
         """Begin a new generation of the record, which the owner signed, after a restore."""
         now = clock.wall_ms()
-        opening = verify_opening(from_base64url(data.opening), policy())
+        opening = verify_opening(from_base64url(data.opening), [policy()])
         deeds.record(
             Deed(
                 kind="record.opened",

@@ -40,7 +40,10 @@ leaves: Final = sa.Table(
 PlacedLeaf: TypeAlias = tuple[int, Leaf]
 NOT_BATCH: Final = leaves.c.kind != sa.literal_column("'batch'")
 """Literal, so that the databases see that it is what the indexes cover."""
-for _name, _columns in (("subject", (leaves.c.subject, leaves.c.at)), ("at", (leaves.c.at,))):
+for _name, _columns in (
+    ("subject", (leaves.c.subject, leaves.c.at)),
+    ("at", (leaves.c.at, leaves.c.kind)),
+):
     sa.Index(
         f"ix_audit_leaf_{_name}", *_columns, sqlite_where=NOT_BATCH, postgresql_where=NOT_BATCH
     )

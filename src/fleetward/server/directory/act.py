@@ -144,6 +144,10 @@ class Directory:
             lease_serial=after.lease.serial,
         )
 
+    def record_invitation(self, raw: bytes, at_ms: int) -> None:
+        """Make an invitation, which the caller verified, a leaf. Raises `Unreachable`."""
+        self._ledger.append_document(self.owner_id, "invitation", raw, at_ms)
+
     def _record(self, after: Documents, before: Documents | None, at_ms: int) -> None:
         owner = after.root.owner
         if before is None:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from fleetward.server.schema.tables import metadata
 from fleetward.trust.journal import read_entry
 
-ANSWERS: Final = ("gate.refused", "gate.accepted", "gate.reduced")
+ANSWERS: Final = ("gate.refused", "gate.accepted", "gate.refreshed", "gate.reduced")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
+import sqlalchemy as sa
 from litestar import get
 from litestar.params import FromQuery
 from litestar.types import ControllerRouterHandler
@@ -13,15 +14,26 @@ from fleetward.runtime.http.paging import DEFAULT_PER_PAGE, PageNumber, PerPage,
 from fleetward.runtime.http.times import from_rfc3339, to_rfc3339
 from fleetward.server.events import store
 from fleetward.server.events.model import EventPage, EventRow
+from fleetward.server.web.caller import Scope
 from fleetward.server.web.permissions import ACTION
+from fleetward.server.web.request import ApiRequest
 from fleetward.trust.journal import read_entry
 
 
-def make_event_handlers(database: Database) -> list[ControllerRouterHandler]:
+class Machines(Protocol):
+    """Knows which machines are in a scope; the program wires the identities to it."""
+
+    def covered(self, scope: Scope) -> sa.Select[Any] | None:
+        """Return the selection of their ids, or None when the scope is the whole fleet."""
+        ...
+
+
+def make_event_handlers(database: Database, machines: Machines) -> list[ControllerRouterHandler]:
     """Return the handlers of /events."""
 
     @get("/events", opt={ACTION: "events.read"}, sync_to_thread=True)
     def list_events(
+        request: ApiRequest,
         device: FromQuery[str] = "",
         kind: FromQuery[str] = "",
         since: FromQuery[str] = "",
@@ -38,8 +50,8 @@ def make_event_handlers(database: Database) -> list[ControllerRouterHandler]:
                 device=device,
                 kinds=tuple(k for k in kind.split(",") if k),
                 since_ms=from_rfc3339(since) if since else 0,
-                offset=offset_of(page, per_page),
-                limit=per_page,
+                span=(offset_of(page, per_page), per_page),
+                within=machines.covered(request.user.scope),
             )
         return EventPage(
             items=[show_event(row) for row in rows], total=total, page=page, per_page=per_page

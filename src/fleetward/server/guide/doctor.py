@@ -46,6 +46,7 @@ class Patient:
     has_owner: bool
     owner_was_here: bool
     record: tuple[Literal["intact", "broken", "unknown"], str]
+    record_waits: bool
     lease_left_ms: int | None
     broker_running: bool
 
@@ -88,6 +89,14 @@ def _same_host(patient: Patient) -> Check:
 
 
 def _record(patient: Patient) -> Check:
+    if patient.record_waits:
+        return Check(
+            id="record",
+            state="bad",
+            words="This server was restored. It takes no evidence until its owner opens the record "
+            "again; machines keep what they have.",
+            next="Run `fleetward owner restore-open` on the owner's computer.",
+        )
     state, words = patient.record
     cure = (
         "Run `fleetward audit export` and `fleetward audit verify`." if state == "broken" else None

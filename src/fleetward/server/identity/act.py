@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+import sqlalchemy as sa
 
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
@@ -26,8 +28,9 @@ from fleetward.server.identity.decide import (
     decide_roster_change,
 )
 from fleetward.server.identity.issuing import CertificateAuthorities, IssuedCertificate
+from fleetward.server.web.caller import Scope
 from fleetward.trust.documents import Bundle
-from fleetward.trust.errors import FleetwardError, Refused, Unreachable
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable, Untrusted
 from fleetward.trust.invitation import Invitation, verify_invitation
 from fleetward.trust.keys import ES256, PublicKey, read_public_key
 from fleetward.trust.policy import Policy
@@ -43,6 +46,7 @@ from fleetward.trust.statements import (
 
 KNOCK_EVERY_MS: Final = 60_000
 """Equal refusals at the enrolment listener become an entry once a minute; the rest are counted."""
+_SAID: Final = {"device.quarantined": "Quarantined", "device.readmitted": "Let back"}
 _log: Final = logging.getLogger(__name__)
 
 
@@ -58,6 +62,10 @@ class OwnerDocuments(Protocol):
     def issuing_chain(self) -> str: ...
 
     def bundle(self, device: str, policy_version: int = 0) -> Bundle: ...
+
+    def record_invitation(self, raw: bytes, at_ms: int) -> None:
+        """Make an invitation that was shown and is accepted a leaf of the record."""
+        ...
 
 
 class Devices:
@@ -82,10 +90,15 @@ class Devices:
         self._seen: dict[str, int] = {}
         self._knocks: dict[tuple[str, str], tuple[int, int]] = {}
         self._listeners: list[Callable[[str], None]] = []
+        self._greeters: list[Callable[[str], None]] = []
 
     def listen(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with a machine's id whenever its state changed."""
         self._listeners.append(listener)
+
+    def on_greeting(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with a machine's id whenever it has greeted."""
+        self._greeters.append(listener)
 
     def known(self, device: str) -> Known | None:
         """Return what is known of a machine, or None."""
@@ -140,17 +153,41 @@ class Devices:
             raise Refused("No machine of this id is known here.", reason="not_found")
         return str(row.site)
 
+    def covered(self, scope: Scope) -> sa.Select[Any] | None:
+        """Return the selection of the ids in a scope, or None when it is the whole fleet."""
+        if scope.whole_fleet:
+            return None
+        return store.select_covered(scope.devices or frozenset(), scope.sites or frozenset())
+
+    def name_of(self, device: str) -> str:
+        """Return the name of a machine. Raises `Refused` (not_found) when there is none."""
+        with self._database.read() as conn:
+            row = store.select_device(conn, device)
+        if row is None:
+            raise Refused("No machine of this id is known here.", reason="not_found")
+        return str(row.name)
+
     def join(self, statement: bytes, invitation: bytes) -> tuple[IssuedCertificate, Bundle]:
         """Take a machine in. Raises `Malformed`, `Untrusted` or `Refused`; each try is recorded."""
         try:
             join = verify_join(statement)
             now = self._clock.wall_ms()
-            invited = verify_invitation(invitation, self._owner.policy, now)
+            invited = self._verify_invitation(invitation, now)
             with self._lock:
                 return self._join(join, invited, now)
         except FleetwardError as e:
             self._record_refusal("device.join_refused", statement, e)
             raise
+
+    def _verify_invitation(self, invitation: bytes, now: int) -> Invitation:
+        try:
+            return verify_invitation(invitation, self._owner.policy, now)
+        except Untrusted as e:
+            raise Untrusted(
+                f"The invitation is not as this server's owner signs one. {e.message} Ask the "
+                "owner for a new one.",
+                reason=e.reason,
+            ) from e
 
     def _join(
         self, join: Join, invitation: Invitation, now: int
@@ -161,7 +198,7 @@ class Devices:
             restored_at = store.select_restored_at(conn)
         used = row.used if row else 0
         owner = self._owner.owner_id
-        check_invitation_age(invitation, restored_at)
+        check_invitation_age(invitation, restored_at, now)
         bundle = self._owner.bundle(join.device)
         entry = read_entry(bundle.entry) if bundle.entry else None
         state, confirmed = decide_roster_change(
@@ -170,6 +207,9 @@ class Devices:
         if state == RETIRED_STATE:
             raise Refused("This machine was retired by its owner.", reason="retired")
         chain = self._owner.issuing_chain()
+        if row is None:
+            # Before the first join by it, so that an audit finds the owner's word behind each.
+            self._owner.record_invitation(invitation.raw, now)
         self._record(
             "device.joined",
             join.device,
@@ -270,6 +310,8 @@ class Devices:
                 connected=True,
             )
         self._changed(hello.device)
+        for greeter in self._greeters:
+            greeter(hello.device)
         return self.state_of(hello.device)
 
     def see(self, device: str) -> None:
@@ -335,6 +377,7 @@ class Devices:
                         values["maker_id"] = entry.maker
                     if row.device_id in changes:
                         values["state"], values["confirmed"] = changes[row.device_id]
+                        values["state_at"] = self._clock.wall_ms()
                     if values:
                         store.update_device(conn, row.device_id, **values)
             for device, (state, _) in changes.items():
@@ -349,10 +392,13 @@ class Devices:
         return [row for row in rows if not row.confirmed]
 
     def _set_state(self, device: str, state: str, kind: str, actor: str, reason: str) -> str:
-        self._record(kind, device, {"reason": reason, "words": reason or kind}, actor)
+        said = _SAID[kind]
+        words = f"{said}: {reason.rstrip('.')}." if reason else f"{said}."
+        self._record(kind, device, {"reason": reason, "words": words}, actor)
         with self._lock:
             with self._database.write() as conn:
-                changed = store.update_state(conn, device, state, reason, unless=RETIRED_STATE)
+                now = self._clock.wall_ms()
+                changed = store.update_state(conn, device, state, reason, now, unless=RETIRED_STATE)
             if not changed:
                 raise Refused("This machine was retired by its owner.", reason="retired")
             self._states[device] = state

@@ -26,6 +26,8 @@ CERTIFICATE_MS: Final = 24 * HOUR_MS
 """Life of a certificate over a transport key that a software identity vouches for."""
 BACKDATE_MS: Final = HOUR_MS
 """A machine's clock may be an hour slow and still accept its own certificate."""
+MAX_AHEAD_MS: Final = 86_400_000
+"""Clocks of owners and servers differ, but by no more than a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,20 @@ class Known:
     invitation: str
 
 
+def _count(machines: int) -> str:
+    return "1 machine" if machines == 1 else f"{machines:,} machines"
+
+
 def decide_join(
     join: Join, owner: str, invitation: Invitation, used: int, known: Known | None
 ) -> str:
     """Return the state of a machine that joins, or raise `Refused` or `Untrusted`."""
     if join.owner != owner:
-        raise Untrusted("The machine joins another owner.", reason="another_owner")
+        raise Untrusted(
+            "The machine joins another owner than this server's. Ask the owner for a new join "
+            "string.",
+            reason="another_owner",
+        )
     if join.invitation != invitation.hash:
         raise Untrusted(
             "The machine names another invitation than it showed.", reason="wrong_invitation"
@@ -60,7 +70,7 @@ def decide_join(
             return known.state
     if used >= invitation.uses:
         raise Refused(
-            f"The invitation was for {invitation.uses} machines and is used up. "
+            f"The invitation was for {_count(invitation.uses)} and is used up. "
             "Ask the owner for a new one.",
             reason="invitation_used_up",
         )
@@ -69,8 +79,18 @@ def decide_join(
     return ACTIVE if invitation.preapproved else PENDING
 
 
-def check_invitation_age(invitation: Invitation, restored_at_ms: int) -> None:
-    """Return when an invitation was issued after the last restore, or raise `Refused`."""
+def check_invitation_age(invitation: Invitation, restored_at_ms: int, now_ms: int) -> None:
+    """Return when an invitation was issued after the last restore and not in times to come.
+
+    Raises `Refused`. An owner's clock that ran ten years ahead makes invitations that would live
+    ten years too long.
+    """
+    if invitation.issued_at_ms > now_ms + MAX_AHEAD_MS:
+        raise Refused(
+            "The invitation was signed by a clock that is more than a day ahead of this server's. "
+            "Set the clock of the owner's computer, and make a new one.",
+            reason="invitation_from_the_future",
+        )
     if invitation.issued_at_ms <= restored_at_ms:
         raise Refused(
             "This server was restored from a backup after the invitation was made, which ended "

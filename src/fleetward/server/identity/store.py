@@ -39,6 +39,7 @@ devices: Final = sa.Table(
     sa.Column("policy_version", sa.BigInteger(), nullable=False, server_default="0"),
     sa.Column("roster_version", sa.BigInteger(), nullable=False, server_default="0"),
     instant("joined_at"),
+    instant("state_at", server_default="0"),
     instant("last_seen_at", server_default="0"),
     sa.Column("connected", sa.Boolean(), nullable=False, server_default=sa.false()),
     sa.Index("ix_identity_device_site", "site"),
@@ -57,6 +58,13 @@ invitations: Final = sa.Table(
     instant("expires_at"),
     instant("first_used_at"),
 )
+
+
+def select_covered(device_ids: frozenset[str], sites: frozenset[str]) -> sa.Select[Any]:
+    """Return the selection of the ids of machines that are named, or stand at one of the sites."""
+    return sa.select(devices.c.device_id).where(
+        sa.or_(devices.c.device_id.in_(sorted(device_ids)), devices.c.site.in_(sorted(sites)))
+    )
 
 
 def select_device(conn: Connection, device: str) -> Row | None:
@@ -82,12 +90,14 @@ def update_device(conn: Connection, device: str, **values: Any) -> None:
     conn.execute(devices.update().where(devices.c.device_id == device).values(**values))
 
 
-def update_state(conn: Connection, device: str, state: str, reason: str, *, unless: str) -> bool:
+def update_state(
+    conn: Connection, device: str, state: str, reason: str, at_ms: int, *, unless: str
+) -> bool:
     """Change a machine's state unless it is `unless`; say whether it was changed."""
     changed = conn.execute(
         devices.update()
         .where(devices.c.device_id == device, devices.c.state != unless)
-        .values(state=state, reason=reason)
+        .values(state=state, reason=reason, state_at=at_ms)
     )
     return int(changed.rowcount) > 0
 

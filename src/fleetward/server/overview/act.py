@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+import msgspec
+from sqlalchemy.engine import Connection
+
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.overview import store
 from fleetward.server.overview.decide import (
+    Asking,
     CardFacts,
     Group,
     Tally,
@@ -42,13 +46,17 @@ from fleetward.server.overview.model import (
     WaitingItem,
     WitnessRow,
 )
-from fleetward.server.overview.store import Filter
+from fleetward.server.overview.store import Filter, Timespan
 from fleetward.trust.canonical import decode_object
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.words import device_words
 
 DAY_MS: Final = 86_400_000
 MAX_CHANGES: Final = 20
+MAX_UNCONFIRMED: Final = 5
+"""More machines than these that wait for the owner are one line."""
+UNKNOWN: Final = ("", "unknown")
+"""Whom a deed is about, where no machine could be named."""
 MAX_RECORD_DEVICES: Final = 200
 BROKEN: Final[Mapping[str, frozenset[str]]] = {
     "intake.refused": frozenset({"forked_journal", "wrong_signer", "bad_chain"}),
@@ -106,7 +114,10 @@ class Overview:
         now = self._sources.clock.wall_ms()
         counted, groups, waiting = self._count(wanted)
         cards = make_cards(
-            groups, self._broken_card(now), self._sources.set_up() if counted.total else ()
+            groups,
+            self._broken_card(now, wanted),
+            self._sources.set_up() if counted.total else (),
+            self._asking(wanted),
         )
         return Today(
             sentence=make_sentence(counted),
@@ -158,9 +169,8 @@ class Overview:
         """Return the row of a machine in scope. Raises `Refused` (not_found) otherwise."""
         with self._database.read() as conn:
             row = store.select_one(conn, device_id)
-        narrowed = wanted.sites is not None or wanted.devices is not None
         if row is None or (
-            narrowed
+            wanted.narrowed
             and row.site not in (wanted.sites or ())
             and row.device_id not in (wanted.devices or ())
         ):
@@ -204,23 +214,12 @@ class Overview:
             ),
         )
 
-    def timeline(self, device_id: str, kind: str, since_ms: int, page: tuple[int, int]) -> Timeline:
+    def timeline(self, about: Timespan, page: tuple[int, int], wanted: Filter) -> Timeline:
         """Return a page (number, size) of changes and deeds, newest first."""
         with self._database.read() as conn:
-            rows, total = store.select_timeline(
-                conn,
-                device_id=device_id,
-                kind=kind,
-                since_ms=since_ms,
-                span=((page[0] - 1) * page[1], page[1]),
-            )
-            names = store.select_names(conn, [_device_of(row) for row in rows])
-        return Timeline(
-            items=[_write_item(row, names) for row in rows],
-            total=total,
-            page=page[0],
-            per_page=page[1],
-        )
+            items = _read_items(conn, about, wanted, ((page[0] - 1) * page[1], page[1]))
+            total = store.count_timeline(conn, about, wanted)
+        return Timeline(items=items, total=total, page=page[0], per_page=page[1])
 
     def record(self) -> Record:
         """Return the record as the Proof page shows it."""
@@ -258,32 +257,43 @@ class Overview:
         with self._database.read() as conn:
             rows = store.count_needs(conn, wanted)
             for need in sorted({row.need for row in rows if row.need}):
-                examples = store.select_examples(conn, wanted, need, 1)
                 of = [row for row in rows if row.need == need]
                 groups[need] = Group(
                     need=need,
                     number=sum(row.number for row in of),
                     sites=tuple(sorted(row.site for row in of)),
                     since_ms=_since(need, of),
-                    device_id=examples[0].device_id if examples else "",
-                    name=examples[0].name if examples else "",
+                    device_id=of[0].device_id,
+                    name=of[0].name,
                 )
-            unconfirmed = store.select_examples(conn, wanted, "unconfirmed", 5)
-        waiting = [
-            WaitingItem(
-                id=row.device_id,
-                title=f"The owner has not confirmed {row.name} yet.",
-                where=where_of([row.site]),
-                since=to_rfc3339(row.joined_at),
+            unconfirmed = (
+                store.select_examples(conn, wanted, "unconfirmed", MAX_UNCONFIRMED)
+                if "unconfirmed" in groups
+                else []
             )
-            for row in unconfirmed
-        ]
+        waiting = _wait_for_owner(groups.get("unconfirmed"), unconfirmed)
         return tally([(row.site, row.need, row.number) for row in rows]), groups, waiting
 
+    def _asking(self, wanted: Filter) -> Asking | None:
+        with self._database.read() as conn:
+            rows = store.select_asking(conn, wanted)
+        if not rows:
+            return None
+        first = rows[0]
+        return Asking(
+            number=len(rows),
+            sites=tuple(sorted({row.site for row in rows})),
+            since_ms=first.offered_at,
+            request=first.request_id,
+            who=f"{first.person} of {first.org}" if first.org else first.person,
+            device=first.name,
+            reason=first.reason,
+            scopes=tuple(msgspec.json.decode(first.scopes, type=list[str])),
+        )
+
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
-        if wanted.sites is not None or wanted.devices is not None:
-            return []
-        items = self.timeline("", "", now - DAY_MS, (1, MAX_CHANGES)).items
+        with self._database.read() as conn:
+            items = _read_items(conn, Timespan(since_ms=now - DAY_MS), wanted, (0, MAX_CHANGES))
         return [
             ChangeItem(
                 at=item.at,
@@ -295,7 +305,7 @@ class Overview:
             for item in items
         ]
 
-    def _broken_card(self, now: int) -> CardFacts | None:
+    def _broken_card(self, now: int, wanted: Filter) -> CardFacts | None:
         checked = self._sources.checked()
         if checked.state == "broken":
             return CardFacts(
@@ -303,7 +313,7 @@ class Overview:
                 checked.as_of_ms, "See the proof", "/proof",
             )  # fmt: skip
         with self._database.read() as conn:
-            rows = store.count_refusals(conn, tuple(BROKEN), now - DAY_MS)
+            rows = store.count_refusals(conn, tuple(BROKEN), now - DAY_MS, wanted)
         for row in rows:
             details = _body_of(row)
             if details.get("reason") in BROKEN[row.kind]:
@@ -344,8 +354,40 @@ class Overview:
         }
 
 
+def _wait_for_owner(group: Group | None, rows: Sequence[Any]) -> list[WaitingItem]:
+    """Return what waits for the owner: each machine, or one line for all where they are many."""
+    if group is not None and group.number > len(rows):
+        return [
+            WaitingItem(
+                id=group.need,
+                title=f"The owner has not confirmed {group.number:,} devices yet.",
+                where=where_of(group.sites),
+                since=to_rfc3339(group.since_ms),
+            )
+        ]
+    return [
+        WaitingItem(
+            id=row.device_id,
+            title=f"The owner has not confirmed {row.name} yet.",
+            where=where_of([row.site]),
+            since=to_rfc3339(row.joined_at),
+        )
+        for row in rows
+    ]
+
+
+_SINCE: Final = {
+    "silent": "seen_at",
+    "quarantined": "state_at",
+    "exposed": "exposed_since",
+    "updates": "updates_since",
+}
+
+
 def _since(need: str, rows: Sequence[Any]) -> int:
-    return int(min((row.seen_at if need == "silent" else row.joined_at) or 0 for row in rows))
+    """Return since when the first of these machines needs this, or else since when it is here."""
+    name = _SINCE.get(need, "joined_at")
+    return int(min(getattr(row, name) or row.joined_at for row in rows))
 
 
 def _describe_trust(row: Any) -> Trust:
@@ -417,6 +459,14 @@ def _body_of(row: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _read_items(
+    conn: Connection, about: Timespan, wanted: Filter, span: tuple[int, int]
+) -> list[TimelineItem]:
+    rows = store.select_timeline(conn, about, wanted, span)
+    names = store.select_names(conn, [_device_of(row) for row in rows])
+    return [_write_item(row, names) for row in rows]
+
+
 def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
     device = _device_of(row)
     words = _body_of(row).get("words")
@@ -428,7 +478,7 @@ def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
         kind=row.kind,
         words=words if isinstance(words, str) and words else fallback,
         source="record" if row.leaf >= 0 else "machine",
-        device_id=device or None,
+        device_id=None if device in UNKNOWN else device,
         device_name=names.get(device),
         sequence=row.sequence if row.sequence >= 0 else None,
         leaf=row.leaf if row.leaf >= 0 else None,

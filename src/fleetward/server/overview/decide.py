@@ -24,6 +24,20 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """Requests to enter machines that wait for their owner: how many, where, and the oldest."""
+
+    number: int
+    sites: tuple[str, ...]
+    since_ms: int
+    request: str
+    who: str
+    device: str
+    reason: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CardFacts:
     """A card before its times are written out."""
 
@@ -77,29 +91,35 @@ def make_sentence(counted: Tally) -> str:
         return "No devices yet."
     parts = []
     if counted.fine:
-        parts.append(f"{counted.fine} fine")
+        parts.append(f"{counted.fine:,} fine")
     if counted.need_you:
-        parts.append(f"{counted.need_you} {'needs' if counted.need_you == 1 else 'need'} you")
+        parts.append(f"{counted.need_you:,} {'needs' if counted.need_you == 1 else 'need'} you")
     if counted.silent:
-        parts.append(f"{counted.silent} silent")
+        parts.append(f"{counted.silent:,} silent")
     if counted.waiting:
-        parts.append(f"{counted.waiting} waiting to be let in")
-    devices = "1 device" if counted.total == 1 else f"{counted.total} devices"
+        parts.append(f"{counted.waiting:,} waiting to be let in")
+    devices = "1 device" if counted.total == 1 else f"{counted.total:,} devices"
     return f"{devices}: {', '.join(parts)}."
 
 
 def make_cards(
-    groups: Mapping[str, Group], broken: CardFacts | None, extra: Sequence[CardFacts]
+    groups: Mapping[str, Group],
+    broken: CardFacts | None,
+    extra: Sequence[CardFacts],
+    asking: Asking | None = None,
 ) -> list[CardFacts]:
     """Return at most seven cards in rank: someone waits, identity or record broken, containment,
-    exposure, updates, silence, set-up. `extra` are cards of the last rank.
+    exposure, updates, silence, set-up. `extra` are cards of the last rank. Machines that their
+    owner has not confirmed work, and wait on another person: they are no card.
     """
     cards: list[CardFacts] = []
+    if asking is not None:
+        cards.append(_asking(asking))
     if "waiting" in groups:
         cards.append(_waiting(groups["waiting"]))
     if broken is not None:
         cards.append(broken)
-    for need in ("quarantined", "exposed", "updates", "silent", "unconfirmed"):
+    for need in ("quarantined", "exposed", "updates", "silent"):
         if need in groups:
             cards.append(_MAKERS[need](groups[need]))
     cards.extend(extra)
@@ -113,17 +133,36 @@ def where_of(sites: Sequence[str]) -> str:
         return "No site"
     if len(named) <= 2:
         return " and ".join(named)
-    return f"{named[0]} and {len(named) - 1} more sites"
+    return f"{named[0]} and {len(named) - 1:,} more sites"
 
 
 def _who(group: Group, one: str, many: str) -> str:
-    return f"{group.name} {one}" if group.number == 1 else f"{group.number} devices {many}"
+    return f"{group.name} {one}" if group.number == 1 else f"{group.number:,} devices {many}"
 
 
 def _href(group: Group, tab: str = "") -> str:
     if group.number == 1 and group.device_id:
         return f"/devices/{group.device_id}" + (f"?tab={tab}" if tab else "")
     return f"/fleet?need={group.need}"
+
+
+def _asking(asking: Asking) -> CardFacts:
+    one = asking.number == 1
+    return CardFacts(
+        "sessions",
+        "waiting",
+        f"{asking.who} asks to enter {asking.device}"
+        if one
+        else f"{asking.number} requests to enter machines wait for their owner",
+        where_of(asking.sites),
+        f"“{asking.reason}” It is about {' and '.join(asking.scopes)}. Only its owner can say yes, "
+        "in the owner’s console; this page cannot."
+        if one
+        else "Only their owner can say yes, in the owner’s console; this page cannot.",
+        asking.since_ms,
+        "See how to answer",
+        f"/sessions/{asking.request}" if one else "/sessions?state=offered",
+    )
 
 
 def _waiting(group: Group) -> CardFacts:
@@ -191,23 +230,9 @@ def _silent(group: Group) -> CardFacts:
     )
 
 
-def _unconfirmed(group: Group) -> CardFacts:
-    return CardFacts(
-        "unconfirmed",
-        "setup",
-        _who(group, "is not confirmed yet", "are not confirmed yet"),
-        where_of(group.sites),
-        "Its invitation let it in; its owner has not compared the six words.",
-        group.since_ms,
-        "Compare the words",
-        _href(group),
-    )
-
-
 _MAKERS: Final = {
     "quarantined": _quarantined,
     "exposed": _exposed,
     "updates": _updates,
     "silent": _silent,
-    "unconfirmed": _unconfirmed,
 }

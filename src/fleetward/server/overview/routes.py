@@ -19,7 +19,7 @@ from fleetward.server.overview.model import (
     Timeline,
     Today,
 )
-from fleetward.server.overview.store import Filter
+from fleetward.server.overview.store import Filter, Timespan
 from fleetward.server.web.caller import Caller
 from fleetward.server.web.permissions import ACTION
 from fleetward.server.web.request import ApiRequest
@@ -77,23 +77,26 @@ def make_overview_handlers(overview: Overview) -> list[ControllerRouterHandler]:
         per_page: PerPage = DEFAULT_PER_PAGE,
     ) -> Timeline:
         """Return what changed on a machine and what was done to it, newest first."""
-        overview.find(device_id, scope_of(request.user))
-        return overview.timeline(
-            device_id, kind, from_rfc3339(since) if since else 0, (page, per_page)
-        )
+        scope = scope_of(request.user)
+        overview.find(device_id, scope)
+        about = Timespan(device_id, kind, from_rfc3339(since) if since else 0)
+        return overview.timeline(about, (page, per_page), scope)
 
     @get("/timeline", opt={ACTION: "timeline.read"}, sync_to_thread=True)
     def show_timeline(
+        request: ApiRequest,
         device: FromQuery[str] = "",
         kind: FromQuery[str] = "",
         since: FromQuery[str] = "",
         page: PageNumber = 1,
         per_page: PerPage = DEFAULT_PER_PAGE,
     ) -> Timeline:
-        """Return changes and deeds of the whole fleet, newest first; heartbeats are no entries."""
-        return overview.timeline(
-            device, kind, from_rfc3339(since) if since else 0, (page, per_page)
-        )
+        """Return changes and deeds of the fleet, newest first; heartbeats are no entries.
+
+        Who may see a part of the fleet gets what is about its machines, and no other deed.
+        """
+        about = Timespan(device, kind, from_rfc3339(since) if since else 0)
+        return overview.timeline(about, (page, per_page), scope_of(request.user))
 
     @get("/record", opt={ACTION: "record.read"}, sync_to_thread=True)
     def show_record() -> Record:

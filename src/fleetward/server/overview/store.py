@@ -13,6 +13,8 @@ from fleetward.server.schema.tables import metadata
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
+MAX_ASKING: Final = 500
+"""Requests that are counted on the first page."""
 HIDDEN_STATES: Final = ("retired",)
 SORTS: Final = ("name", "site", "last_seen", "need", "updates", "open_ports")
 
@@ -28,6 +30,11 @@ class Filter:
     text: str = ""
     sites: frozenset[str] | None = None
     devices: frozenset[str] | None = None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the caller may see a part of the fleet alone."""
+        return self.sites is not None or self.devices is not None
 
 
 def _tables() -> tuple[sa.Table, sa.Table]:
@@ -99,14 +106,27 @@ def _where(wanted: Filter, device: sa.Table, posture: sa.Table) -> sa.ColumnElem
                 )
             )
         )
-    if wanted.sites is not None or wanted.devices is not None:
-        clauses.append(
-            sa.or_(
-                device.c.site.in_(sorted(wanted.sites or ())),
-                device.c.device_id.in_(sorted(wanted.devices or ())),
-            )
-        )
+    if wanted.narrowed:
+        clauses.append(_covers(wanted, device))
     return sa.and_(*clauses)
+
+
+def _covers(wanted: Filter, device: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.or_(
+        device.c.site.in_(sorted(wanted.sites or ())),
+        device.c.device_id.in_(sorted(wanted.devices or ())),
+    )
+
+
+def _only_about(
+    wanted: Filter, column: sa.ColumnElement[str], prefix: str = ""
+) -> sa.ColumnElement[bool]:
+    """Hold back what is about no machine in scope. `prefix` stands before the id in `column`."""
+    if not wanted.narrowed:
+        return sa.true()
+    device, _ = _tables()
+    named = sa.literal(prefix) + device.c.device_id if prefix else device.c.device_id
+    return column.in_(sa.select(named).where(_covers(wanted, device)))
 
 
 def select_page(
@@ -152,7 +172,7 @@ def select_one(conn: Connection, device_id: str) -> Row | None:
 
 
 def count_needs(conn: Connection, wanted: Filter) -> list[Row]:
-    """Return per site and need: how many machines, and since when the oldest."""
+    """Return per site and need: how many machines, since when the oldest, and one of them."""
     joined, device, posture = _joined()
     need = _need(device, posture).label("need")
     return list(
@@ -163,6 +183,11 @@ def count_needs(conn: Connection, wanted: Filter) -> list[Row]:
                 sa.func.count().label("number"),
                 sa.func.min(device.c.joined_at).label("joined_at"),
                 sa.func.min(device.c.last_seen_at).label("seen_at"),
+                sa.func.min(device.c.state_at).label("state_at"),
+                sa.func.min(posture.c.exposed_since).label("exposed_since"),
+                sa.func.min(posture.c.updates_since).label("updates_since"),
+                sa.func.min(device.c.device_id).label("device_id"),
+                sa.func.min(device.c.name).label("name"),
             )
             .select_from(joined)
             .where(_where(wanted, device, posture))
@@ -195,33 +220,72 @@ def select_names(conn: Connection, device_ids: Sequence[str]) -> dict[str, str]:
     return {row.device_id: row.name for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class Timespan:
+    """What of a timeline is asked for. Empty strings ask for everything."""
+
+    device_id: str = ""
+    kind: str = ""
+    since_ms: int = 0
+
+
 def select_timeline(
-    conn: Connection, *, device_id: str, kind: str, since_ms: int, span: tuple[int, int]
-) -> tuple[list[Row], int]:
+    conn: Connection, about: Timespan, wanted: Filter, span: tuple[int, int]
+) -> list[Row]:
     """Return changes that machines reported and deeds of the record, newest first.
 
-    `span` is offset and limit. Inventories, renewals and starts of agents are left out, and so are
-    heads and leases: they are routine.
+    Who may see a part of the fleet gets what is about its machines, and no other deed. `span` is
+    offset and limit. Inventories, renewals and starts of agents are left out, and so are heads and
+    leases: they are routine. Each side is ordered and cut by its own index, so that a page costs a
+    page.
     """
-    union = sa.union_all(_deeds(device_id, since_ms), _events(device_id, since_ms)).subquery()
-    clause = sa.true() if not kind else union.c.kind.like(_escape(kind) + "%", escape="\\")
-    rows = conn.execute(
-        sa.select(union)
-        .where(clause)
-        .order_by(union.c.at.desc(), union.c.leaf.desc(), union.c.sequence.desc())
-        .offset(span[0])
-        .limit(span[1])
-    ).all()
-    total = conn.execute(sa.select(sa.func.count()).select_from(union).where(clause)).scalar()
-    return list(rows), int(total or 0)
+    end = span[0] + span[1]
+    union = sa.union_all(
+        *(
+            sa.select(side.order_by(*_newest(side.selected_columns)).limit(end).subquery())
+            for side in (_deeds(about, wanted), _events(about, wanted))
+        )
+    ).subquery()
+    query = sa.select(union).order_by(*_newest(union.c)).offset(span[0]).limit(span[1])
+    return list(conn.execute(query))
 
 
-ROUTINE_EVENTS: Final = ("posture.inventory", "transport.renewed")
+def count_timeline(conn: Connection, about: Timespan, wanted: Filter) -> int:
+    """Return how many entries the timeline has, whatever the page."""
+    sides = (_deeds(about, wanted), _events(about, wanted))
+    counts = [side.with_only_columns(sa.func.count()) for side in sides]
+    return sum(int(conn.execute(count).scalar() or 0) for count in counts)
+
+
+def _newest(columns: Any) -> list[Any]:
+    """Newest first; of one moment the later, and of two machines the same order each time."""
+    return [
+        columns.at.desc(),
+        columns.leaf.desc(),
+        columns.sequence.desc(),
+        columns.subject,
+    ]
+
+
+ROUTINE_EVENTS: Final = (
+    "posture.inventory",
+    "transport.renewed",
+    "gate.refreshed",
+    "session.recorded",
+)
 ROUTINE_DEEDS: Final = (
     "device.renewed",
     "document.head",
+    "document.invitation",
     "document.lease",
     "document.roster",
+    # What these say, the deeds and the machine's own entries say in words.
+    "document.request",
+    "document.offer",
+    "document.grant",
+    "document.stop",
+    "document.denial",
+    "document.receipt",
     "session.opened",
     "login_link.made",
     "token.made",
@@ -229,11 +293,21 @@ ROUTINE_DEEDS: Final = (
 )
 
 
-def _deeds(device_id: str, since_ms: int) -> sa.Select[Any]:
+def _of_kind(column: sa.Column[str], kind: str) -> sa.ColumnElement[bool]:
+    return column.like(_escape(kind) + "%", escape="\\") if kind else sa.true()
+
+
+def _deeds(about: Timespan, wanted: Filter) -> sa.Select[Any]:
     leaf = metadata.tables["audit_leaf"]
-    clause = sa.and_(_not_batch(leaf), leaf.c.kind.not_in(ROUTINE_DEEDS), leaf.c.at >= since_ms)
-    if device_id:
-        clause = sa.and_(clause, leaf.c.subject == f"device:{device_id}")
+    clause = sa.and_(
+        _not_batch(leaf),
+        leaf.c.kind.not_in(ROUTINE_DEEDS),
+        leaf.c.at >= about.since_ms,
+        _of_kind(leaf.c.kind, about.kind),
+        _only_about(wanted, leaf.c.subject, "device:"),
+    )
+    if about.device_id:
+        clause = sa.and_(clause, leaf.c.subject == f"device:{about.device_id}")
     return sa.select(
         leaf.c.at.label("at"),
         leaf.c.kind.label("kind"),
@@ -244,11 +318,16 @@ def _deeds(device_id: str, since_ms: int) -> sa.Select[Any]:
     ).where(clause)
 
 
-def _events(device_id: str, since_ms: int) -> sa.Select[Any]:
+def _events(about: Timespan, wanted: Filter) -> sa.Select[Any]:
     event = metadata.tables["events_event"]
-    clause = sa.and_(event.c.kind.not_in(ROUTINE_EVENTS), event.c.received_at >= since_ms)
-    if device_id:
-        clause = sa.and_(clause, event.c.device_id == device_id)
+    clause = sa.and_(
+        event.c.kind.not_in(ROUTINE_EVENTS),
+        event.c.received_at >= about.since_ms,
+        _of_kind(event.c.kind, about.kind),
+        _only_about(wanted, event.c.device_id),
+    )
+    if about.device_id:
+        clause = sa.and_(clause, event.c.device_id == about.device_id)
     return sa.select(
         event.c.received_at.label("at"),
         event.c.kind.label("kind"),
@@ -289,15 +368,51 @@ def select_proof(conn: Connection, device_id: str) -> tuple[Row | None, str]:
     return row, newest or ""
 
 
-def count_refusals(conn: Connection, kinds: Sequence[str], since_ms: int) -> list[Row]:
-    """Return deeds of these kinds since then, newest first, at most 50."""
+def count_refusals(
+    conn: Connection, kinds: Sequence[str], since_ms: int, wanted: Filter
+) -> list[Row]:
+    """Return deeds of these kinds since then about machines in scope, newest first, at most 50."""
     leaf = metadata.tables["audit_leaf"]
     return list(
         conn.execute(
             sa.select(leaf.c.at, leaf.c.kind, leaf.c.subject, leaf.c.body)
-            .where(_not_batch(leaf), leaf.c.kind.in_(list(kinds)), leaf.c.at >= since_ms)
+            .where(
+                _not_batch(leaf),
+                leaf.c.kind.in_(list(kinds)),
+                leaf.c.at >= since_ms,
+                _only_about(wanted, leaf.c.subject, "device:"),
+            )
             .order_by(leaf.c.at.desc())
             .limit(50)
+        )
+    )
+
+
+def select_asking(conn: Connection, wanted: Filter) -> list[Row]:
+    """Return requests to enter machines that wait for their owner, the oldest first."""
+    request, (device, _) = metadata.tables["access_request"], _tables()
+    clause = request.c.state == "offered"
+    if wanted.sites is not None or wanted.devices is not None:
+        clause &= sa.or_(
+            device.c.site.in_(sorted(wanted.sites or ())),
+            device.c.device_id.in_(sorted(wanted.devices or ())),
+        )
+    return list(
+        conn.execute(
+            sa.select(
+                request.c.request_id,
+                request.c.person,
+                request.c.org,
+                request.c.reason,
+                request.c.scopes,
+                request.c.offered_at,
+                device.c.name,
+                device.c.site,
+            )
+            .select_from(request.join(device, device.c.device_id == request.c.device_id))
+            .where(clause)
+            .order_by(request.c.offered_at)
+            .limit(MAX_ASKING)
         )
     )
 

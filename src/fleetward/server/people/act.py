@@ -76,7 +76,8 @@ class People:
         """Add somebody, who can sign in once a link is made. Raises Malformed (`name`)."""
         decide_name(name)
         person_id = make_id()
-        body = {"name": name, "role": role.name.lower()}
+        words = f"{name} was added as {role.name.lower()}."
+        body = {"name": name, "role": role.name.lower(), "words": words}
         now_ms = self._writer.record("person.added", author.actor, f"person:{person_id}", body)
         person = Person(person_id, name, role, now_ms)
         self._store.add_person(person, self._writer.owner_id())
@@ -86,7 +87,9 @@ class People:
         """Give somebody another role. Raises Refused (`person_not_found`, `last_admin`)."""
         person = decide_person_found(self._store.find_person(person_id))
         decide_admin_stays(person, self._store.count_admins(), role)
-        body = {"role": role.name.lower(), "before": person.role.name.lower()}
+        after, before = role.name.lower(), person.role.name.lower()
+        words = f"{person.name} is {after} from now on, and was {before}."
+        body = {"role": after, "before": before, "words": words}
         self._writer.record("person.role_changed", author.actor, f"person:{person.id}", body)
         if not self._store.change_role(person.id, role):
             decide_admin_stays(person, 1, role)
@@ -99,9 +102,8 @@ class People:
         """
         person = decide_person_found(self._store.find_person(person_id))
         decide_admin_stays(person, self._store.count_admins(), None)
-        now_ms = self._writer.record(
-            "person.removed", author.actor, f"person:{person.id}", {"name": person.name}
-        )
+        body = {"name": person.name, "words": f"{person.name} was removed."}
+        now_ms = self._writer.record("person.removed", author.actor, f"person:{person.id}", body)
         if not self._store.remove_person(person.id, now_ms):
             decide_admin_stays(person, 1, None)
 

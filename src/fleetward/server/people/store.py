@@ -350,6 +350,11 @@ def _insert_session(conn: Connection, session: Session, secret_hash: str, owner_
             last_used_at=session.last_used_at,
         )
     )
+    conn.execute(
+        sa.update(PERSONS)
+        .where(PERSONS.c.id == session.person_id)
+        .values(last_seen_at=session.created_at)
+    )
 
 
 def _end_sessions(conn: Connection, now_ms: int, which: sa.ColumnElement[bool]) -> None:

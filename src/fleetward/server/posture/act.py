@@ -10,10 +10,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from fleetward.runtime.database import Database
-from fleetward.runtime.http.times import to_rfc3339
+from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.posture import ingest, store
-from fleetward.server.posture.attention import Attention, judge_attention
-from fleetward.server.posture.decide import Context, Property, judge_properties
+from fleetward.server.posture.attention import Attention, Since, judge_attention
+from fleetward.server.posture.decide import Context, Property, count_updates, judge_properties
 from fleetward.server.posture.ingest import Ingested
 from fleetward.server.posture.model import (
     AttentionView,
@@ -107,10 +107,14 @@ class Posture:
             return list(store.select_fleet(conn, owner_id))
 
     def inventory(self, known: Known | None) -> Inventory | None:
-        """Return the newest inventory of a machine, or None when it is not here yet."""
-        if known is None:
+        """Return the last inventory of a machine that is here, or None when none is yet.
+
+        Between a machine's word that it has another one and that document's arrival it is the one
+        before, as old as it is.
+        """
+        if known is None or known.held is None:
             return None
-        place = (known.key.owner_id, known.digest)
+        place = (known.key.owner_id, known.held.digest)
         with self._lock:
             kept = self._kept.get(place)
             if kept is not None:
@@ -132,7 +136,14 @@ class Posture:
     def attention(self, known: Known) -> list[Attention]:
         """Return what needs a person about a machine."""
         inventory = self.inventory(known)
-        return [] if inventory is None else judge_attention(inventory, known.received_ms)
+        if inventory is None:
+            return []
+        since = Since(
+            known.received_ms,
+            known.exposed_since_ms or known.received_ms,
+            known.updates_since_ms or known.received_ms,
+        )
+        return judge_attention(inventory, since)
 
     def properties(self, device_id: str, context: Context) -> list[Property]:
         """Judge the seven properties of a machine."""
@@ -146,7 +157,7 @@ class Posture:
         """
         known, inventory = self.look(device_id)
         if known is not None:
-            context = _with_time(context, known.as_of_ms)
+            context = _with_time(context, held_at(known) or known.as_of_ms)
         cards = [] if known is None or inventory is None else self.attention(known)
         return DevicePosture(
             root=None if known is None else known.summary.root,
@@ -178,6 +189,11 @@ class Posture:
             self._kept.move_to_end(place)
             while len(self._kept) > KEPT_INVENTORIES:
                 self._kept.popitem(last=False)
+
+
+def held_at(known: Known | None) -> int | None:
+    """Return when a machine made the inventory that is held here, or None without one."""
+    return None if known is None or known.held is None else known.held.as_of_ms
 
 
 def _with_time(context: Context, at_ms: int) -> Context:
@@ -215,7 +231,7 @@ def describe_reachability(known: Known | None, inventory: Inventory | None) -> R
     if section.sight.level != "full":
         words += f" {section.sight.reason}"
     return Reachability(
-        as_of=to_rfc3339(known.as_of_ms),
+        as_of=to_rfc3339_or_none(held_at(known)),
         state="shown",
         sockets_total=count_ports(section.items, ("loopback", "lan", "all")),
         lan=outward,
@@ -232,7 +248,7 @@ def _ports(number: int) -> str:
 
 def _unseen_ports(known: Known | None, words: str) -> Reachability:
     return Reachability(
-        as_of=None if known is None else to_rfc3339(known.as_of_ms),
+        as_of=to_rfc3339_or_none(held_at(known)),
         state="not_visible",
         sockets_total=None,
         lan=None,
@@ -265,10 +281,16 @@ def _describe_updates(known: Known | None, inventory: Inventory | None) -> str:
         reason = section.sight.reason if section is not None else ""
         return f"Waiting updates are not visible. {reason}".strip()
     if summary.security_updates:
-        return f"{summary.security_updates} of {summary.updates_pending} updates are for security."
+        return _describe_security(summary.security_updates, summary.updates_pending)
     if summary.updates_pending:
-        return f"{summary.updates_pending} updates are waiting, none for security."
-    return "Nothing is waiting."
+        return f"{count_updates(summary.updates_pending)} waiting, none for security."
+    return "No update is waiting."
+
+
+def _describe_security(security: int, pending: int) -> str:
+    if pending == 1:
+        return "1 update is waiting, for security."
+    return f"{security:,} of {pending:,} updates are for security."
 
 
 # --- From the document to the rows of the API -----------------------------------------------
@@ -286,11 +308,19 @@ def sight_of(inventory: Inventory | None, name: SectionName | None) -> SightView
     return SightView(level=section.sight.level, words=section.sight.reason)
 
 
+_GROUPS: Final = ("kernel", "disk", "clock", "firmware")
+
+
 def _sight_of_facts(inventory: Inventory) -> SightView:
     sections = (inventory.kernel, inventory.disk, inventory.clock, inventory.firmware)
+    named = zip(_GROUPS, sections, strict=True)
     sights = [section.sight for section in sections if section is not None]
     levels = {sight.level for sight in sights}
-    words = " ".join(sight.reason for sight in sights if sight.reason)
+    words = " ".join(
+        f"{name.capitalize()}: {section.sight.reason}"
+        for name, section in named
+        if section is not None and section.sight.reason
+    )
     if not sights or levels == {"none"}:
         return SightView(level="none", words=words or NOT_REPORTED.words)
     return SightView(level="full" if levels == {"full"} else "partial", words=words)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from fleetward.server.posture.decide import count_updates
 from fleetward.wire.posture import SECTION_NAMES, Inventory, Socket, can_log_in, is_visible
 
 Kind = Literal["exposure", "updates", "setup"]
@@ -50,18 +51,27 @@ class Attention:
     urgent: bool = False
 
 
-def judge_attention(inventory: Inventory, since_ms: int) -> list[Attention]:
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Since when a machine says this, is open to every network, and lacks security updates."""
+
+    said_ms: int
+    exposed_ms: int
+    updates_ms: int
+
+
+def judge_attention(inventory: Inventory, since: Since) -> list[Attention]:
     """Return what needs a person, the most urgent first."""
     found = [
-        *_judge_ports(inventory, since_ms),
-        *_judge_users(inventory, since_ms),
-        *_judge_updates(inventory, since_ms),
-        *_judge_sight(inventory, since_ms),
+        *_judge_ports(inventory, since),
+        *_judge_users(inventory, since.said_ms),
+        *_judge_updates(inventory, since.updates_ms),
+        *_judge_sight(inventory, since.said_ms),
     ]
     return sorted(found, key=lambda card: not card.urgent)
 
 
-def _judge_ports(inventory: Inventory, since_ms: int) -> list[Attention]:
+def _judge_ports(inventory: Inventory, since: Since) -> list[Attention]:
     sockets = inventory.sockets
     if sockets is None:
         return []
@@ -73,12 +83,14 @@ def _judge_ports(inventory: Inventory, since_ms: int) -> list[Attention]:
     for port, row in sorted(reachable.items()):
         name = _PLAIN_TEXT.get(port) or _INNER.get(port)
         if name is not None:
-            cards.append(_judge_port(row, name, since_ms))
+            # A port to the local network alone has no beginning of its own.
+            wide = row.exposure == "all"
+            cards.append(_judge_port(row, name, since.exposed_ms if wide else since.said_ms))
     rest = [row for port, row in sorted(reachable.items())
             if port not in _PLAIN_TEXT and port not in _INNER]  # fmt: skip
-    wide = [row for row in rest if row.exposure == "all"]
-    if wide:
-        cards.append(_judge_wide(wide, since_ms))
+    open_to_all = [row for row in rest if row.exposure == "all"]
+    if open_to_all:
+        cards.append(_judge_wide(open_to_all, since.exposed_ms))
     return cards
 
 
@@ -101,7 +113,9 @@ def _judge_port(row: Socket, name: str, since_ms: int) -> Attention:
 
 
 def _judge_wide(rows: Sequence[Socket], since_ms: int) -> Attention:
-    shown = ", ".join(f"{row.port} ({row.process or 'not visible'})" for row in rows[:3])
+    shown = ", ".join(
+        f"port {row.port} ({row.process or 'its program is not visible'})" for row in rows[:3]
+    )
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     number = "1 port is" if len(rows) == 1 else f"{len(rows)} ports are"
     return Attention(
@@ -141,7 +155,7 @@ def _judge_updates(inventory: Inventory, since_ms: int) -> list[Attention]:
     waiting = [row for row in rows if row.security]
     if not waiting:
         return []
-    number = "1 security update is" if len(waiting) == 1 else f"{len(waiting)} security updates are"
+    number = count_updates(len(waiting), "security ")
     names = ", ".join(row.name for row in waiting[:3])
     return [
         Attention(

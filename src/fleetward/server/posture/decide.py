@@ -7,7 +7,7 @@ seen never counts for a machine, nor against it. There is no percentage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from fleetward.wire.posture import Inventory, Section, Service, Socket, can_log_in, is_visible
@@ -52,7 +52,7 @@ class Property:
 
 def judge_properties(inventory: Inventory | None, context: Context) -> list[Property]:
     """Judge the seven properties, in their order. Without an inventory most are not visible."""
-    return [
+    judged = [
         _judge_hardware_root(inventory, context),
         _judge_trusted_base(inventory, context),
         _judge_depth(inventory, context),
@@ -61,6 +61,19 @@ def judge_properties(inventory: Inventory | None, context: Context) -> list[Prop
         _judge_renewal(inventory, context),
         _judge_failure_reports(inventory, context),
     ]
+    unseen = _next_for_unseen(inventory)
+    return [replace(each, next=unseen) if each.next is _UNSEEN else each for each in judged]
+
+
+_UNSEEN: Final = "What was not seen."
+
+
+def _next_for_unseen(inventory: Inventory | None) -> str:
+    if inventory is None:
+        return "Wait for its first inventory."
+    if inventory.machine.root:
+        return "Look at it on the machine: the agent runs as root there and finds no sign of it."
+    return "Let the agent see it: run it as root on this machine."
 
 
 def combine(truths: Sequence[Truth]) -> State:
@@ -92,7 +105,7 @@ def _make(number: int, name: str, steps: Sequence[_Step]) -> Property:
     if failing:
         after = failing[0]
     elif hidden:
-        after = "Let the agent see it: run it as root on this machine."
+        after = _UNSEEN
     shown = tuple(step.evidence for step in steps)
     return Property(f"P{number}", name, state, shown, after)
 
@@ -271,7 +284,7 @@ def _judge_compartments(inventory: Inventory | None, context: Context) -> Proper
         evidence.append(Evidence(f"Without: {', '.join(bare[:3])}.", at_ms, False))
     elif any(truth is None for _, truth in judged):
         evidence.append(Evidence("The layers of some services are not visible.", at_ms, None))
-    after = "Let the agent see it: run it as root on this machine."
+    after = _UNSEEN
     if bare:
         after = f"Run {bare[0]} as its own user, with NoNewPrivileges=yes."
     state = combine([row.holds for row in evidence])
@@ -311,6 +324,11 @@ def _judge_certificates(inventory: Inventory | None, context: Context) -> Proper
     )  # fmt: skip
 
 
+def count_updates(number: int, what: str = "") -> str:
+    """Say how many updates there are, with the verb."""
+    return f"1 {what}update is" if number == 1 else f"{number:,} {what}updates are"
+
+
 def _judge_renewal(inventory: Inventory | None, context: Context) -> Property:
     updates = inventory.updates if inventory is not None else None
     rows = updates.items if updates is not None and is_visible(updates) else None
@@ -321,13 +339,14 @@ def _judge_renewal(inventory: Inventory | None, context: Context) -> Property:
         current = None
     at_ms = context.inventory_at_ms
     lineage = context.lineage
+    waiting = count_updates(security or 0, "security ")
     return _make(
         6,
         "Renewable security",
         [
             _step(
                 current,
-                ("No security update is waiting.", f"{security} security updates are waiting.",
+                ("No security update is waiting.", f"{waiting} waiting.",
                  "Waiting updates are not visible."),
                 at_ms,
                 "Install the waiting security updates.",

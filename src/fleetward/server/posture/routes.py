@@ -66,7 +66,7 @@ def make_posture_handlers(posture: Posture, sites: Sites) -> list[HTTPRouteHandl
             "total": page.total,
             "page": page.page,
             "per_page": page.per_page,
-            "as_of": to_rfc3339_or_none(None if known is None else known.as_of_ms),
+            "as_of": to_rfc3339_or_none(act.held_at(known)),
             "sight": act.sight_of(inventory, section),
         }
 

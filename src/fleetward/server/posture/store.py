@@ -48,9 +48,17 @@ devices: Final = sa.Table(
     sa.Column("exposed_ports", sa.BigInteger()),
     sa.Column("updates_pending", sa.BigInteger()),
     sa.Column("security_updates", sa.BigInteger()),
+    instant("exposed_since", nullable=True),
+    instant("updates_since", nullable=True),
+    sa.Column("held_digest", sa.String(64)),
+    instant("held_as_of", nullable=True),
     sa.Index(None, "owner_id", "inventory_digest"),
 )
-"""The newest inventory of each machine. A number that is null was not visible."""
+"""The newest that each machine said of itself. A number that is null was not visible.
+
+`inventory_digest` names the inventory that it said last; `held_digest` the last that is stored
+here, which is another one until the document has arrived.
+"""
 
 changes: Final = sa.Table(
     "posture_change",
@@ -81,6 +89,14 @@ class DeviceKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The last inventory of a machine that is stored here, and when the machine made it."""
+
+    digest: str
+    as_of_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The newest that a machine said about itself."""
 
@@ -90,6 +106,9 @@ class Known:
     as_of_ms: int
     received_ms: int
     summary: Summary
+    held: Held | None = None
+    exposed_since_ms: int | None = None
+    updates_since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +176,11 @@ def select_missing(conn: Connection, owner_id: str, digests: Collection[str]) ->
 
 def delete_unused(conn: Connection, owner_id: str, before_ms: int) -> int:
     """Delete inventories stored before a time that no machine points at; return how many."""
-    used = sa.select(devices.c.inventory_digest).where(devices.c.owner_id == owner_id)
+    of_owner = devices.c.owner_id == owner_id
+    used = sa.union(
+        sa.select(devices.c.inventory_digest).where(of_owner),
+        sa.select(devices.c.held_digest).where(of_owner, devices.c.held_digest.is_not(None)),
+    )
     result = conn.execute(
         inventories.delete().where(
             inventories.c.owner_id == owner_id,
@@ -179,22 +202,46 @@ def upsert_device(conn: Connection, known: Known) -> bool:
         "received_at": known.received_ms,
         **_summary_values(known.summary),
     }
+    if has_inventory(conn, known.key.owner_id, known.digest):
+        values |= {"held_digest": known.digest, "held_as_of": known.as_of_ms}
     query = sa.select(devices.c.sequence).where(devices.c.device_id == known.key.device_id)
     row = conn.execute(query).first()
     if row is None:
-        conn.execute(devices.insert().values(device_id=known.key.device_id, **values))
+        begun = {name: known.as_of_ms for name, is_so in _needs(known.summary).items() if is_so}
+        conn.execute(devices.insert().values(device_id=known.key.device_id, **values, **begun))
         return True
     if row.sequence > known.sequence:
         return False
     match = devices.c.device_id == known.key.device_id
-    conn.execute(devices.update().where(match).values(**values))
+    since = _keep_since(known.summary, known.as_of_ms)
+    conn.execute(devices.update().where(match).values(**values, **since))
     return True
 
 
 def update_summaries(conn: Connection, owner_id: str, digest: str, summary: Summary) -> None:
-    """Replace the summaries of all machines of an inventory by what the document itself says."""
+    """Replace the summaries of all machines of an inventory by what the document itself says.
+
+    It is the one that is held of them from now on.
+    """
     match = sa.and_(devices.c.owner_id == owner_id, devices.c.inventory_digest == digest)
-    conn.execute(devices.update().where(match).values(**_summary_values(summary)))
+    since = _keep_since(summary, devices.c.as_of)
+    held = {"held_digest": digest, "held_as_of": devices.c.as_of}
+    conn.execute(devices.update().where(match).values(**_summary_values(summary), **since, **held))
+
+
+def _needs(summary: Summary) -> dict[str, bool]:
+    return {
+        "exposed_since": bool(summary.exposed_ports),
+        "updates_since": bool(summary.security_updates),
+    }
+
+
+def _keep_since(summary: Summary, as_of: Any) -> dict[str, Any]:
+    """Keep since when a machine needs something; a need that ended has no beginning."""
+    return {
+        name: sa.func.coalesce(devices.c[name], as_of) if is_so else None
+        for name, is_so in _needs(summary).items()
+    }
 
 
 def _summary_values(summary: Summary) -> dict[str, Any]:
@@ -224,7 +271,11 @@ def select_fleet(conn: Connection, owner_id: str) -> Iterator[Known]:
 def _read_device(row: sa.Row[Any]) -> Known:
     summary = Summary(**{name: getattr(row, name) for name in Summary.__struct_fields__})
     key = DeviceKey(row.device_id, row.owner_id, row.maker_id)
-    return Known(key, row.inventory_digest, row.sequence, row.as_of, row.received_at, summary)
+    held = None if row.held_digest is None else Held(row.held_digest, row.held_as_of)
+    return Known(
+        key, row.inventory_digest, row.sequence, row.as_of, row.received_at, summary, held,
+        row.exposed_since, row.updates_since,
+    )  # fmt: skip
 
 
 def insert_changes(conn: Connection, records: Sequence[ChangeRecord]) -> int:

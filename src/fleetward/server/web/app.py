@@ -37,6 +37,8 @@ class Services:
     hub: EventHub = field(default_factory=EventHub)
     reports: ReportCounter = field(default_factory=ReportCounter)
     static: Path = STATIC
+    api_only: bool = False
+    """Whether this server has a bare address and no name: no page is served then."""
 
 
 def create_app(services: Services) -> Litestar:
@@ -59,7 +61,7 @@ def create_app(services: Services) -> Litestar:
         request_class=StrictRequest,
         request_max_body_size=MAX_BODY_BYTES,
         middleware=[HostCheck(services.hosts)],
-        guards=[make_guard(services.authenticator)],
+        guards=[make_guard(services.authenticator, api_only=services.api_only)],
         after_request=check_deed_left,
         exception_handlers={Exception: answer_problem},
         before_send=[add_security_headers, correct_allow],

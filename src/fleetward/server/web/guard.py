@@ -1,7 +1,8 @@
 """The guard before every handler, and the check after it.
 
-Before: the query is one that the route knows, the action has a row, the caller is known, and the
-row lets the caller. After: an action that must leave a deed has left one.
+Before: the action has a row, the server has a name where a browser needs one, the query is one that
+the route knows, the caller is known, and the row lets the caller. After: an action that must leave
+a deed has left one.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class WatchedRecorder:
         return index
 
 
-def make_guard(authenticator: Authenticator) -> Guard:
-    """Return the guard for the application."""
+def make_guard(authenticator: Authenticator, *, api_only: bool = False) -> Guard:
+    """Return the guard for the application; `api_only` where the server has an address, no name."""
 
     async def guard(
         connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
@@ -69,6 +70,13 @@ def make_guard(authenticator: Authenticator) -> Guard:
             _course.set(None)
             return
         rule = rule_of(handler)
+        if api_only and rule.browser and not _is_unknown_api(rule, connection):
+            raise Refused(
+                "This server is known by a bare address and serves the API alone, below /api/v1, "
+                "to programs with a token. Pages, sign-in links and passkeys need a DNS name: "
+                "start the server by `fleetward up --host NAME`.",
+                reason="api_only",
+            )
         if rule.action != PAGES:
             check_query(connection, handler)
         _course.set(_Course(rule))
@@ -79,6 +87,11 @@ def make_guard(authenticator: Authenticator) -> Guard:
         connection.scope["user"] = caller
 
     return guard
+
+
+def _is_unknown_api(rule: Rule, connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Say whether the page's handler is about to answer that there is no such API route."""
+    return rule.action == PAGES and str(connection.scope["path"]).startswith("/api/")
 
 
 async def identify(

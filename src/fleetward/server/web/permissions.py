@@ -9,7 +9,8 @@ not. What is not in the table cannot be reached: the guard refuses it.
 - `scoped` says that the route honours `caller.scope`. A caller with a narrowed scope is refused
   everywhere else;
 - `person` says that tokens may not: what makes credentials is for people;
-- `without_passkey` says that a session may that still owes a passkey.
+- `without_passkey` says that a session may that still owes a passkey;
+- `browser` says that it serves a person's browser: it is refused where the server has no name.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Rule:
     scoped: bool = False
     person: bool = False
     without_passkey: bool = False
+    browser: bool = False
 
 
 def _read(action: str, resource: str, role: Role = Role.VIEWER, *, scoped: bool = False) -> Rule:
@@ -45,11 +47,13 @@ def _deed(action: str, resource: str, role: Role, *, scoped: bool = False) -> Ru
     return Rule(action=action, resource=resource, role=role, deed=True, scoped=scoped)
 
 
-def _people(action: str, resource: str, *, deed: bool = True) -> Rule:
-    return Rule(action=action, resource=resource, role=Role.ADMIN, deed=deed, person=True)
+def _people(action: str, resource: str, *, deed: bool = True, browser: bool = False) -> Rule:
+    return Rule(
+        action=action, resource=resource, role=Role.ADMIN, deed=deed, person=True, browser=browser
+    )
 
 
-def _own(action: str, resource: str, *, deed: bool = False) -> Rule:
+def _own(action: str, resource: str, *, deed: bool = False, browser: bool = False) -> Rule:
     return Rule(
         action=action,
         resource=resource,
@@ -57,32 +61,33 @@ def _own(action: str, resource: str, *, deed: bool = False) -> Rule:
         deed=deed,
         scoped=True,
         without_passkey=True,
+        browser=browser,
     )
 
 
-def _public(action: str, resource: str, *, deed: bool = False) -> Rule:
-    return Rule(action=action, resource=resource, role=None, deed=deed)
+def _public(action: str, resource: str, *, deed: bool = False, browser: bool = False) -> Rule:
+    return Rule(action=action, resource=resource, role=None, deed=deed, browser=browser)
 
 
 _ROWS: Final = (
     # Everybody
-    _public("console.read", "console"),
+    _public("console.read", "console", browser=True),
     _public("csp.report", "console"),
     _public("api.describe", "api"),
-    _public("session.redeem", "session", deed=True),
-    _public("passkey.login_begin", "passkey"),
-    _public("passkey.login", "passkey", deed=True),
+    _public("session.redeem", "session", deed=True, browser=True),
+    _public("passkey.login_begin", "passkey", browser=True),
+    _public("passkey.login", "passkey", deed=True, browser=True),
     # One's own session and passkeys
     _own("session.read", "session"),
     _own("session.end", "session", deed=True),
-    _own("passkey.register_begin", "passkey"),
-    _own("passkey.register", "passkey", deed=True),
+    _own("passkey.register_begin", "passkey", browser=True),
+    _own("passkey.register", "passkey", deed=True, browser=True),
     # People
     _people("persons.read", "person", deed=False),
     _people("persons.add", "person"),
     _people("persons.change", "person"),
     _people("persons.remove", "person"),
-    _people("login_links.create", "person"),
+    _people("login_links.create", "person", browser=True),
     _people("tokens.create", "token"),
     _people("tokens.revoke", "token"),
     _read("tokens.read", "token", Role.ADMIN),
@@ -93,8 +98,17 @@ _ROWS: Final = (
     _read("devices.read", "device", scoped=True),
     _deed("devices.quarantine", "device", Role.OPERATOR, scoped=True),
     _deed("devices.readmit", "device", Role.OPERATOR, scoped=True),
-    _read("events.read", "event"),
-    _read("timeline.read", "event"),
+    _read("events.read", "event", scoped=True),
+    _read("timeline.read", "event", scoped=True),
+    # Sessions: the server carries and shows; what decides are signatures, and the machine
+    _read("access.read", "session", scoped=True),
+    _deed("access.request", "session", Role.OPERATOR, scoped=True),
+    _deed("access.grant", "session", Role.OPERATOR, scoped=True),
+    _deed("access.stop", "session", Role.OPERATOR, scoped=True),
+    _deed("access.connect", "session", Role.OPERATOR, scoped=True),
+    # Once a person, session and hour: a beat comes every few seconds, and a replay in pieces
+    _read("access.watch", "session", Role.OPERATOR, scoped=True),
+    _read("access.replay", "session", Role.OPERATOR, scoped=True),
     # Proof
     _read("record.read", "record"),
     _read("record.export", "record", Role.OPERATOR),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.canonical import JsonObject
-from fleetward.trust.envelope import Envelope, RoleKey, read_envelope, verify_single
+from fleetward.trust.envelope import Envelope, RoleKey, read_envelope, verify_holder
 from fleetward.trust.errors import Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.grants.grant import Grant
@@ -66,7 +66,7 @@ def verify_stop(data: bytes, policy: Policy, ended: Grant | Request) -> Stop:
     request = ended.request if isinstance(ended, Grant) else ended
     # 1. An approver of the policy in force, or the requester, signed it.
     holder = _find_signer(envelope, policy, request)
-    verify_single(envelope, STOP_TYPE, holder.key)
+    verify_holder(envelope, STOP_TYPE, holder)
     fields = Fields(
         envelope.payload, "the stop", {"issued_at", "owner", "reason", "subject", "type"}
     )
@@ -87,7 +87,7 @@ def verify_beat(data: bytes, policy: Policy, grant: Grant, after: int) -> Beat:
     holder = _find_signer(envelope, policy, None)
     if holder.person == grant.request.person:
         raise Untrusted("Who is inside does not watch himself.", reason="watches_himself")
-    verify_single(envelope, BEAT_TYPE, holder.key)
+    verify_holder(envelope, BEAT_TYPE, holder)
     fields = Fields(envelope.payload, "the beat", {"owner", "serial", "session", "type"})
     if fields.digest("owner") != policy.owner or fields.digest("session") != grant.hash:
         raise Untrusted("The beat is for another session.", reason="another_session")

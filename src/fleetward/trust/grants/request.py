@@ -8,7 +8,7 @@ from typing import Final
 
 from fleetward.trust.access import MAX_SECONDS, Rule, Scope, TcpScope, permits, read_scopes
 from fleetward.trust.canonical import JsonObject, to_base64url
-from fleetward.trust.envelope import read_envelope, verify_single
+from fleetward.trust.envelope import read_envelope, verify_holder
 from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.policy import Policy
@@ -99,7 +99,7 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
             "requesters with `fleetward owner policy requester`.",
             reason="unknown_requester",
         )
-    verify_single(envelope, REQUEST_TYPE, holder.key)
+    verify_holder(envelope, REQUEST_TYPE, holder)
     # 2. For this owner, this epoch, this machine.
     if fields.digest("owner") != policy.owner:
         raise Untrusted("The request is to another owner.", reason="another_owner")

@@ -74,7 +74,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
     op.create_index(
         "ix_audit_leaf_at",
         "audit_leaf",
-        ["at"],
+        ["at", "kind"],
         unique=False,
         sqlite_where=sa.text("kind != 'batch'"),
         postgresql_where=sa.text("kind != 'batch'"),
@@ -168,7 +168,9 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
         sa.PrimaryKeyConstraint("device_id", "sequence", name=op.f("pk_events_event")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_events_event_received_at", "events_event", ["received_at"], unique=False)
+    op.create_index(
+        "ix_events_event_received_at", "events_event", ["received_at", "kind"], unique=False
+    )
     op.create_table(
         "events_machine",
         sa.Column("device_id", sa.String(length=64), nullable=False),
@@ -215,6 +217,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
         sa.Column("policy_version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("roster_version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("joined_at", sa.BigInteger(), nullable=False),
+        sa.Column("state_at", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("last_seen_at", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("connected", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("device_id", name=op.f("pk_identity_device")),
@@ -333,6 +336,10 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, no procedure
         sa.Column("exposed_ports", sa.BigInteger(), nullable=True),
         sa.Column("updates_pending", sa.BigInteger(), nullable=True),
         sa.Column("security_updates", sa.BigInteger(), nullable=True),
+        sa.Column("exposed_since", sa.BigInteger(), nullable=True),
+        sa.Column("updates_since", sa.BigInteger(), nullable=True),
+        sa.Column("held_digest", sa.String(length=64), nullable=True),
+        sa.Column("held_as_of", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("device_id", name=op.f("pk_posture_device")),
     )
     op.create_index(

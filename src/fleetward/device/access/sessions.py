@@ -120,6 +120,7 @@ class Sessions:
     def call_on_news(self, on_news: Callable[[], None]) -> None:
         """Have `on_news` called when there is something for the server."""
         self._on_news = on_news
+        self.notes.call_on_news(on_news)
 
     # --- the sandbox
 

@@ -7,6 +7,7 @@ asterisks. The descriptor is guard's file, open for appending and nothing else.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import time
 from typing import Final
@@ -18,6 +19,8 @@ from fleetward.trust.errors import Unreachable
 from fleetward.wire.access import MAX_LABEL_BYTES
 
 SYNC_SECONDS: Final = 1.0
+KEEP_FREE_BYTES: Final = 64 * 1024 * 1024
+"""The machine has a purpose of its own: a session ends before it takes the last of the disk."""
 
 
 class Recorder:
@@ -57,12 +60,15 @@ class Recorder:
         return None
 
     def sync(self) -> None:
-        """Return when all is on the disk."""
+        """Return when all is on the disk, and there is room for more."""
         try:
             os.fdatasync(self._descriptor)
+            free = os.fstatvfs(self._descriptor)
         except OSError as e:
             raise _disk_failed(e) from e
         self._unsynced_since = None
+        if free.f_bavail * free.f_frsize < KEEP_FREE_BYTES:
+            raise _disk_failed(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def _line(self, code: str, text: str) -> None:
         at = round(time.monotonic() - self._started, 6)
@@ -71,7 +77,7 @@ class Recorder:
     def _write(self, data: bytes) -> None:
         try:
             if os.write(self._descriptor, data) != len(data):
-                raise OSError(28, os.strerror(28))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as e:
             raise _disk_failed(e) from e
         if self._unsynced_since is None:

@@ -54,6 +54,8 @@ MOST_SESSIONS: Final = 8
 RECORDED_EVERY_MS: Final = 10_000
 KILL_MS: Final = 800
 """After so long the process of a session is killed from outside."""
+FREE_BYTES: Final = 128 * 1024 * 1024
+"""What a disk must have left for a session to begin; one that runs ends a little later."""
 PROBE_SECONDS: Final = 5.0
 NOTHING_RECORDED: Final = "00" * 32
 
@@ -183,6 +185,13 @@ class Sessions:
             raise Refused(
                 f"{MOST_SESSIONS} sessions are open on this machine already.",
                 reason="too_many_sessions",
+            )
+        disk = os.statvfs(self.kept.folder)
+        if disk.f_bavail * disk.f_frsize < FREE_BYTES:
+            raise Refused(
+                "The disk of this machine is nearly full, and nothing happens unrecorded. Free "
+                "some space on it.",
+                reason="disk_full",
             )
         kept = self._make_kept(grant)
         self.kept.write(kept)

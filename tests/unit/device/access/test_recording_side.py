@@ -72,6 +72,21 @@ def test_a_recording_that_cannot_be_written_ends_the_session(tmp_path: Path) -> 
     os.close(descriptor)
 
 
+def test_a_session_ends_before_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptor = os.open(tmp_path / "rec", os.O_WRONLY | os.O_CREAT)
+    recorder = Recorder(make_sealer(), descriptor)
+    recorder.mark("enough room")
+    recorder.sync()
+    little = os.statvfs_result((4096, 4096, 10**6, 1000, 1000, 1, 1, 1, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda _: little)
+    recorder.mark("not any more")
+    with refused(Unreachable, "recording_disk"):
+        recorder.sync()
+    os.close(descriptor)
+
+
 def test_a_letter_in_two_pieces_is_one_letter() -> None:
     text = Text()
     data = "grüße\n".encode()

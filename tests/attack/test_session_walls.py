@@ -337,8 +337,8 @@ def test_frames_beyond_the_grant_end_the_session(tmp_path: Path, pieces: list[Pi
             session = await world.enter(TcpScope(listener.getsockname()[1], "raw"))
             for piece in pieces:
                 await session.say(piece)
-            await until(lambda: session.left is not None, "it ends")
             assert (await world.receipt(session.session))["ended_by"] == "failed"
+            await until(lambda: session.left is not None, "the requester is told")
         listener.close()
 
     asyncio.run(act())

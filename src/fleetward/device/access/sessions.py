@@ -22,7 +22,6 @@ from fleetward.device.access.notes import Notes
 from fleetward.device.access.recordings import Recordings, follow_to_end
 from fleetward.device.access.tail import Tail
 from fleetward.device.access.words import (
-    MAX_WORD_BYTES,
     End,
     Ending,
     OpenOrder,
@@ -33,6 +32,7 @@ from fleetward.device.access.words import (
     encode,
     make_pair,
     read_upward,
+    receive,
 )
 from fleetward.device.audit.diary import Diary
 from fleetward.device.timekeeper import Timekeeper
@@ -150,7 +150,7 @@ class Sessions:
             return
         sock.settimeout(seconds or 0.0)
         try:
-            word = read_upward(sock.recv(MAX_WORD_BYTES))
+            word = read_upward(receive(sock))
         except BlockingIOError:
             return
         except (OSError, Malformed):
@@ -368,7 +368,7 @@ class Sessions:
     def _hear(self, live: Live, now: int) -> None:
         while live.sock is not None:
             try:
-                data = live.sock.recv(MAX_WORD_BYTES)
+                data = receive(live.sock)
                 word = read_upward(data) if data else None
             except BlockingIOError:
                 return

@@ -13,6 +13,7 @@ from fleetward.device.access.notes import MOST_TRIES, MOST_WAITING, Notes
 from fleetward.device.access.recorder import Recorder, Text
 from fleetward.device.access.recordings import KEEP_STORED_MS, Recordings
 from fleetward.device.access.tail import Tail
+from fleetward.device.access.words import make_pair, receive
 from fleetward.runtime.keys import make_key
 from fleetward.runtime.recording import Sealer
 from fleetward.trust.canonical import from_base64url, to_base64url
@@ -176,3 +177,13 @@ def test_denials_make_room_for_receipts() -> None:
     first = notes.next()
     assert first is not None
     assert first.kind == "receipt"
+
+
+def test_the_last_words_of_who_left_messages_unread_are_heard() -> None:
+    ours, theirs = make_pair()
+    ours.send(b"nobody reads this")
+    theirs.send(b"my last words")
+    theirs.close()
+    with ours:
+        assert receive(ours) == b"my last words"
+        assert receive(ours) == b""

@@ -97,6 +97,25 @@ async def look_around(world: SessionWorld, shell: StreamEnd, port: int, *, root:
         assert "wrote" not in await run(shell, again)
 
 
+def test_a_terminal_inherits_no_descriptor_of_the_session(tmp_path: Path) -> None:
+    """One of guard's sockets in a shell would swallow a stop and lie about what moved."""
+
+    async def act() -> None:
+        async with session_world(tmp_path) as world:
+            session = await world.enter(TerminalScope(world.user))
+            shell = await session.open(0)
+            await shell.type("stty -echo; PS1=; set +o history\n")
+            await asyncio.sleep(0.3)
+            held = await run(shell, "readlink /proc/$$/fd/*")
+            assert "/dev/pts" in held
+            assert "socket:" not in held, held
+            assert "pipe:" not in held, held
+            assert ".rec" not in held, held
+            await session.leave()
+
+    asyncio.run(act())
+
+
 @needs_root
 def test_a_user_may_not_become_root(tmp_path: Path) -> None:
     async def act() -> None:

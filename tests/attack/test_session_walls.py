@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 from tests.session_world import (
+    FilesScope,
     RequesterEnd,
     RootScope,
     SessionWorld,
     StreamEnd,
     TcpScope,
     TerminalScope,
+    rules_for,
     session_world,
     until,
 )
@@ -516,6 +518,35 @@ def transfer(root: Path, wanted: OpenStream, data: bytes = b"") -> str:
     os.close(folder)
     os.close(links)
     return words
+
+
+def test_a_folder_around_the_agents_own_does_not_open_it(tmp_path: Path) -> None:
+    """An owner allows /var/lib; the identity key lies below it, and the transfer runs as root."""
+
+    async def act() -> None:
+        async with session_world(tmp_path) as world:
+            world.access.set_rules(rules_for(world.data.parent))
+            world.access.trust.publish()
+            await world.push_documents()
+            here = FilesScope(str(world.data.parent), "write", 10**6)
+            inside = FilesScope(str(world.data / "guard"), "read", 10**6)
+            session = await world.enter(here, inside)
+            tried = [
+                (0, {"verb": "get", "path": "data/guard/identity.pem"}),
+                (0, {"verb": "list", "path": "data"}),
+                (0, {"verb": "put", "path": "data/guard/planted", "size": 0}),
+                (1, {"verb": "get", "path": "identity.pem"}),
+            ]
+            for scope, wanted in tried:
+                stream = await session.open(scope, **wanted)
+                await stream.end()
+                assert "the agent's own" in await stream.until_closed(), (scope, wanted)
+                assert SECRET not in bytes(stream.data)
+            assert not (world.data / "guard" / "planted").exists()
+            await session.leave()
+            await world.receipt(session.session)
+
+    asyncio.run(act())
 
 
 def test_the_words_of_a_listing_cannot_forge_lines(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.session_world import (
@@ -531,7 +532,7 @@ def test_a_folder_around_the_agents_own_does_not_open_it(tmp_path: Path) -> None
             here = FilesScope(str(world.data.parent), "write", 10**6)
             inside = FilesScope(str(world.data / "guard"), "read", 10**6)
             session = await world.enter(here, inside)
-            tried = [
+            tried: list[tuple[int, dict[str, Any]]] = [
                 (0, {"verb": "get", "path": "data/guard/identity.pem"}),
                 (0, {"verb": "list", "path": "data"}),
                 (0, {"verb": "put", "path": "data/guard/planted", "size": 0}),

@@ -166,13 +166,16 @@ class Play:
         subjects = [*self.approved, *self.requests]
         if not subjects:
             return
-        access = self.guards[i % 3].access
-        subject = subjects[-1 - j % len(subjects)]
+        place, subject = i % 3, subjects[-1 - j % len(subjects)]
+        if k & 4 and self.offers:
+            place, offer = self.offers[-1 - i % min(3, len(self.offers))]
+            subject = offer.request
+        access = self.guards[place].access
         payload = make_stop_payload(access.trust.policy, subject, "no", NOW_MS)
         raw = seal(payload, [access.trust.signers[k % 2]])
         self.envelopes.append(raw)
         if k & 2:
-            self.push(i % 3, raw)
+            self.push(place, raw)
 
     def watch(self, i: int, j: int, k: int) -> None:
         """An approver watches."""
@@ -258,7 +261,7 @@ class Play:
             [*others[0].access.trust.signers, guard.access.technician, self.thief],
         ]
         wanted: list[tuple[str, Json]] = [
-            ("nothing", None),
+            ("nothing", ""),
             ("scopes", [{"kind": "root"}]),
             ("seconds", 3600),
             ("watched", False),

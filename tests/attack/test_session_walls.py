@@ -120,6 +120,32 @@ def test_a_terminal_inherits_no_descriptor_of_the_session(tmp_path: Path) -> Non
 
 
 @needs_root
+def test_a_socket_that_a_daemon_makes_meanwhile_is_not_seen(tmp_path: Path) -> None:
+    """The daemon of containers starts again while somebody of its group is inside."""
+
+    async def act() -> None:
+        late = Path(f"/run/fw-late-{os.getpid()}.sock")
+        async with session_world(tmp_path) as world:
+            session = await world.enter(TerminalScope(world.user), RootScope())
+            shells = [await session.open(scope) for scope in (0, 1)]
+            for shell in shells:
+                await shell.type("stty -echo; PS1=; set +o history\n")
+            await asyncio.sleep(0.3)
+            with socket.socket(socket.AF_UNIX) as daemon:
+                daemon.bind(str(late))
+                late.chmod(0o666)
+                try:
+                    for shell in shells:
+                        assert "cannot access" in await run(shell, f"ls {late}")
+                        assert "cannot access" in await run(shell, "ls /run/systemd /run/udev")
+                finally:
+                    late.unlink()
+            await session.leave()
+
+    asyncio.run(act())
+
+
+@needs_root
 def test_a_user_may_not_become_root(tmp_path: Path) -> None:
     async def act() -> None:
         async with session_world(tmp_path) as world:

@@ -18,7 +18,7 @@ from typing import Final
 
 from fleetward.device.access import sandbox as apart
 from fleetward.device.access.accounts import account_of
-from fleetward.device.access.files import Budget, Served, open_root, serve
+from fleetward.device.access.files import Budget, Served, list_hidden, open_root, serve
 from fleetward.device.access.hatch import (
     Ask,
     Drop,
@@ -194,6 +194,7 @@ class Attendant:
     def _start_files(self, place: int, scope: FilesScope, wanted: OpenStream) -> Program:
         if any(started.scope == place for started in self._running):
             raise Refused(BUSY, reason="busy")
+        hidden = list_hidden(scope.root, self._walls.hidden)
         root = open_root(scope)
         ours, theirs = make_pair()
         parent = os.getpid()
@@ -209,7 +210,8 @@ class Attendant:
                     os.chdir("/")
                 deny_network()
                 budget = self._budgets[place]
-                serve(Served(root, links, scope.mode == "write", budget), theirs, wanted)
+                served = Served(root, links, scope.mode == "write", budget, hidden)
+                serve(served, theirs, wanted)
             finally:
                 os._exit(0)
         os.close(root)

@@ -19,8 +19,10 @@ from fleetward.trust.errors import Unreachable
 from fleetward.wire.access import MAX_LABEL_BYTES
 
 SYNC_SECONDS: Final = 1.0
-KEEP_FREE_BYTES: Final = 64 * 1024 * 1024
-"""The machine has a purpose of its own: a session ends before it takes the last of the disk."""
+LEAST_FREE_BYTES: Final = 64 * 1024 * 1024
+LEAST_FREE_PART: Final = 20
+"""So much of the disk, or one part in so many where that is less, is left to the machine: it has a
+purpose of its own, and who is inside could fill it by having a lot shown."""
 
 
 class Recorder:
@@ -63,12 +65,13 @@ class Recorder:
         """Return when all is on the disk, and there is room for more."""
         try:
             os.fdatasync(self._descriptor)
-            free = os.fstatvfs(self._descriptor)
+            disk = os.fstatvfs(self._descriptor)
         except OSError as e:
             raise _disk_failed(e) from e
         self._unsynced_since = None
-        if free.f_bavail * free.f_frsize < KEEP_FREE_BYTES:
-            raise _disk_failed(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        least = min(LEAST_FREE_BYTES, disk.f_blocks * disk.f_frsize // LEAST_FREE_PART)
+        if disk.f_bavail * disk.f_frsize < least:
+            raise _disk_failed(OSError(errno.ENOSPC, "what is left is the machine's own"))
 
     def _line(self, code: str, text: str) -> None:
         at = round(time.monotonic() - self._started, 6)

@@ -85,6 +85,8 @@ class Live:
     beat_ms: int
     serial: int = 0
     watchers: set[str] = field(default_factory=set)
+    quickest: dict[str, int] = field(default_factory=dict)
+    """For each watcher, how far his clock is behind ours by the quickest of his beats."""
     process: int = -1
     """A descriptor of the process that ends it (pidfd)."""
     ended: tuple[str, str, str] | None = None
@@ -307,8 +309,18 @@ class Sessions:
         return min(due, default=60_000)
 
     def take_beat(self, live: Live, beat: Beat) -> None:
-        """Somebody watches."""
-        live.beat_ms, live.serial = self._clock.boottime_ms(), beat.serial
+        """Somebody watches. A beat counts from when it was signed, as far as that can be told.
+
+        Its serial is the watcher's clock: the quickest of his beats says how that clock stands to
+        ours, and every other is as much older as it came later. So beats that were collected
+        while somebody watched do not keep a session open when he has gone.
+        """
+        now = self._clock.boottime_ms()
+        apart = now - beat.serial
+        quickest = min(live.quickest.get(beat.person, apart), apart)
+        live.quickest[beat.person] = quickest
+        live.beat_ms = max(live.beat_ms, now - (apart - quickest))
+        live.serial = beat.serial
         if beat.person not in live.watchers:
             live.watchers.add(beat.person)
             words = f"{beat.person} watches the session of {live.kept.person}."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.trust_world import refused
 
 from fleetward.device.access.kept import KeptSession, KeptSessions
 from fleetward.device.access.notes import MOST_TRIES, MOST_WAITING, Notes
-from fleetward.device.access.recorder import Recorder, Text
+from fleetward.device.access.recorder import LEAST_FREE_BYTES, LEAST_FREE_PART, Recorder, Text
 from fleetward.device.access.recordings import KEEP_STORED_MS, Recordings
 from fleetward.device.access.tail import Tail
 from fleetward.device.access.words import make_pair, receive
@@ -73,16 +74,21 @@ def test_a_recording_that_cannot_be_written_ends_the_session(tmp_path: Path) -> 
     os.close(descriptor)
 
 
-def test_a_session_ends_before_the_disk_is_full(
+def test_a_recording_leaves_the_machine_its_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Who is inside has /dev/urandom shown for an hour; the disk is not his to fill."""
     descriptor = os.open(tmp_path / "rec", os.O_WRONLY | os.O_CREAT)
     recorder = Recorder(make_sealer(), descriptor)
-    recorder.mark("enough room")
+
+    def look(descriptor: int) -> SimpleNamespace:
+        del descriptor
+        return SimpleNamespace(f_blocks=10**9, f_frsize=1, f_bavail=left)
+
+    monkeypatch.setattr(os, "fstatvfs", look)
+    left = min(LEAST_FREE_BYTES, 10**9 // LEAST_FREE_PART)
     recorder.sync()
-    little = os.statvfs_result((4096, 4096, 10**6, 1000, 1000, 1, 1, 1, 0, 255))
-    monkeypatch.setattr(os, "fstatvfs", lambda _: little)
-    recorder.mark("not any more")
+    left -= 1
     with refused(Unreachable, "recording_disk"):
         recorder.sync()
     os.close(descriptor)

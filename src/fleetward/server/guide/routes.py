@@ -16,7 +16,7 @@ from fleetward.server.guide import store
 from fleetward.server.guide.doctor import Doctor
 from fleetward.server.web.permissions import ACTION
 
-LAST_STEP: Final = 7
+LAST_STEP: Final = 8
 
 
 class TourWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,6 +37,9 @@ class TourFacts(msgspec.Struct, frozen=True, kw_only=True):
     close_port_command: str | None = None
     owner_console_command: str | None = None
     panel_command: str | None = None
+    connect_command: str | None = None
+    stop_command: str | None = None
+    replay_command: str | None = None
     export_command: str | None = None
     verify_command: str | None = None
     alter_command: str | None = None

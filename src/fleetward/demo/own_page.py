@@ -61,7 +61,8 @@ def write_page() -> bytes:
         for name, value in facts.items()
     )
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{TITLE}</title>"
+        "<!doctype html><html lang=en><meta charset=utf-8><link rel=icon href=data:,>"
+        f"<title>{TITLE}</title>"
         "<style>body{font:16px/1.5 sans-serif;margin:3rem}th{text-align:left;padding-right:2rem}"
         f"</style><h1>{TITLE}</h1><table>{rows}</table>"
     ).encode()

@@ -217,10 +217,10 @@ def test_quarantine_asks_why_and_the_page_follows(
 def test_the_drill_shows_refusals_one_by_one(server: MadeUpServer, browser: Browser) -> None:
     with walk(browser) as walker:
         sign_in(walker, server)
-        walker.open(f"{server.console}/setup/5")
+        walker.open(f"{server.console}/setup/6")
         walker.page.get_by_role("button", name="Steal the server").click()
         expect(walker.page.get_by_text("Under way").first).to_be_visible()
-        expect(walker.page.get_by_text("All 5 were refused")).to_be_visible(timeout=15_000)
+        expect(walker.page.get_by_text("All 8 were refused")).to_be_visible(timeout=15_000)
         expect(walker.page.get_by_text("Policy 9 is not signed")).to_be_visible()
     assert walker.complaints == []
 

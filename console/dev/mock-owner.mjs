@@ -38,7 +38,7 @@ export function makeOwner(fleet) {
           name: 'Example clinics', owner_root: HASH,
           policy: {
             version: 2, epoch: 1, hash: HASH,
-            people: [{ person: 'Anna Example', keys: [{ key_id: 'mtpsg75ztnlpkjvs5h5rk64fe5pt2l43', suite: 'es256', scopes: ['roster'] }, { key_id: 'q5dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'ed25519', scopes: ['roster', 'policy'] }] }, { person: 'Bert Example', keys: [{ key_id: 'lmh6nqp3r5tzvxw2m4hiefqzrvb3d6lc', suite: 'ed25519', scopes: ['policy'] }] }],
+            people: [{ person: 'Anna Example', keys: [{ key_id: 'mtpsg75ztnlpkjvs5h5rk64fe5pt2l43', suite: 'es256', scopes: ['roster'], origins: [] }, { key_id: 'q5dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'ed25519', scopes: ['roster', 'policy'], origins: [] }, { key_id: 'r7dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'webauthn', scopes: ['approve'], origins: ['http://owner.localhost:7480'] }] }, { person: 'Bert Example', keys: [{ key_id: 'lmh6nqp3r5tzvxw2m4hiefqzrvb3d6lc', suite: 'ed25519', scopes: ['policy'], origins: [] }] }],
             thresholds: [{ scope: 'policy', people: 2 }, { scope: 'roster', people: 1 }],
             roots: [{ name: 'Server certificate authority', value: HASH }, { name: 'Record key', value: 'fleetward-log+7f3a+AbCd' }],
           },
@@ -69,7 +69,7 @@ export function makeOwner(fleet) {
         command: `fleetward audit verify record --root ${HASH}`,
       };
       case 'GET /access': return { items: accessOf(scenario), more: 0 };
-      case 'POST /access/prepare': return { grant: ID('f'), six_words: WORDS, scopes: SCOPES, seconds: body.seconds, watched: body.watched };
+      case 'POST /access/prepare': return { grant: ID('f'), six_words: WORDS, scopes: SCOPES, seconds: body.seconds, watched: body.watched, passkey: null, own_key: true };
       case 'POST /access/approve': return { id: ID('a'), session: ID('f'), words: 'Granted. It opens when pump-04 has it.', watched: false };
       case 'POST /access/deny': return { id: body.id, session: '', words: 'You said no. pump-04 obeys as soon as it hears it.', watched: false };
       case 'POST /access/stop': return { id: body.id, session: '', words: 'Stopped. pump-04 obeys as soon as it hears it.', watched: false };

@@ -23,6 +23,7 @@ export interface OwnerKey {
   key_id: string;
   suite: string;
   scopes: string[];
+  origins: string[];
 }
 
 /** A signature was made; `handed_over` is false while the server is not in reach. */
@@ -130,6 +131,36 @@ export interface Prepared {
   scopes: ScopeWords[];
   seconds: number;
   watched: boolean;
+  passkey: PasskeyChoice | null;
+  own_key: boolean;
+}
+
+/** What the browser needs to ask for a passkey's yes; the challenge is the grant that is shown. */
+export interface PasskeyChoice {
+  challenge: string;
+  rp_id: string;
+  names: string[];
+  people: string[];
+}
+
+export interface PasskeyYes {
+  authenticator_data: string;
+  client_data: string;
+  signature: string;
+}
+
+export interface BegunPasskey {
+  challenge: string;
+  rp_id: string;
+  user_id: string;
+  person: string;
+  others: string[];
+}
+
+export interface PolicySigned {
+  version: number;
+  handed_over: boolean;
+  words: string;
 }
 
 export interface Answered {

@@ -255,7 +255,9 @@ def refresh(
 
 @owner_app.command("console")
 def console(
-    port: Annotated[int, typer.Option("--port", help="Port on loopback; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", help="Port on loopback; 0 takes that of last time.")
+    ] = 0,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address.")
     ] = False,

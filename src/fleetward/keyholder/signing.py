@@ -24,6 +24,7 @@ from fleetward.trust.head import (
 )
 from fleetward.trust.invitation import Invitation, make_invitation_payload, verify_invitation
 from fleetward.trust.keys import PublicKey, Signer
+from fleetward.trust.passkey import WEBAUTHN, Passkey
 from fleetward.trust.policy import POLICY_TYPE, ROLES, Policy, Roots
 from fleetward.trust.roster import Roster, RosterEntry, make_roster_payload, verify_roster
 
@@ -35,11 +36,21 @@ _NONCE_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A key, and the person and organisation that hold it."""
+    """A key, and the person and organisation that hold it. A passkey says where it is used."""
 
     key: PublicKey
     person: str
     org: str = ""
+    passkey: Passkey | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the key as it stands in a policy."""
+        row: JsonObject = {**self.key.to_json(), "org": self.org, "person": self.person}
+        if self.passkey is not None:
+            row["suite"] = WEBAUTHN
+            row["rp_id"] = self.passkey.rp_id
+            row["origins"] = list(self.passkey.origins)
+        return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +75,7 @@ class PolicyDraft:
 
     def to_payload(self, issued_at_ms: int) -> JsonObject:
         """Return the payload to sign."""
-        keys: list[Json] = [
-            {**each.key.to_json(), "org": each.org, "person": each.person} for each in self.people
-        ]
+        keys: list[Json] = [each.to_json() for each in self.people]
         roles: JsonObject = {
             name: {"keys": list(self.roles[name][0]), "threshold": self.roles[name][1]}
             for name in ROLES

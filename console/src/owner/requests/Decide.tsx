@@ -9,6 +9,7 @@ import { Facts, Page } from '../../shared/ui/Page';
 import { SixWords } from '../../shared/ui/SixWords';
 import { Note } from '../../shared/ui/State';
 import { Words } from '../../shared/ui/Words';
+import { canUsePasskeys, sayYes } from '../passkey';
 import { lengthsUpTo, sayMinutes, sayWho } from '../sessions/sayings';
 
 /** One request: what is asked, what you give of it, and the six words of what you sign. */
@@ -114,7 +115,13 @@ function Yes({ item, onDone }: { item: Access; onDone: (done: Answered) => Promi
 }
 
 function Sign({ prepared, people, onDone, onBack }: { prepared: Prepared; people: number; onDone: (done: Answered) => Promise<void>; onBack: () => void }) {
-  const approve = useMutation({ mutationFn: () => owner.approve(prepared.grant), onSuccess: onDone });
+  const choice = canUsePasskeys() ? prepared.passkey : null;
+  const approve = useMutation({
+    mutationFn: async (how: 'passkey' | 'key') => owner.approve(prepared.grant, how === 'passkey' && choice ? await sayYes(choice) : null),
+    onSuccess: onDone,
+  });
+  const signing = (how: 'passkey' | 'key') => approve.isPending && approve.variables === how;
+  const end = people > 1 ? 'Sign for yourself' : 'Sign and let in';
   return (
     <div className="panel panel-pad access-sign">
       <h2>You would sign this, and nothing else</h2>
@@ -126,12 +133,25 @@ function Sign({ prepared, people, onDone, onBack }: { prepared: Prepared; people
       <p className="small quiet">
         The same six words appear with who asks, and on the machine. Ask for them over the telephone when in doubt.
       </p>
+      {choice && (
+        <p className="small quiet">A passkey of {choice.people.join(' or ')} signs here, for this grant alone.</p>
+      )}
+      {!choice && !prepared.own_key && (
+        <p className="small quiet">This browser cannot use passkeys, and the key in this folder may not say yes here.</p>
+      )}
       {approve.error && <Failure failure={approve.error} />}
       <Group>
-        <Button type="button" size="md" loading={approve.isPending} onClick={() => approve.mutate()}>
-          {people > 1 ? 'Sign for yourself' : 'Sign and let in'}
-        </Button>
-        <Button type="button" variant="default" onClick={onBack}>
+        {choice && (
+          <Button type="button" size="md" loading={signing('passkey')} disabled={approve.isPending} onClick={() => approve.mutate('passkey')}>
+            {end} by passkey
+          </Button>
+        )}
+        {prepared.own_key && (
+          <Button type="button" size="md" variant={choice ? 'default' : 'filled'} loading={signing('key')} disabled={approve.isPending} onClick={() => approve.mutate('key')}>
+            {choice ? 'By the key in your folder' : end}
+          </Button>
+        )}
+        <Button type="button" variant={choice ? 'subtle' : 'default'} onClick={onBack}>
           Back
         </Button>
       </Group>

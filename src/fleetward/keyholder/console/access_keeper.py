@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from fleetward.keyholder.access.answering import (
@@ -26,16 +27,20 @@ from fleetward.keyholder.access.answering import (
 )
 from fleetward.keyholder.access.cosigning import make_draft
 from fleetward.keyholder.access.judging import Judge
+from fleetward.keyholder.access.passkeys import Yes, add_yes
 from fleetward.keyholder.access.scope_words import parse_scope
 from fleetward.keyholder.access.server_rows import LIVE, WAITING, AccessApi, AccessRow
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.console.access_model import AccessView, Answered
 from fleetward.keyholder.console.access_views import show_case, show_doubted
+from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.screening import Screen, open_screen
 from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.desk import Desk
 from fleetward.runtime.clock import Clock
+from fleetward.trust.envelope import RoleKey, read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Refused, Untrusted
+from fleetward.trust.grants.grant import MAX_GRANT_BYTES
 
 MAX_LOOKED_AT: Final = 100
 """Requests whose papers a page has checked; older ones are for `fleetward owner session`."""
@@ -47,10 +52,27 @@ Reach: TypeAlias = Callable[[], ApiClient]
 """Finds the server anew each time: after a restart it has another port and another token."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A grant that a page was shown, and the signatures that it got on this page so far."""
+
+    at_ms: int
+    prepared: Prepared
+    signed: bytes = b""
+
+
 class AccessKeeper:
     """The state behind the pages of requests and sessions. Safe to call from any thread."""
 
-    def __init__(self, desk: Desk, reach: Reach, changes: Changes, clock: Clock) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        reach: Reach,
+        changes: Changes,
+        clock: Clock,
+        passkeys: PasskeyKeeper,
+    ) -> None:
+        self.passkeys: Final = passkeys
         self._desk = desk
         self._reach = reach
         self._changes = changes
@@ -58,7 +80,7 @@ class AccessKeeper:
         self._acting = threading.Lock()
         self._seen: list[tuple[str, str]] = []
         self._settled: dict[str, AccessView] = {}
-        self._prepared: OrderedDict[str, tuple[int, Prepared]] = OrderedDict()
+        self._prepared: OrderedDict[str, Shown] = OrderedDict()
         self._screens: OrderedDict[str, Screen] = OrderedDict()
 
     def look(self, client: ApiClient) -> None:
@@ -92,29 +114,34 @@ class AccessKeeper:
         documents = self._desk.documents()
         check_lease(documents, now_ms)
         question = read_question(self._judge(), self._api().papers(id_), now_ms)
-        check_may_approve(question, self._desk.signer("approver").public.key_id)
+        self._check_somebody_may(question)
         answer = Answer(tuple(parse_scope(text) for text in scopes), seconds, watched)
         prepared = prepare_grant(question, answer, now_ms)
         with self._acting:
-            self._prepared[prepared.hash] = (now_ms, prepared)
+            self._prepared[prepared.hash] = Shown(now_ms, prepared)
             while len(self._prepared) > MAX_PREPARED:
                 self._prepared.popitem(last=False)
         return prepared
 
-    def approve(self, grant: str) -> Answered:
-        """Sign a grant that was shown, and hand it over. Raises `Refused` for any other."""
+    def approve(self, grant: str, yes: Yes | None = None) -> Answered:
+        """Sign a grant that was shown, and hand it over. Raises `Refused` for any other.
+
+        With a passkey's `yes` it is the signature; without, the approver's key signs.
+        """
         with self._acting:
-            at_ms, prepared = self._prepared.get(grant, (0, None))
-            if prepared is None or self._clock.wall_ms() - at_ms > PREPARED_FOR_MS:
+            shown = self._prepared.get(grant)
+            if shown is None or self._clock.wall_ms() - shown.at_ms > PREPARED_FOR_MS:
                 raise Refused(
                     "This was shown too long ago. Look at it again.", reason="not_prepared"
                 )
-            raw = sign_grant(prepared, [self._desk.signer("approver")])
+            prepared = shown.prepared
+            raw = self._sign(shown, yes)
             try:
                 verify_own_grant(raw, prepared)
             except Untrusted as e:
                 if e.reason != "too_few_signatures":
                     raise
+                self._prepared[grant] = Shown(shown.at_ms, prepared, raw)
                 raise self._keep_draft(prepared, raw) from e
             request = prepared.question.request
             self._api().hand(request.hash, "grant", raw)
@@ -126,6 +153,33 @@ class AccessKeeper:
             words=f"Granted. It opens when {prepared.question.entry.name} has it.",
             watched=prepared.terms.watched,
         )
+
+    def _sign(self, shown: Shown, yes: Yes | None) -> bytes:
+        """Return the grant as it was shown, with one more signature."""
+        prepared = shown.prepared
+        if yes is None:
+            return sign_grant(prepared, [self._desk.signer("approver")], shown.signed)
+        # The envelope is made of what was shown, whatever the page says meanwhile.
+        raw = shown.signed or seal(prepared.payload, [])
+        envelope = read_envelope(raw, max_bytes=MAX_GRANT_BYTES)
+        return add_yes(envelope, yes, self.passkeys_for(prepared.question))
+
+    def passkeys_for(self, question: Question) -> dict[str, RoleKey]:
+        """Return the passkeys that may answer here."""
+        return self.passkeys.approvers(question.policy, question.request.person)
+
+    def own_key_may(self, question: Question) -> bool:
+        """Say whether the approver's key of this folder may answer."""
+        try:
+            check_may_approve(question, self._desk.signer("approver").public.key_id)
+        except Refused:
+            return False
+        return True
+
+    def _check_somebody_may(self, question: Question) -> None:
+        """Raise `Refused` when neither this folder's key nor a passkey here may answer."""
+        if not self.passkeys_for(question):
+            check_may_approve(question, self._desk.signer("approver").public.key_id)
 
     def end(self, id_: str, reason: str, *, denying: bool) -> Answered:
         """Say no to a request, or end its session. It is signed whatever the papers say."""
@@ -184,7 +238,7 @@ class AccessKeeper:
         """Return what can be answered, or why nothing can by this folder."""
         try:
             question = read_question(judge, api.papers(id_), self._clock.wall_ms())
-            check_may_approve(question, self._desk.signer("approver").public.key_id)
+            self._check_somebody_may(question)
         except FleetwardError as e:
             return e
         return question
@@ -194,7 +248,8 @@ class AccessKeeper:
         name = f"drafts/grant-{prepared.question.request.hash[:16]}.json"
         self._desk.folder.keep_draft(name, make_draft(documents, prepared.question, raw))
         return Refused(
-            f"You signed; it takes {prepared.question.people} people. The draft is in "
+            f"You signed; it takes {prepared.question.people} people. Who else has a passkey can "
+            "use it here now. The draft is in "
             f"{self._desk.folder.path / name}: let others run `fleetward owner cosign FILE --root "
             f"{documents.owner} --key KEY`, then run `fleetward owner approve "
             f"{prepared.question.request.hash[:16]} --draft FILE`.",

@@ -78,20 +78,45 @@ class Prepare(Question, frozen=True, kw_only=True):
     watched: bool = False
 
 
+Base64: TypeAlias = Annotated[str, msgspec.Meta(max_length=8192, pattern="^[A-Za-z0-9_-]*$")]
+
+
+class PasskeyChoice(Answer, frozen=True, kw_only=True):
+    """What a browser needs to ask for a passkey's yes. The challenge is the grant."""
+
+    challenge: str
+    rp_id: str
+    names: list[str]
+    people: list[str]
+
+
+class PasskeyYes(Question, frozen=True, kw_only=True):
+    """A passkey's yes, as a browser gives it."""
+
+    authenticator_data: Base64
+    client_data: Base64
+    signature: Base64
+
+
 class PreparedView(Answer, frozen=True, kw_only=True):
-    """A grant that is ready to be signed."""
+    """A grant that is ready to be signed; with a passkey where one may approve here."""
 
     grant: str
     six_words: str
     scopes: list[ScopeView]
     seconds: int
     watched: bool
+    passkey: PasskeyChoice | None = None
+    own_key: bool = True
+    """Whether the approver's key of this folder may sign it."""
 
 
 class Approve(Question, frozen=True, kw_only=True):
-    """Sign the grant with this hash, which was prepared and shown."""
+    """Sign the grant with this hash, which was prepared and shown. Without a passkey's yes the
+    approver's key signs."""
 
     grant: Hash
+    passkey: PasskeyYes | None = None
 
 
 class EndWish(Question, frozen=True, kw_only=True):

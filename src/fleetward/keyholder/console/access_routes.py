@@ -8,6 +8,7 @@ from litestar import get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
+from fleetward.keyholder.access.passkeys import Yes
 from fleetward.keyholder.console.access_keeper import AccessKeeper
 from fleetward.keyholder.console.access_model import (
     AccessList,
@@ -15,15 +16,26 @@ from fleetward.keyholder.console.access_model import (
     Answered,
     Approve,
     EndWish,
+    PasskeyYes,
     Prepare,
     PreparedView,
     Screening,
 )
 from fleetward.keyholder.console.access_views import show_prepared
+from fleetward.trust.canonical import from_base64url
 from fleetward.trust.fields import require_digest
+from fleetward.trust.passkey import Assertion
 
 Begin: TypeAlias = Annotated[int, QueryParameter(ge=0, le=2**31)]
 Live: TypeAlias = Annotated[int, QueryParameter(ge=0, le=1)]
+
+
+def read_yes(said: PasskeyYes) -> Yes:
+    """Return a passkey's yes. Raises `Malformed`."""
+    return Yes(
+        from_base64url(said.signature),
+        Assertion(from_base64url(said.authenticator_data), from_base64url(said.client_data)),
+    )
 
 
 def make_access_handlers(access: AccessKeeper) -> list[ControllerRouterHandler]:
@@ -55,14 +67,19 @@ def _make_signers(access: AccessKeeper) -> list[ControllerRouterHandler]:
     @post("/access/prepare", sync_to_thread=True, status_code=200)
     def prepare(data: JSONBody[Prepare]) -> PreparedView:
         """Prepare a grant and show its six words. Nothing is signed yet."""
+        prepared = access.prepare(data.id, data.scopes, data.seconds, watched=data.watched)
+        keys = access.passkeys_for(prepared.question)
         return show_prepared(
-            access.prepare(data.id, data.scopes, data.seconds, watched=data.watched)
+            prepared,
+            keys,
+            access.passkeys.names(list(keys)),
+            own_key=access.own_key_may(prepared.question),
         )
 
     @post("/access/approve", sync_to_thread=True, status_code=200)
     def approve(data: JSONBody[Approve]) -> Answered:
         """Sign the grant that was shown, and hand it over."""
-        return access.approve(data.grant)
+        return access.approve(data.grant, read_yes(data.passkey) if data.passkey else None)
 
     @post("/access/deny", sync_to_thread=True, status_code=200)
     def deny(data: JSONBody[EndWish]) -> Answered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fleetward.keyholder.access.answering import (
     SANDBOX_WORDS,
@@ -15,10 +15,19 @@ from fleetward.keyholder.access.scope_words import write_scope
 from fleetward.keyholder.access.server_rows import AccessRow
 from fleetward.keyholder.access.telling import ENDED_WORDS
 from fleetward.keyholder.access.terminal_safe import one_line
-from fleetward.keyholder.console.access_model import AccessView, PreparedView, ScopeView
+from fleetward.keyholder.console.access_model import (
+    AccessView,
+    PasskeyChoice,
+    PreparedView,
+    ScopeView,
+)
+from fleetward.keyholder.console.passkey_keeper import RP_ID
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.access import Scope
+from fleetward.trust.canonical import to_base64url
+from fleetward.trust.envelope import RoleKey, signed_bytes
 from fleetward.trust.errors import FleetwardError
+from fleetward.trust.passkey import challenge_of
 
 
 def show_scopes(scopes: Sequence[Scope]) -> list[ScopeView]:
@@ -77,15 +86,26 @@ def show_case(case: Case, row: AccessRow, question: Question | FleetwardError | 
     )
 
 
-def show_prepared(prepared: Prepared) -> PreparedView:
-    """Return a grant that is ready to be signed."""
+def show_prepared(
+    prepared: Prepared, keys: Mapping[str, RoleKey], names: Sequence[str], *, own_key: bool
+) -> PreparedView:
+    """Return a grant that is ready to be signed, and the passkeys that may sign it here."""
     terms = prepared.terms
+    challenge = to_base64url(challenge_of(signed_bytes(prepared.payload)))
+    choice = PasskeyChoice(
+        challenge=challenge,
+        rp_id=RP_ID,
+        names=list(names),
+        people=sorted({holder.person for holder in keys.values()}),
+    )
     return PreparedView(
         grant=prepared.hash,
         six_words=prepared.words,
         scopes=show_scopes(terms.scopes),
         seconds=terms.seconds,
         watched=terms.watched,
+        passkey=choice if keys else None,
+        own_key=own_key,
     )
 
 

@@ -1,8 +1,9 @@
 """What the owner's console knows and does: the desk, the server, and the time.
 
-It holds the approver's, the refresh and the recording key open, never the root: a policy is not
-changed from a browser. While it runs it renews the lease once a day, and asks the server every few
-seconds who waits. What concerns sessions is in `access_keeper`.
+It holds the approver's, the refresh and the recording key open, never the root: a policy is
+changed only for who types the passphrase again, see `passkey_keeper`. While it runs it renews the
+lease once a day, and asks the server every few seconds who waits. What concerns sessions is in
+`access_keeper`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.auditor import own_folder
 from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
+from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.desk import Desk, Invited
 from fleetward.keyholder.documents import OwnerDocuments
@@ -52,7 +54,8 @@ class Keeper:
         self.desk: Final = desk
         self.changes: Final = Changes()
         self._reach = reach or _reach_nobody
-        self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock)
+        self.passkeys: Final = PasskeyKeeper(desk, self._hand_over, clock)
+        self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
         self._clock = clock
         self._acting = threading.Lock()
         self._pending: list[PendingMachine] = []

@@ -23,6 +23,7 @@ from fleetward.keyholder.console.model import (
     State,
     Verdict,
 )
+from fleetward.keyholder.console.passkey_routes import make_passkey_handlers
 from fleetward.keyholder.console.views import (
     show_head,
     show_machine,
@@ -46,6 +47,7 @@ def make_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRouterHandler]
         *_make_readers(keeper),
         *_make_signers(keeper, clock),
         *make_access_handlers(keeper.access),
+        *make_passkey_handlers(keeper.passkeys),
     ]
 
 

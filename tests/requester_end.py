@@ -114,7 +114,7 @@ class RequesterEnd:
             assert time.monotonic() < deadline, "the machine answers"
             await self.bus.publish(self._in, self.enc)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.answered.wait(), 0.5)
+                await asyncio.wait_for(self.answered.wait(), 0.05)
         return self
 
     async def open(self, scope: int, **wanted: Any) -> StreamEnd:

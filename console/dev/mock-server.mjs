@@ -90,8 +90,8 @@ function listSites() {
   }) };
 }
 
-const ATTACKS = ['Another owner', 'Another policy', 'Code to run', 'A false roster', 'An administrator’s order'];
-const REASONS = ['It was signed by an owner whom this machine does not know.', 'Policy 9 is not signed by the people of policy 2.', 'No such order exists: this machine runs no code from its server.', 'The roster’s signature is not the owner’s.', 'Only the owner’s keys can order that.'];
+const ATTACKS = ['Another owner', 'Another policy', 'Code to run', 'A false roster', 'An administrator’s order', 'A session without the owner', 'A permission by another key', 'A signature for something else'];
+const REASONS = ['It was signed by an owner whom this machine does not know.', 'Policy 9 is not signed by the people of policy 2.', 'No such order exists: this machine runs no code from its server.', 'The roster’s signature is not the owner’s.', 'Only the owner’s keys can order that.', 'The request is by nobody whom the owner lets ask.', 'The permission is signed by nobody who may say yes.', 'The signature is for other words.'];
 
 function startDrill() {
   const id = randomBytes(8).toString('hex');

@@ -391,7 +391,8 @@ def test_a_watched_session_outlives_no_held_back_stop(make: Make) -> None:
     opened = doors_of(guard).take()
     session, ada = opened.order.session, guard.access.trust.signers[0]
     policy = guard.access.trust.policy
-    beats = [seal(make_beat_payload(policy, session, n), [ada]) for n in (1, 2, 3)]
+    signed_at = (NOW_MS, NOW_MS + 7_000, NOW_MS + 14_000)
+    beats = [seal(make_beat_payload(policy, session, at), [ada]) for at in signed_at]
     guard.tick(14_000)
     guard.push(beats[0])
     guard.tick(14_000)
@@ -399,7 +400,7 @@ def test_a_watched_session_outlives_no_held_back_stop(make: Make) -> None:
     # A beat that was held back, one that came before, one of nobody, one of who is inside.
     assert guard.refusal(beats[1]) == "old_beat"
     assert guard.refusal(beats[2]) == "old_beat"
-    ghost = seal(make_beat_payload(policy, session, 9), [guard.access.technician])
+    ghost = seal(make_beat_payload(policy, session, NOW_MS + 20_000), [guard.access.technician])
     assert guard.refusal(ghost) == "wrong_signer"
     guard.tick(14_900)
     assert guard.core.sessions.live
@@ -408,6 +409,27 @@ def test_a_watched_session_outlives_no_held_back_stop(make: Make) -> None:
     opened.close()
     guard.tick()
     assert [b["by"] for b in guard.entries("session.ended")] == ["unwatched"]
+
+
+def test_beats_that_a_relay_saved_up_keep_no_session_open(make: Make) -> None:
+    """The watcher beats every five seconds and goes; the relay hands one over every fourteen."""
+    rules = AccessRules(rules={**(RULES.rules or {}), "terminal": Rule(1, 3600, True, ("app",))})
+    guard = make(rules)
+    request, offer = guard.ask(seconds=3600)
+    terms = Terms(request.scopes, 3600, 3600, True, NOW_MS - 1000, NOW_MS + 3_600_000)
+    guard.push(guard.access.grant(request, offer, terms))
+    opened = doors_of(guard).take()
+    session, ada = opened.order.session, guard.access.trust.signers[0]
+    policy, watched_ms, passed_ms = guard.access.trust.policy, 300_000, 0
+    payloads = [make_beat_payload(policy, session, NOW_MS + at) for at in range(0, 300_000, 5_000)]
+    for payload in payloads:
+        guard.tick(14_000)
+        passed_ms += 14_000
+        if not guard.core.sessions.live or next(iter(guard.core.sessions.live.values())).ended:
+            break
+        guard.push(seal(payload, [ada]))
+    assert passed_ms <= watched_ms + 2 * 15_000
+    opened.close()
 
 
 def test_root_is_a_scope_of_its_own(guard: SessionGuard) -> None:

@@ -13,15 +13,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.session_world import (
+    FilesScope,
     RequesterEnd,
     RootScope,
     SessionWorld,
     StreamEnd,
     TcpScope,
     TerminalScope,
+    rules_for,
     session_world,
     until,
 )
@@ -95,6 +98,51 @@ async def look_around(world: SessionWorld, shell: StreamEnd, port: int, *, root:
     for path in ("/proc/sys/kernel/core_pattern", "/sys/kernel/uevent_helper"):
         again = f"cp {path} /tmp/same; cat /tmp/same > {path} && echo wro''te"
         assert "wrote" not in await run(shell, again)
+
+
+def test_a_terminal_inherits_no_descriptor_of_the_session(tmp_path: Path) -> None:
+    """One of guard's sockets in a shell would swallow a stop and lie about what moved."""
+
+    async def act() -> None:
+        async with session_world(tmp_path) as world:
+            session = await world.enter(TerminalScope(world.user))
+            shell = await session.open(0)
+            await shell.type("stty -echo; PS1=; set +o history\n")
+            await asyncio.sleep(0.3)
+            held = await run(shell, "readlink /proc/$$/fd/*")
+            assert "/dev/pts" in held
+            assert "socket:" not in held, held
+            assert "pipe:" not in held, held
+            assert ".rec" not in held, held
+            await session.leave()
+
+    asyncio.run(act())
+
+
+@needs_root
+def test_a_socket_that_a_daemon_makes_meanwhile_is_not_seen(tmp_path: Path) -> None:
+    """The daemon of containers starts again while somebody of its group is inside."""
+
+    async def act() -> None:
+        late = Path(f"/run/fw-late-{os.getpid()}.sock")
+        async with session_world(tmp_path) as world:
+            session = await world.enter(TerminalScope(world.user), RootScope())
+            shells = [await session.open(scope) for scope in (0, 1)]
+            for shell in shells:
+                await shell.type("stty -echo; PS1=; set +o history\n")
+            await asyncio.sleep(0.3)
+            with socket.socket(socket.AF_UNIX) as daemon:
+                daemon.bind(str(late))
+                late.chmod(0o666)
+                try:
+                    for shell in shells:
+                        assert "cannot access" in await run(shell, f"ls {late}")
+                        assert "cannot access" in await run(shell, "ls /run/systemd /run/udev")
+                finally:
+                    late.unlink()
+            await session.leave()
+
+    asyncio.run(act())
 
 
 @needs_root
@@ -328,13 +376,17 @@ def test_no_host_but_loopback_is_ever_dialled(tmp_path: Path) -> None:
 )
 def test_frames_beyond_the_grant_end_the_session(tmp_path: Path, pieces: list[Piece]) -> None:
     async def act() -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.socket()
+        # Whoever listens takes little, so that what is sent beyond the window stays there.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
         async with session_world(tmp_path) as world:
             session = await world.enter(TcpScope(listener.getsockname()[1], "raw"))
             for piece in pieces:
                 await session.say(piece)
-            await until(lambda: session.left is not None, "it ends")
             assert (await world.receipt(session.session))["ended_by"] == "failed"
+            await until(lambda: session.left is not None, "the requester is told")
         listener.close()
 
     asyncio.run(act())
@@ -412,7 +464,9 @@ def test_no_race_leads_out_of_the_folder(tmp_path: Path, way: str, what: str) ->
     root = os.open(inside, os.O_RDONLY | os.O_DIRECTORY)
     good = 0
     try:
-        for _ in range(20_000):
+        for turn in range(300_000):
+            if turn > 20_000 and good > 10:
+                break
             try:
                 if way == "openat2":
                     found = open_beneath(root, "real/f", os.O_RDONLY)
@@ -497,6 +551,35 @@ def transfer(root: Path, wanted: OpenStream, data: bytes = b"") -> str:
     os.close(folder)
     os.close(links)
     return words
+
+
+def test_a_folder_around_the_agents_own_does_not_open_it(tmp_path: Path) -> None:
+    """An owner allows /var/lib; the identity key lies below it, and the transfer runs as root."""
+
+    async def act() -> None:
+        async with session_world(tmp_path) as world:
+            world.access.set_rules(rules_for(world.data.parent))
+            world.access.trust.publish()
+            await world.push_documents()
+            here = FilesScope(str(world.data.parent), "write", 10**6)
+            inside = FilesScope(str(world.data / "guard"), "read", 10**6)
+            session = await world.enter(here, inside)
+            tried: list[tuple[int, dict[str, Any]]] = [
+                (0, {"verb": "get", "path": "data/guard/identity.pem"}),
+                (0, {"verb": "list", "path": "data"}),
+                (0, {"verb": "put", "path": "data/guard/planted", "size": 0}),
+                (1, {"verb": "get", "path": "identity.pem"}),
+            ]
+            for scope, wanted in tried:
+                stream = await session.open(scope, **wanted)
+                await stream.end()
+                assert "the agent's own" in await stream.until_closed(), (scope, wanted)
+                assert SECRET not in bytes(stream.data)
+            assert not (world.data / "guard" / "planted").exists()
+            await session.leave()
+            await world.receipt(session.session)
+
+    asyncio.run(act())
 
 
 def test_the_words_of_a_listing_cannot_forge_lines(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.session_world import (
     SessionWorld,
     StreamEnd,
     TerminalScope,
+    now_ms,
     session_world,
     until,
 )
@@ -92,9 +93,9 @@ def test_a_session_that_nobody_watches_any_more_ends(tmp_path: Path) -> None:
         async with session_world(tmp_path) as world:
             session = await world.enter(TerminalScope(world.user), watched=True)
             await session.open(0)
-            for serial in (1, 2):
+            for _ in range(2):
                 await asyncio.sleep(1.0)
-                await world.beat(session.session, serial)
+                await world.beat(session.session, now_ms())
             began = time.monotonic()
             await until(lambda: session.left is not None, "it ends", 20.0)
             assert 14.0 < time.monotonic() - began < 16.0

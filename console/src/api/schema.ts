@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 272cb5fe3cb741f270d9479db49ff5661a774746514f9591c6e371d47215aed6
+// SHA-256 of openapi.json: eca488b39e30ee036cd9ecf75a628345e2237a7de44b70f0f9d70e71ae0b482f
 
 export interface components {
     schemas: {
@@ -1060,6 +1060,8 @@ export interface components {
             /** @default null */
             close_port_command: string | null;
             /** @default null */
+            connect_command: string | null;
+            /** @default null */
             device_id: string | null;
             /** @default null */
             export_command: string | null;
@@ -1074,7 +1076,11 @@ export interface components {
             /** @default null */
             panel_command: string | null;
             /** @default null */
+            replay_command: string | null;
+            /** @default null */
             reset_command: string | null;
+            /** @default null */
+            stop_command: string | null;
             /** @default null */
             verify_command: string | null;
             /** @default null */

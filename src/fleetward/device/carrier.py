@@ -78,7 +78,10 @@ class Carrier:
         loop = asyncio.get_running_loop()
         while True:
             for _ in range(RECORDS_A_TURN):
-                record = await loop.sock_recv(sock, MAX_MESSAGE_BYTES + 1)
+                try:
+                    record = await loop.sock_recv(sock, MAX_MESSAGE_BYTES + 1)
+                except ConnectionResetError:
+                    continue  # It ended with records unread; its last words come behind this.
                 if not record:
                     return
                 await self._bus.publish(subject, record)

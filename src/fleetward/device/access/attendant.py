@@ -18,7 +18,7 @@ from typing import Final
 
 from fleetward.device.access import sandbox as apart
 from fleetward.device.access.accounts import account_of
-from fleetward.device.access.files import Budget, Served, open_root, serve
+from fleetward.device.access.files import Budget, Served, list_hidden, open_root, serve
 from fleetward.device.access.hatch import (
     Ask,
     Drop,
@@ -33,7 +33,6 @@ from fleetward.device.access.sandbox import Sandbox
 from fleetward.device.access.tcp import dial
 from fleetward.device.access.terminal import Program, start_terminal
 from fleetward.device.access.words import (
-    MAX_WORD_BYTES,
     End,
     Ending,
     Started,
@@ -41,6 +40,7 @@ from fleetward.device.access.words import (
     encode,
     make_pair,
     read_downward,
+    receive,
 )
 from fleetward.device.privileges import deny_network, end_with_parent
 from fleetward.trust.access import (
@@ -125,7 +125,7 @@ class Attendant:
         """Guard's end, or guard's word, ends everything; there is no other word of it."""
         words = "The agent of this machine ended."
         with contextlib.suppress(OSError, Malformed):
-            data = self._guard.recv(MAX_WORD_BYTES)
+            data = receive(self._guard)
             word = read_downward(data) if data else None
             if isinstance(word, End):
                 words = word.words
@@ -136,7 +136,7 @@ class Attendant:
 
     def _take_from_session(self) -> None:
         try:
-            data = self._hatch.recv(MAX_WORD_BYTES)
+            data = receive(self._hatch)
             word = read_from_session(data) if data else None
         except (OSError, Malformed):
             word = None
@@ -194,6 +194,7 @@ class Attendant:
     def _start_files(self, place: int, scope: FilesScope, wanted: OpenStream) -> Program:
         if any(started.scope == place for started in self._running):
             raise Refused(BUSY, reason="busy")
+        hidden = list_hidden(scope.root, self._walls.hidden)
         root = open_root(scope)
         ours, theirs = make_pair()
         parent = os.getpid()
@@ -209,7 +210,8 @@ class Attendant:
                     os.chdir("/")
                 deny_network()
                 budget = self._budgets[place]
-                serve(Served(root, links, scope.mode == "write", budget), theirs, wanted)
+                served = Served(root, links, scope.mode == "write", budget, hidden)
+                serve(served, theirs, wanted)
             finally:
                 os._exit(0)
         os.close(root)

@@ -7,7 +7,9 @@
    regular file, so that neither a device nor a FIFO is ever touched.
 4. As root the child also makes the folder its root directory first.
 5. Bytes in both directions count against the scope's budget, over all streams of the session.
-6. A file is put under another name, made durable, and renamed over its name: a link that somebody
+6. The agent's own folder is out of reach, also where a granted folder lies around it. Since no link
+   is followed, where a path leads is known from its letters.
+7. A file is put under another name, made durable, and renamed over its name: a link that somebody
    puts in its place meanwhile is replaced, never followed.
 
 Messages on the stream carry a letter: R ready, D data, E end, M mark for the recording, C closed
@@ -73,6 +75,21 @@ class Served:
     """/proc/self/fd, held open: by it a file that is only held becomes one that is open."""
     writable: bool
     budget: Budget
+    hidden: tuple[tuple[str, ...], ...] = ()
+    """Folders below it that are not served, as steps."""
+
+
+def list_hidden(root: str, hidden: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Return what of `hidden` lies below `root`, as steps. Raises `Refused` if `root` is in it."""
+    here = root.strip("/").split("/")
+    found: list[tuple[str, ...]] = []
+    for folder in hidden:
+        steps = folder.strip("/").split("/")
+        if here[: len(steps)] == steps:
+            raise Refused(f"{root} is the agent's own; nobody enters it.", reason="agents_own")
+        if steps[: len(here)] == here:
+            found.append(tuple(steps[len(here) :]))
+    return tuple(found)
 
 
 def open_root(scope: FilesScope) -> int:
@@ -92,6 +109,7 @@ def open_root(scope: FilesScope) -> int:
 def serve(served: Served, sock: socket.socket, wanted: OpenStream) -> None:
     """Do what is wanted, and say how it went. Raises nothing but `OSError` of the socket."""
     try:
+        _check_hidden(served, wanted.path)
         if wanted.verb == "list":
             _list(served, sock, wanted.path)
         elif wanted.verb == "get":
@@ -121,6 +139,12 @@ def split_path(path: str) -> list[str]:
     if len(steps) > MAX_STEPS:
         raise _bad_path()
     return steps
+
+
+def _check_hidden(served: Served, path: str) -> None:
+    steps = tuple(split_path(path))
+    if any(steps[: len(folder)] == folder for folder in served.hidden):
+        raise Refused(f"{path} is the agent's own; nobody enters it.", reason="agents_own")
 
 
 def open_beneath(root: int, path: str, flags: int) -> int:

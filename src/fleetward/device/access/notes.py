@@ -6,6 +6,7 @@ by whoever puts them here, and put here again at the start.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -33,6 +34,11 @@ class Notes:
     def __init__(self) -> None:
         self._waiting: list[_Waiting] = []
         self._sent: _Waiting | None = None
+        self._on_news: Callable[[], None] = lambda: None
+
+    def call_on_news(self, on_news: Callable[[], None]) -> None:
+        """Have `on_news` called when there is something to say."""
+        self._on_news = on_news
 
     def put(self, kind: Kind, subject: str, envelope: bytes) -> None:
         """Have this said, in the place of an older note about the same."""
@@ -43,6 +49,7 @@ class Notes:
         self._waiting.append(_Waiting(note))
         if len(self._waiting) > MOST_WAITING:
             self._drop_one()
+        self._on_news()
 
     def withdraw(self, kind: Kind, subject: str) -> None:
         """Say this no more."""

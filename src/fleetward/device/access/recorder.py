@@ -7,6 +7,7 @@ asterisks. The descriptor is guard's file, open for appending and nothing else.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import time
 from typing import Final
@@ -18,6 +19,10 @@ from fleetward.trust.errors import Unreachable
 from fleetward.wire.access import MAX_LABEL_BYTES
 
 SYNC_SECONDS: Final = 1.0
+LEAST_FREE_BYTES: Final = 64 * 1024 * 1024
+LEAST_FREE_PART: Final = 20
+"""So much of the disk, or one part in so many where that is less, is left to the machine: it has a
+purpose of its own, and who is inside could fill it by having a lot shown."""
 
 
 class Recorder:
@@ -57,12 +62,16 @@ class Recorder:
         return None
 
     def sync(self) -> None:
-        """Return when all is on the disk."""
+        """Return when all is on the disk, and there is room for more."""
         try:
             os.fdatasync(self._descriptor)
+            disk = os.fstatvfs(self._descriptor)
         except OSError as e:
             raise _disk_failed(e) from e
         self._unsynced_since = None
+        least = min(LEAST_FREE_BYTES, disk.f_blocks * disk.f_frsize // LEAST_FREE_PART)
+        if disk.f_bavail * disk.f_frsize < least:
+            raise _disk_failed(OSError(errno.ENOSPC, "what is left is the machine's own"))
 
     def _line(self, code: str, text: str) -> None:
         at = round(time.monotonic() - self._started, 6)
@@ -71,7 +80,7 @@ class Recorder:
     def _write(self, data: bytes) -> None:
         try:
             if os.write(self._descriptor, data) != len(data):
-                raise OSError(28, os.strerror(28))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as e:
             raise _disk_failed(e) from e
         if self._unsynced_since is None:

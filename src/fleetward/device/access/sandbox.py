@@ -7,6 +7,7 @@ inside can take the view apart again.
 
 Out of sight are also the sockets through which somebody else would start a program for them: the
 message bus, the user's service manager, containers, and the terminals of others in /tmp and /run.
+What appears in /run while they run stays out of sight too.
 
 Where there is no bubblewrap, or the kernel refuses it, the word is `none`: the programs run as the
 same user, and are ended by finding every descendant. An offer says which of the two it is.
@@ -30,15 +31,16 @@ from fleetward.trust.errors import Unreachable
 BUBBLEWRAP: Final = "bubblewrap"
 NONE: Final = "none"
 PROBE_SECONDS: Final = 5.0
-_FOLDERS_OF_OTHERS: Final = ("/run/user", "/run/dbus", "/run/screen", "/run/tmux", "/run/fleetward")
-_SOCKETS_OF_OTHERS: Final = (
-    "/run/systemd/private",
-    "/run/docker.sock",
-    "/run/podman/podman.sock",
-    "/run/containerd/containerd.sock",
-    "/run/crio/crio.sock",
-    "/run/libvirt/libvirt-sock",
+_RUN: Final = Path("/run")
+_RUN_OF_OTHERS: Final = frozenset(
+    {
+        *("containerd", "crio", "dbus", "docker", "fleetward", "incus", "k3s", "libvirt", "lxd"),
+        *("podman", "screen", "snapd", "systemd", "tmux", "udev", "user"),
+    }
 )
+"""Folders in /run that hold sockets of who starts programs for others. Sockets in /run itself are
+never shown: a name that is only covered comes back when its daemon makes it anew."""
+_FOLDERS_OF_OTHERS: Final = ("/var/lib/incus", "/var/lib/lxd", "/var/snap/lxd/common/lxd")
 _SETTINGS: Final = ("/sys", "/proc/sys", "/proc/sysrq-trigger")
 """The kernel's own: by some of them root would have it start a program outside."""
 _NOT_FOR_ROOT: Final = {
@@ -77,12 +79,10 @@ class Sandbox:
         for path in _SETTINGS:
             given += ["--ro-bind-try", path, path]
         given += ["--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - a private one
+        given += _view_of_run("--bind-try" if writable else "--ro-bind-try")
         for folder in (*self.hidden, *_FOLDERS_OF_OTHERS):
             if Path(folder).is_dir():
                 given += ["--perms", "0700", "--tmpfs", folder]
-        for path in _SOCKETS_OF_OTHERS:
-            if Path(path).exists():
-                given += ["--ro-bind", "/dev/null", path]
         given += ["--chdir", account.home if Path(account.home).is_dir() else "/"]
         given += self._rights(account, groups=groups)
         return [*given, *argv]
@@ -112,6 +112,17 @@ class Sandbox:
             os.setresuid(account.uid, account.uid, account.uid)
         if self.kind == NONE and Path(account.home).is_dir():
             os.chdir(account.home)
+
+
+def _view_of_run(bind: str) -> list[str]:
+    """Return how /run is shown: the folders of services that start nothing for others."""
+    if not _RUN.is_dir():
+        return []
+    given = ["--perms", "0755", "--tmpfs", str(_RUN)]
+    for folder in sorted(_RUN.iterdir()):
+        if folder.name not in _RUN_OF_OTHERS and folder.is_dir() and not folder.is_symlink():
+            given += [bind, str(folder), str(folder)]
+    return given
 
 
 def _bounds_of_root() -> str:

@@ -23,7 +23,14 @@ from fleetward.device.access.files_stream import make_stream
 from fleetward.device.access.hatch import Ask, Drop, Given, Leave, read_to_session, say
 from fleetward.device.access.recorder import Recorder
 from fleetward.device.access.streams import Stream
-from fleetward.device.access.words import MAX_WORD_BYTES, Ending, OpenOrder, Pulse, clean
+from fleetward.device.access.words import (
+    MAX_WORD_BYTES,
+    Ending,
+    OpenOrder,
+    Pulse,
+    clean,
+    receive,
+)
 from fleetward.runtime.channel import ENC_BYTES, MAX_RECORD_BYTES, Channel, open_as_machine
 from fleetward.trust.access import Scope
 from fleetward.trust.errors import FleetwardError, Malformed, Untrusted
@@ -169,7 +176,7 @@ class Session:
     def _take_records(self) -> None:
         for _ in range(RECORDS_A_TURN):
             try:
-                record = self._bus.recv(MAX_RECORD_BYTES + 1)
+                record = receive(self._bus, MAX_RECORD_BYTES + 1)
             except BlockingIOError:
                 return
             except OSError:

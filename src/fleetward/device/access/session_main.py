@@ -75,8 +75,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _take_socket(descriptor: int) -> socket.socket:
-    """Return guard's socket. Where it came as a standard stream, nobody inherits it from there."""
+    """Return guard's socket, which nothing that is started here inherits."""
     if descriptor > 2:
+        os.set_inheritable(descriptor, False)
         return socket.socket(fileno=descriptor)
     moved = os.dup(descriptor)
     nothing = os.open("/dev/null", os.O_RDWR)

@@ -22,7 +22,6 @@ from fleetward.device.access.notes import Notes
 from fleetward.device.access.recordings import Recordings, follow_to_end
 from fleetward.device.access.tail import Tail
 from fleetward.device.access.words import (
-    MAX_WORD_BYTES,
     End,
     Ending,
     OpenOrder,
@@ -33,6 +32,7 @@ from fleetward.device.access.words import (
     encode,
     make_pair,
     read_upward,
+    receive,
 )
 from fleetward.device.audit.diary import Diary
 from fleetward.device.timekeeper import Timekeeper
@@ -54,6 +54,8 @@ MOST_SESSIONS: Final = 8
 RECORDED_EVERY_MS: Final = 10_000
 KILL_MS: Final = 800
 """After so long the process of a session is killed from outside."""
+FREE_BYTES: Final = 128 * 1024 * 1024
+"""What a disk must have left for a session to begin; one that runs ends a little later."""
 PROBE_SECONDS: Final = 5.0
 NOTHING_RECORDED: Final = "00" * 32
 
@@ -83,6 +85,8 @@ class Live:
     beat_ms: int
     serial: int = 0
     watchers: set[str] = field(default_factory=set)
+    quickest: dict[str, int] = field(default_factory=dict)
+    """For each watcher, how far his clock is behind ours by the quickest of his beats."""
     process: int = -1
     """A descriptor of the process that ends it (pidfd)."""
     ended: tuple[str, str, str] | None = None
@@ -120,6 +124,7 @@ class Sessions:
     def call_on_news(self, on_news: Callable[[], None]) -> None:
         """Have `on_news` called when there is something for the server."""
         self._on_news = on_news
+        self.notes.call_on_news(on_news)
 
     # --- the sandbox
 
@@ -147,7 +152,7 @@ class Sessions:
             return
         sock.settimeout(seconds or 0.0)
         try:
-            word = read_upward(sock.recv(MAX_WORD_BYTES))
+            word = read_upward(receive(sock))
         except BlockingIOError:
             return
         except (OSError, Malformed):
@@ -182,6 +187,13 @@ class Sessions:
             raise Refused(
                 f"{MOST_SESSIONS} sessions are open on this machine already.",
                 reason="too_many_sessions",
+            )
+        disk = os.statvfs(self.kept.folder)
+        if disk.f_bavail * disk.f_frsize < FREE_BYTES:
+            raise Refused(
+                "The disk of this machine is nearly full, and nothing happens unrecorded. Free "
+                "some space on it.",
+                reason="disk_full",
             )
         kept = self._make_kept(grant)
         self.kept.write(kept)
@@ -297,8 +309,18 @@ class Sessions:
         return min(due, default=60_000)
 
     def take_beat(self, live: Live, beat: Beat) -> None:
-        """Somebody watches."""
-        live.beat_ms, live.serial = self._clock.boottime_ms(), beat.serial
+        """Somebody watches. A beat counts from when it was signed, as far as that can be told.
+
+        Its serial is the watcher's clock: the quickest of his beats says how that clock stands to
+        ours, and every other is as much older as it came later. So beats that were collected
+        while somebody watched do not keep a session open when he has gone.
+        """
+        now = self._clock.boottime_ms()
+        apart = now - beat.serial
+        quickest = min(live.quickest.get(beat.person, apart), apart)
+        live.quickest[beat.person] = quickest
+        live.beat_ms = max(live.beat_ms, now - (apart - quickest))
+        live.serial = beat.serial
         if beat.person not in live.watchers:
             live.watchers.add(beat.person)
             words = f"{beat.person} watches the session of {live.kept.person}."
@@ -358,7 +380,7 @@ class Sessions:
     def _hear(self, live: Live, now: int) -> None:
         while live.sock is not None:
             try:
-                data = live.sock.recv(MAX_WORD_BYTES)
+                data = receive(live.sock)
                 word = read_upward(data) if data else None
             except BlockingIOError:
                 return

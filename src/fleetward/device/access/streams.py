@@ -10,7 +10,7 @@ import os
 import socket
 from typing import Final, Protocol
 
-from fleetward.device.access.http_gate import HttpGate
+from fleetward.device.access.http_gate import HttpGate, Passed
 from fleetward.device.access.recorder import Recorder, Text
 from fleetward.device.access.terminal import is_echoing, set_size
 from fleetward.trust.errors import Refused, Untrusted
@@ -248,11 +248,14 @@ class TcpStream(Stream):
         except Refused as e:
             self.hub.close_stream(self, e.message)
             return
+        self._pass_on(passed)
+        # What is held back to be read whole counts as consumed: the gate bounds it.
+        self.give_back(len(data) - len(passed.data))
+
+    def _pass_on(self, passed: Passed) -> None:
         for label in passed.labels:
             self.hub.recorder.mark(f"stream {self.number}: {label}")
         self.waiting += passed.data
-        # What is held back to be read whole counts as consumed: the gate bounds it.
-        self.give_back(len(data) - len(passed.data))
 
     def read(self) -> None:
         """Read once and send it; at the end say so."""
@@ -260,6 +263,14 @@ class TcpStream(Stream):
         if data is None:
             return
         if data:
+            try:
+                passed = self._gate.see(data) if self._gate else None
+            except Refused as e:
+                self.hub.close_stream(self, e.message)
+                return
+            if passed is not None:
+                self._pass_on(passed)
+                self.give_back(-len(passed.data))  # It counted when it was held back.
             self.send(data)
             return
         self._closed_out = True

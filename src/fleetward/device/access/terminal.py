@@ -73,7 +73,11 @@ def is_echoing(descriptor: int) -> bool:
 def start_child(
     command: list[str], environment: dict[str, str], prepare: Callable[[], None]
 ) -> int:
-    """Fork, prepare, execute; return the pid. The child dies with this process."""
+    """Fork, prepare, execute; return the pid. The child dies with this process.
+
+    It inherits its standard streams and no other descriptor: one to guard or to the other half,
+    in the hands of whoever is inside, would speak for them.
+    """
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -81,6 +85,7 @@ def start_child(
     try:
         prepare()
         end_with_parent(parent)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
     except BaseException:  # noqa: BLE001 - a child of a fork must never go on in its parent's code
         sys.stderr.write(traceback.format_exc(limit=1))

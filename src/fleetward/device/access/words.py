@@ -106,6 +106,18 @@ def make_pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
+def receive(sock: socket.socket, size: int = MAX_WORD_BYTES) -> bytes:
+    """Return the next message, or nothing at the end. Raises `OSError`.
+
+    Who closes with messages unread has the other side told of that first, once (ECONNRESET), and
+    only then of what he had said before he closed.
+    """
+    try:
+        return sock.recv(size)
+    except ConnectionResetError:
+        return sock.recv(size)
+
+
 def encode(word: Downward | Upward) -> bytes:
     """Return a word as it travels."""
     return msgspec.json.encode(word)

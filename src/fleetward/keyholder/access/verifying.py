@@ -23,8 +23,6 @@ from fleetward.trust.roster import RosterEntry
 from fleetward.trust.tiles import decode_bundle, tiles_of
 
 OPENED: Final = "session.opened"
-RECORDED: Final = "session.recorded"
-ENDED: Final = "session.ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,52 +88,71 @@ def verify_recording(case: Case, reader: RecordingReader, findings: Findings) ->
 def verify_in_record(
     case: Case, heads: list[bytes], export: Path, owner: str, findings: Findings
 ) -> None:
-    """Look for the session in an exported record, which `audit verify` found whole.
+    """Look for a session in an exported record, which `audit verify` found whole.
 
-    Only entries behind a batch header that the machine signed and that stands in the log count.
+    Its signed papers are entries of their own. Of what the machine wrote down, only what is behind
+    a batch header that it signed and that stands in the log counts; an export brings the newest.
     """
-    entries = [e for e in session_entries(export, case.entry, owner) if _is_of(e, case.session)]
-    kinds = [entry.kind for entry in entries]
+    looked = _look_through(export, case, owner)
     device = case.entry.device
-    if OPENED in kinds:
-        findings.prove(Finding("in_record", "Its beginning is in the record.", device=device))
-    else:
-        findings.leave_open(
-            Finding(
-                "not_in_record",
-                "Its beginning is not in this copy of the record, which may "
-                "be older or lack the machine's entries.",
-                device=device,
-            )
-        )
-    if kinds.count(OPENED) > 1:
-        findings.contradict(
-            Finding("opened_twice", "The machine opened it more than once.", device=device)
-        )
-    for entry in entries:
+    for name, place in looked.places.items():
+        if place is None:
+            words = f"Its {name} is not in this copy of the record, which may be older."
+            findings.leave_open(Finding(f"{name}_not_in_record", words, device=device))
+        else:
+            words = f"Its {name} is in the record, as it was signed."
+            findings.prove(Finding(f"{name}_in_record", words, entry=place, device=device))
+    granted, ended = looked.places["grant"], looked.places.get("receipt")
+    if granted is not None and ended is not None and ended < granted:
+        words = "The record has its end before the permission for it."
+        findings.contradict(Finding("end_before_grant", words, entry=ended, device=device))
+    if [entry.kind for entry in looked.entries].count(OPENED) > 1:
+        words = "The machine opened it more than once."
+        findings.contradict(Finding("opened_twice", words, device=device))
+    for entry in looked.entries:
         _check_head(entry, heads, device, findings)
-    if ENDED in kinds:
-        findings.prove(Finding("end_in_record", "So is its end.", device=device))
-    elif case.receipt is not None:
-        findings.leave_open(
-            Finding("end_not_in_record", "Its end is not in this copy.", device=device)
+
+
+@dataclass(slots=True)
+class _Looked:
+    """Where the papers of a session stand in a record, and what its machine wrote down of it."""
+
+    places: dict[str, int | None]
+    entries: list[Entry]
+
+
+def _look_through(export: Path, case: Case, owner: str) -> _Looked:
+    folder, device = ExportFolder(export), case.entry.device.encode("ascii")
+    papers = {
+        paper.raw: name
+        for name, paper in (
+            ("request", case.request),
+            ("offer", case.offer),
+            ("grant", case.grant),
+            ("receipt", case.receipt),
         )
+        if paper is not None
+    }
+    looked = _Looked(dict.fromkeys(papers.values()), [])
+    for place, leaf in enumerate(_leaves(folder)):
+        if device not in leaf:
+            continue
+        if leaf in papers:
+            looked.places[papers[leaf]] = place
+        else:
+            found = _entries_behind(folder, leaf, case.entry, owner)
+            looked.entries += [e for e in found if e.body.get("session") == case.session]
+    return looked
 
 
-def session_entries(export: Path, entry: RosterEntry, owner: str) -> Iterator[Entry]:
-    """Yield the entries about sessions that a machine vouches for in an exported record."""
-    folder = ExportFolder(export)
-    named = entry.device.encode("ascii")
+def _leaves(folder: ExportFolder) -> Iterator[bytes]:
     for generation in range(1, folder.head().generation + 1):
         note = folder.checkpoint(generation)
         if note is None:
             continue
-        size = min(read_checkpoint(note).checkpoint.size, MAX_ENTRIES)
-        for index, width in tiles_of(size):
+        for index, width in tiles_of(min(read_checkpoint(note).checkpoint.size, MAX_ENTRIES)):
             data = folder.bundle(generation, index, width)
-            for leaf in [] if data is None else decode_bundle(data):
-                if named in leaf:
-                    yield from _entries_behind(folder, leaf, entry, owner)
+            yield from [] if data is None else decode_bundle(data)
 
 
 def _entries_behind(
@@ -153,10 +170,6 @@ def _entries_behind(
     lines = content.rstrip(b"\n").split(b"\n")
     batch = verify_batch(join_batch(leaf, lines), machine.key, owner)
     yield from (each for each in batch.entries if each.kind.startswith("session."))
-
-
-def _is_of(entry: Entry, session: str) -> bool:
-    return entry.body.get("session") == session
 
 
 def _check_head(entry: Entry, heads: list[bytes], device: str, findings: Findings) -> None:

@@ -129,7 +129,8 @@ def _step_before(course: Course, fact: Fact) -> Course:
 
 def plausible(said_ms: int, at_ms: int) -> int:
     """Return the machine's own time when its clock is near ours, else when its word came."""
-    return said_ms if 0 <= at_ms - said_ms <= DAY_MS or abs(at_ms - said_ms) <= SKEW_MS else at_ms
+    near = 0 <= at_ms - said_ms <= DAY_MS or abs(at_ms - said_ms) <= SKEW_MS
+    return said_ms if said_ms > 0 and near else at_ms
 
 
 def orders_of(state: str, asked_at_ms: int, now_ms: int) -> tuple[str, ...]:

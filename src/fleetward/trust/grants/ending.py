@@ -17,8 +17,9 @@ STOP_TYPE: Final = "fleetward.stop.v1"
 BEAT_TYPE: Final = "fleetward.beat.v1"
 MAX_ENDING_BYTES: Final = 4096
 BEAT_SECONDS: Final = 15
-"""A watched session ends when no beat has come for so long: a relay cannot hold a stop back
-longer, by holding back everything."""
+"""A watched session ends when no beat has been signed for so long: a relay cannot hold a stop back
+longer, neither by holding back everything nor by saving beats up. By the first beat, which alone
+says how clocks stand to each other, it gains as much again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A verified beat of somebody who watches. Serials rise within a session."""
+    """A verified beat of somebody who watches. Serials rise within a session: they are the
+    milliseconds of his clock. That an old beat keeps nothing open is the caller's duty."""
 
     session: str
     serial: int
@@ -53,7 +55,7 @@ def make_stop_payload(policy: Policy, subject: str, reason: str, issued_at_ms: i
 
 
 def make_beat_payload(policy: Policy, session: str, serial: int) -> JsonObject:
-    """Return the payload of a beat."""
+    """Return the payload of a beat. `serial` is the watcher's clock, in milliseconds."""
     return {"owner": policy.owner, "serial": serial, "session": session, "type": BEAT_TYPE}
 
 

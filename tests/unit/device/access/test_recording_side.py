@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.trust_world import refused
 
 from fleetward.device.access.kept import KeptSession, KeptSessions
 from fleetward.device.access.notes import MOST_TRIES, MOST_WAITING, Notes
-from fleetward.device.access.recorder import Recorder, Text
+from fleetward.device.access.recorder import LEAST_FREE_BYTES, LEAST_FREE_PART, Recorder, Text
 from fleetward.device.access.recordings import KEEP_STORED_MS, Recordings
 from fleetward.device.access.tail import Tail
+from fleetward.device.access.words import make_pair, receive
 from fleetward.runtime.keys import make_key
 from fleetward.runtime.recording import Sealer
 from fleetward.trust.canonical import from_base64url, to_base64url
@@ -69,6 +71,26 @@ def test_a_recording_that_cannot_be_written_ends_the_session(tmp_path: Path) -> 
     descriptor = os.open(tmp_path / "full", os.O_WRONLY)
     with refused(Unreachable, "recording_disk"):
         Recorder(make_sealer(), descriptor)
+    os.close(descriptor)
+
+
+def test_a_recording_leaves_the_machine_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is inside has /dev/urandom shown for an hour; the disk is not his to fill."""
+    descriptor = os.open(tmp_path / "rec", os.O_WRONLY | os.O_CREAT)
+    recorder = Recorder(make_sealer(), descriptor)
+
+    def look(descriptor: int) -> SimpleNamespace:
+        del descriptor
+        return SimpleNamespace(f_blocks=10**9, f_frsize=1, f_bavail=left)
+
+    monkeypatch.setattr(os, "fstatvfs", look)
+    left = min(LEAST_FREE_BYTES, 10**9 // LEAST_FREE_PART)
+    recorder.sync()
+    left -= 1
+    with refused(Unreachable, "recording_disk"):
+        recorder.sync()
     os.close(descriptor)
 
 
@@ -161,3 +183,13 @@ def test_denials_make_room_for_receipts() -> None:
     first = notes.next()
     assert first is not None
     assert first.kind == "receipt"
+
+
+def test_the_last_words_of_who_left_messages_unread_are_heard() -> None:
+    ours, theirs = make_pair()
+    ours.send(b"nobody reads this")
+    theirs.send(b"my last words")
+    theirs.close()
+    with ours:
+        assert receive(ours) == b"my last words"
+        assert receive(ours) == b""

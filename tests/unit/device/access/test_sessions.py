@@ -98,6 +98,16 @@ def test_no_more_than_so_many_at_once(guard: SessionGuard) -> None:
     assert guard.refusal(guard.access.grant(request, offer)) == "too_many_sessions"
 
 
+def test_a_disk_that_is_nearly_full_opens_nothing(
+    guard: SessionGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, offer = guard.ask()
+    little = os.statvfs_result((4096, 4096, 10**6, 1000, 1000, 1, 1, 1, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: little)
+    assert guard.refusal(guard.access.grant(request, offer)) == "disk_full"
+    assert not guard.entries("session.opened")
+
+
 def test_a_channel_of_a_session_that_ended_is_not_handed_over(guard: SessionGuard) -> None:
     opened = guard.enter()
     opened.end()

@@ -55,7 +55,7 @@ LIES: list[tuple[dict[str, Any], str]] = [
     ({"origin": "https://owner.localhost:7480"}, "passkey_origin"),
     ({"rp_id": "console.localhost"}, "passkey_rp_id"),
     ({"flags": USER_PRESENT}, "passkey_unverified"),
-    ({"key": Authenticator(ORIGIN).key}, "bad_signature"),
+    ({"key": Authenticator(ORIGIN).key}, "unknown_passkey"),
 ]
 
 
@@ -110,10 +110,10 @@ def test_a_passkey_is_no_plain_key_and_no_plain_key_a_passkey(page: Page, scene:
     shown = prepared(page, scene)
     challenge = shown["passkey"]["challenge"]
     # A key that the policy names as plain says nothing through a browser.
-    assert refused_as(page, shown["grant"], stranger.yes(challenge)) == "bad_signature"
+    assert refused_as(page, shown["grant"], stranger.yes(challenge)) == "unknown_passkey"
     # A passkey's bare signature over the grant itself is no yes of it either.
     bare = {**hand.yes(challenge), "signature": to_base64url(b"\x30\x06\x02\x01\x01\x02\x01\x01")}
-    assert refused_as(page, shown["grant"], bare) == "bad_signature"
+    assert refused_as(page, shown["grant"], bare) == "unknown_passkey"
 
 
 def test_a_yes_is_read_strictly(page: Page, scene: Scene) -> None:
@@ -191,7 +191,7 @@ def test_who_asks_says_no_yes_to_himself_by_a_passkey(page: Page, scene: Scene) 
     shown = prepared(page, scene)
     assert shown["passkey"]["people"] == ["Ada"]
     yes = hand.yes(shown["passkey"]["challenge"])
-    assert refused_as(page, shown["grant"], yes) == "bad_signature"
+    assert refused_as(page, shown["grant"], yes) == "unknown_passkey"
     assert "grant" not in scene.row.papers
 
 

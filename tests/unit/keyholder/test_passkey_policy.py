@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from tests.unit.keyholder.owner_fixtures import FixedClock
 from tests.unit.keyholder.passkey_hand import ORIGIN, RP_ID
+from typer.testing import CliRunner
 
+from fleetward.cli.owner import owner_app
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.policy_changes import (
     add_passkey,
@@ -77,3 +82,21 @@ def test_a_key_stands_once(desk: Desk, clock: FixedClock) -> None:
         change_policy(desk, add_passkey("Ada", made, PLACE), clock.now)
     with pytest.raises(Malformed):
         add_passkey("Ada", key(), Passkey(RP_ID, ()))
+
+
+def test_the_commands_show_and_remove_it(
+    desk: Desk, clock: FixedClock, passphrase_file: Path
+) -> None:
+    made = key()
+    change_policy(desk, add_passkey("Ada", made, PLACE), clock.now)
+    owner = ["--owner", str(desk.folder.path)]
+    shown = CliRunner().invoke(owner_app, ["policy", "show", *owner])
+    assert f"passkey  Ada, {made.key_id}, at {ORIGIN}" in shown.output
+    told = json.loads(CliRunner().invoke(owner_app, ["policy", "show", *owner, "--json"]).output)
+    assert told["passkeys"] == [
+        {"key_id": made.key_id, "person": "Ada", "rp_id": RP_ID, "origins": [ORIGIN]}
+    ]
+    command = ["policy", "remove-passkey", made.key_id, *owner]
+    done = CliRunner().invoke(owner_app, [*command, "--passphrase-file", str(passphrase_file)])
+    assert done.exit_code == 0, done.output
+    assert made.key_id not in desk.documents().policy.keys

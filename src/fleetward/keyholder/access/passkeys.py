@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.envelope import Envelope, RoleKey, Signature, add_assertion
-from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
+from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.keys import ES256, PublicKey, der_to_raw, read_public_key
 from fleetward.trust.passkey import (
     MAX_AUTHENTICATOR_BYTES,
@@ -127,19 +127,21 @@ def add_yes(envelope: Envelope, yes: Yes, keys: Mapping[str, RoleKey]) -> bytes:
         raw = der_to_raw(yes.signature)
     except (ValueError, OverflowError) as e:
         raise Malformed("Expected a signature in DER.", reason="bad_signature") from e
-    broken: FleetwardError = Refused(
-        "No passkey of your policy approves on this page.", reason="unknown_passkey"
-    )
     for key_id, holder in keys.items():
         if holder.passkey is None:
             continue
         try:
             verify_assertion(yes.assertion, raw, envelope.signed_bytes, holder.key, holder.passkey)
-        except FleetwardError as e:
-            broken = e
+        except Untrusted as e:
+            # What is wrong but for the signature is wrong for every passkey of this page.
+            if e.reason != "bad_signature":
+                raise
             continue
         return add_assertion(envelope, Signature(key_id, WEBAUTHN, raw, yes.assertion))
-    raise broken
+    raise Refused(
+        "That passkey is none that may say yes to this here. The page Policy shows which do.",
+        reason="unknown_passkey",
+    )
 
 
 def _read_cose_key(data: bytes) -> tuple[PublicKey, bytes]:

@@ -44,7 +44,7 @@ from fleetward.trust.grants.request import REQUEST_TYPE, Request
 from fleetward.trust.keys import ED25519, Signer
 from fleetward.wire.subjects import session_name
 
-HISTORIES: Final = 240
+HISTORIES: Final = 150
 MOVES: Final = 60
 PASSING_MS: Final = (10, 10, 900, 900, 9_000, 14_000, 14_000, 61_000, 700_000, 90_000_000)
 TYPES: Final = (REQUEST_TYPE, OFFER_TYPE, GRANT_TYPE, STOP_TYPE, BEAT_TYPE)

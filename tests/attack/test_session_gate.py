@@ -432,6 +432,37 @@ def test_beats_that_a_relay_saved_up_keep_no_session_open(make: Make) -> None:
     opened.close()
 
 
+def test_the_refusal_of_a_request_ends_the_session_on_it(guard: SessionGuard) -> None:
+    """One approver says yes, another no; the server hands the no over last."""
+    opened = guard.enter()
+    policy, ben = guard.access.trust.policy, guard.access.trust.signers[1]
+    request = next(iter(guard.core.sessions.live.values())).grant.request
+    other = seal(make_stop_payload(policy, "0" * 64, "no", NOW_MS), [ben])
+    assert guard.refusal(other) == "no_such_session"
+    guard.push(seal(make_stop_payload(policy, request.hash, "no", NOW_MS), [ben]))
+    opened.told()
+    opened.close()
+    guard.tick()
+    assert [(b["by"], b["who"]) for b in guard.entries("session.ended")] == [("stopped", "ben")]
+
+
+def test_documents_that_are_held_back_keep_nobody_inside(guard: SessionGuard) -> None:
+    """Past the lease the machine cannot know whom its owner has put out meanwhile."""
+    left = guard.core.lease_seconds_left
+    guard.tick((left - 1800) * 1000)
+    request, offer = guard.ask(seconds=3600)
+    terms = Terms(request.scopes, 3600, 3600, False, NOW_MS - 1000, NOW_MS + 30 * DAY_MS)
+    guard.push(guard.access.grant(request, offer, terms))
+    opened = doors_of(guard).take()
+    guard.tick(1_790_000)
+    assert all(live.ended is None for live in guard.core.sessions.live.values())
+    guard.tick(11_000)
+    opened.told()
+    opened.close()
+    guard.tick()
+    assert [b["by"] for b in guard.entries("session.ended")] == ["policy"]
+
+
 def test_root_is_a_scope_of_its_own(guard: SessionGuard) -> None:
     # Two people and a watcher, by the rules of this owner.
     request = guard.access.request(RootScope())

@@ -83,6 +83,11 @@ class Gate:
         """Have orders about sessions judged by this; it asks this gate for the view."""
         self._sessions = sessions
 
+    def tick(self) -> None:
+        """End what the owner's documents no longer carry."""
+        if self._sessions is not None:
+            self._sessions.end_past_lease()
+
     def admit(self, raw: bytes) -> Admitted:
         """Take what the server pushed. Raises the error that it was refused with, after recording.
 

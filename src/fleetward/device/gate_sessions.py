@@ -7,7 +7,8 @@ Only this file and `gate` call the judging functions of `trust.grants` on a mach
 2. At most `MOST_OFFERS` live at once, each for a day, one for a request.
 3. A grant is verified with the offer that it names. Then the offer is forgotten, the opening is
    on the disk, and only after that a session starts: a crash between any two opens nothing.
-4. A stop, and a policy under which a session could not have begun, end it at once.
+4. A stop, a policy under which a session could not have begun, and the end of the lease of the
+   owner's documents end it at once.
 5. A beat counts when its serial is above the last one.
 6. What is refused is recorded with the first rule that was broken; equal refusals are counted.
 """
@@ -143,6 +144,16 @@ class SessionGate:
             except FleetwardError:
                 self._forget(name)
 
+    def end_past_lease(self) -> None:
+        """End every session once the owner's documents may not be relied on any more.
+
+        Who holds the documents back could keep somebody inside whom the owner has put out.
+        """
+        if self._sessions.live and self._here.lease_seconds_left() <= 0:
+            words = "The owner's documents have not been renewed for too long."
+            for live in list(self._sessions.live.values()):
+                self._sessions.end(live, "policy", "", words)
+
     # --- requests
 
     def _take_request(self, data: bytes, envelope: Envelope) -> Opened:
@@ -255,9 +266,10 @@ class SessionGate:
     def _take_stop(self, data: bytes, envelope: Envelope) -> Opened:
         policy = self._here.view().policy
         subject = envelope.payload.get("subject")
-        live = self._sessions.live.get(subject) if isinstance(subject, str) else None
+        live = self._find_stopped(subject)
         if live is not None:
-            stop = verify_stop(data, policy, live.grant)
+            by_request = subject == live.grant.request.hash
+            stop = verify_stop(data, policy, live.grant.request if by_request else live.grant)
             words = f"Stopped by {stop.person}. {stop.reason}".strip()
             self._sessions.end(live, "stopped", stop.person, words)
             return "none"
@@ -284,6 +296,14 @@ class SessionGate:
         beat = verify_beat(data, self._here.view().policy, live.grant, live.serial)
         self._sessions.take_beat(live, beat)
         return "none"
+
+    def _find_stopped(self, subject: object) -> Live | None:
+        """Return the session that a stop means: who refuses a request that another approver has
+        granted meanwhile wants nobody inside."""
+        for live in self._sessions.live.values():
+            if subject in (live.grant.hash, live.grant.request.hash):
+                return live
+        return None
 
     def _find_live(self, envelope: Envelope) -> Live:
         named = envelope.payload.get("session")

@@ -134,6 +134,7 @@ class GuardCore:
         if now >= self._next_status_ms:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
+        self.gate.tick()
         sessions_ms = self.sessions.tick()
         self._wake_when_new()
         if self.sessions.live:

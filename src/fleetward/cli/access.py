@@ -67,7 +67,7 @@ def request(
         entry = learned.find_machine(machine)
         scopes = tuple(parse_scope(text) for text in scope)
         wish = Wish(entry.device, scopes, parse_length(length), reason, case)
-        signer = folder.signer(ask_passphrase(passphrase_file))
+        signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
         made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
         shown = {**show_request(made), "machine": entry.name}
         words = (

@@ -164,7 +164,7 @@ def _connect(
     api = open_api(folder)
     learned = folder.learn(api.client)
     entry = learned.find_machine(asking.machine)
-    signer = folder.signer(ask_passphrase(passphrase_file))
+    signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
     if asking.request:
         hash_ = folder.find_kept(asking.request)
         if folder.kept(hash_).device != entry.device:

@@ -71,7 +71,7 @@ def init(
             data=str(data.absolute()) if data else "",
         )
         path = out or Path.home() / DEFAULT_FOLDER
-        passphrase = ask_passphrase(passphrase_file, twice=True)
+        passphrase = ask_passphrase(passphrase_file, twice=True, of="your folder")
         folder, signer = make_requester(path, passphrase, facts, server_ca)
         _tell(folder, signer.public, as_json)
 
@@ -84,7 +84,7 @@ def show(as_: As = None, passphrase_file: PassphraseFile = None, as_json: AsJson
     """
     with refusals():
         folder = open_folder(as_)
-        _tell(folder, folder.signer(ask_passphrase(passphrase_file)).public, as_json)
+        _tell(folder, folder.signer(ask_passphrase(passphrase_file, of="your folder")).public, as_json)
 
 
 def _tell(folder: RequesterFolder, key: PublicKey, as_json: bool) -> None:

@@ -47,11 +47,10 @@ export function keysFor(event: StreamEvent): Key[] | null {
     case 'evidence':
       return [['today'], ['devices'], ['sites'], device, ['timeline'], ['tour'], ['pending'], ['roster'], ['doctor']];
     case 'access.changed':
-      return [['sessions'], ['session-of'], ['today'], device, ['timeline']];
+      return [['sessions'], ['session-of'], ['today'], device, ['timeline'], ['access']];
     case 'record.changed':
       return [['record'], ['today'], ['state']];
     case 'access':
-    case 'access.changed':
       return [['access'], ['timeline']];
     case 'drill.changed':
       return [['drill'], ['timeline'], ['tour']];

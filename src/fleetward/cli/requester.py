@@ -84,7 +84,9 @@ def show(as_: As = None, passphrase_file: PassphraseFile = None, as_json: AsJson
     """
     with refusals():
         folder = open_folder(as_)
-        _tell(folder, folder.signer(ask_passphrase(passphrase_file, of="your folder")).public, as_json)
+        _tell(
+            folder, folder.signer(ask_passphrase(passphrase_file, of="your folder")).public, as_json
+        )
 
 
 def _tell(folder: RequesterFolder, key: PublicKey, as_json: bool) -> None:

@@ -4,7 +4,7 @@ Only this file and `gate` call the judging functions of `trust.grants` on a mach
 
 1. A request is verified under the policy in force. The answer is a signed offer, whose nonce and
    private key live in this object's memory alone, or a signed denial that names the rule.
-2. At most `MOST_OFFERS` live at once, each for a day, one for a request.
+2. At most `MOST_OFFERS` live at once, each for a day, one for a request, few of one requester.
 3. A grant is verified with the offer that it names. Then the offer is forgotten, the opening is
    on the disk, and only after that a session starts: a crash between any two opens nothing.
 4. A stop, a policy under which a session could not have begun, and the end of the lease of the
@@ -30,7 +30,13 @@ from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import OwnerView
 from fleetward.trust.envelope import Envelope, read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
-from fleetward.trust.grants.ending import BEAT_TYPE, STOP_TYPE, verify_beat, verify_stop
+from fleetward.trust.grants.ending import (
+    BEAT_TYPE,
+    STOP_TYPE,
+    verify_beat,
+    verify_stop,
+    verify_stop_ahead,
+)
 from fleetward.trust.grants.grant import (
     GRANT_TYPE,
     Situation,
@@ -50,8 +56,10 @@ from fleetward.trust.keys import Signer
 
 MOST_OFFERS: Final = 16
 OFFER_MS: Final = 86_400_000
+MOST_OFFERS_EACH: Final = 4
+"""So many of one requester: nobody keeps the others out for a day."""
 MOST_STOPPED: Final = 256
-"""Requests that an owner has refused and that are therefore not offered again."""
+"""Requests and grants that an approver has stopped and that therefore open nothing."""
 SESSION_TYPES: Final = (REQUEST_TYPE, GRANT_TYPE, STOP_TYPE, BEAT_TYPE)
 SIMULATED: Final = (
     "This machine is simulated: there is nothing behind it that could be entered. "
@@ -189,6 +197,13 @@ class SessionGate:
                 f"{MOST_OFFERS} requests wait for this machine's owner already.",
                 reason="too_many_requests",
             )
+        own = [h for h in self._offers.values() if h.request.requester == request.requester]
+        if len(own) >= MOST_OFFERS_EACH:
+            raise Refused(
+                f"{MOST_OFFERS_EACH} requests of {request.person} wait for this machine's owner "
+                "already.",
+                reason="too_many_requests",
+            )
         private, public = make_session_key()
         ready = Readiness(
             boot=self._here.boot,
@@ -231,6 +246,8 @@ class SessionGate:
                 return "channel"  # The server says again what it said before.
             self._sessions.say_receipt_again(known)
             raise Refused("This grant was used, and its session is over.", reason="grant_used")
+        if envelope.hash in self._stopped:
+            raise Refused("This session was stopped before it opened.", reason="grant_stopped")
         held = self._find_offer(envelope)
         view = self._here.view()
         # The policy may be newer than the offer, and the requester none any more.
@@ -275,6 +292,9 @@ class SessionGate:
             return "none"
         held = self._offers.get(subject) if isinstance(subject, str) else None
         if held is None:
+            # It may have come before what it stops.
+            self._stopped = [*self._stopped, verify_stop_ahead(data, policy).subject]
+            self._stopped = self._stopped[-MOST_STOPPED:]
             raise Refused("There is no such session or request here.", reason="no_such_session")
         stop = verify_stop(data, policy, held.request)
         self._forget(held.request.hash)

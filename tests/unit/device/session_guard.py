@@ -9,7 +9,6 @@ assert guard.doors.opened == 1
 from __future__ import annotations
 
 import os
-import select
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -98,6 +97,14 @@ class Opened:
         self.recording = -1
 
 
+def _says(sock: socket.socket) -> bool:
+    """Say whether words wait in a socket."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
+
+
 @dataclass
 class HeldDoors:
     """Starts nothing: what would be a process is the other end of a socket, in the test's hand."""
@@ -133,8 +140,7 @@ class HeldDoors:
     def _waiting(self) -> list[socket.socket]:
         taken = [opened.sock for opened in self.taken]
         untaken = [sock for sock in self.started if sock not in taken]
-        ready = select.select(untaken, [], [], 0)[0] if untaken else []
-        return [sock for sock in ready if sock.recv(1, socket.MSG_PEEK)]
+        return [sock for sock in untaken if _says(sock)]
 
     def take(self) -> Opened:
         """Be the process of the newest session."""

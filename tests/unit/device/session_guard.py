@@ -232,6 +232,7 @@ class SessionGuard:
         """Close what the kernel closes when guard is killed."""
         if not hasattr(self, "core"):
             return
+        self.core.journal._close_file()
         self.core.sessions.drop_spare()
         for sock in self.core.sessions.sockets():
             sock.close()

@@ -31,6 +31,7 @@ PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
         "guard": "fleetward.device.guard",
         "uplink": "fleetward.device.uplink",
         "collector": "fleetward.device.posture.collect",
+        "session": "fleetward.device.access.session_main",
         "server": "fleetward.server.main",
         "owner-console": "fleetward.keyholder.console.main",
         "verifier": "fleetward.keyholder.verify",

@@ -4,6 +4,24 @@ import { wordsOf } from './mock-data.mjs';
 const iso = (age) => new Date(Date.now() - age).toISOString();
 const HASH = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08';
 
+const ID = (digit) => digit.repeat(64);
+const WORDS = 'valuable honeydew effort breeze wildcat decent';
+const SCOPES = [{ id: 'terminal:app', words: 'a terminal as app' }, { id: 'tcp:8080/http', words: 'the machine\u2019s web page on port 8080' }];
+const asked = (id, state, more) => ({
+  id, trouble: '', state, device_id: 'mtpsg75ztnlpkjvs5h5rk64fe5pt2l43', machine: 'pump-04', site: 'Ward 3', person: 'Tom Example', org: 'Makers Ltd', reason: 'The pump does not start after the update.', case: 'C-118',
+  scopes: SCOPES, seconds: 1800, asked_at: iso(4 * 60_000), wall: 'the agent\u2019s network half runs as a user of its own', sandbox: 'what runs in the session is in a sandbox', sandboxed: true, people_needed: 1, must_watch: false, answerable: '',
+  session: '', six_words: '', granted: [], granted_seconds: 0, people: [], watched: false, opened_at: null, ended_at: null, ended_by: '', ended_who: '', denied: '', recording_bytes: 0, ...more,
+});
+const inside = { session: ID('e'), six_words: WORDS, granted: SCOPES.slice(0, 1), granted_seconds: 900, people: ['Anna Example'], opened_at: iso(3 * 60_000) };
+const EVENTS = [[0, 'r', '80x20'], [0.1, 'm', 'terminal opened as app'], [0.4, 'o', '\u001b[32mapp@pump-04\u001b[0m:~$ '], [1.4, 'o', 'systemctl status pump\r\n\u001b[31m\u25cf\u001b[0m pump.service\r\n   Active: \u001b[1;31mfailed\u001b[0m\r\n'], [9, 'o', '\u001b[32mapp@pump-04\u001b[0m:~$ ']];
+const accessOf = (scenario) => scenario === 'empty' || scenario === 'calm' ? [] : [
+  asked(ID('a'), 'offered', {}),
+  asked(ID('b'), 'asked', { scopes: [{ id: 'root', words: 'a terminal as root, who may change everything' }], sandbox: '', sandboxed: false, wall: '', answerable: 'pump-04 has not answered yet: it may be off. Without its offer there is nothing to say yes to.' }),
+  { ...asked(ID('c'), 'offered', {}), trouble: 'Not believed: The offer is of another machine.', machine: '', person: '', org: '', scopes: [] },
+  asked(ID('d'), 'open', { ...inside, watched: true }),
+  asked(ID('e'), 'ended', { ...inside, ended_at: iso(60_000), ended_by: 'left by who was inside', ended_who: 'Tom Example' }),
+];
+
 export function makeOwner(fleet) {
   const state = {
     pending: fleet.filter((row) => row.state === 'pending').slice(0, 3).map((row) => ({
@@ -20,7 +38,7 @@ export function makeOwner(fleet) {
           name: 'Example clinics', owner_root: HASH,
           policy: {
             version: 2, epoch: 1, hash: HASH,
-            people: [{ person: 'Anna Example', keys: [{ key_id: 'mtpsg75ztnlpkjvs5h5rk64fe5pt2l43', suite: 'es256', scopes: ['roster'] }, { key_id: 'q5dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'ed25519', scopes: ['roster', 'policy'] }] }, { person: 'Bert Example', keys: [{ key_id: 'lmh6nqp3r5tzvxw2m4hiefqzrvb3d6lc', suite: 'ed25519', scopes: ['policy'] }] }],
+            people: [{ person: 'Anna Example', keys: [{ key_id: 'mtpsg75ztnlpkjvs5h5rk64fe5pt2l43', suite: 'es256', scopes: ['roster'], origins: [] }, { key_id: 'q5dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'ed25519', scopes: ['roster', 'policy'], origins: [] }, { key_id: 'r7dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'webauthn', scopes: ['approve'], origins: ['http://owner.localhost:7480'] }] }, { person: 'Bert Example', keys: [{ key_id: 'lmh6nqp3r5tzvxw2m4hiefqzrvb3d6lc', suite: 'ed25519', scopes: ['policy'], origins: [] }] }],
             thresholds: [{ scope: 'policy', people: 2 }, { scope: 'roster', people: 1 }],
             roots: [{ name: 'Server certificate authority', value: HASH }, { name: 'Record key', value: 'fleetward-log+7f3a+AbCd' }],
           },
@@ -50,7 +68,17 @@ export function makeOwner(fleet) {
         unknown: [{ id: 'tail', words: 'What it did after its newest signed word cannot be known yet.', device: 'pump-04', age_seconds: 2820 }],
         command: `fleetward audit verify record --root ${HASH}`,
       };
-      default: return undefined;
+      case 'GET /access': return { items: accessOf(scenario), more: 0 };
+      case 'POST /access/prepare': return { grant: ID('f'), six_words: WORDS, scopes: SCOPES, seconds: body.seconds, watched: body.watched, passkey: null, own_key: true };
+      case 'POST /access/approve': return { id: ID('a'), session: ID('f'), words: 'Granted. It opens when pump-04 has it.', watched: false };
+      case 'POST /access/deny': return { id: body.id, session: '', words: 'You said no. pump-04 obeys as soon as it hears it.', watched: false };
+      case 'POST /access/stop': return { id: body.id, session: '', words: 'Stopped. pump-04 obeys as soon as it hears it.', watched: false };
+      default: {
+        const [, , id, what] = path.split('/');
+        if (!path.startsWith('/access/') || method !== 'GET') return undefined;
+        if (what === 'recording') return { events: EVENTS, next: EVENTS.length, done: true, state: 'whole', words: 'All 5 records are there, as the machine signed them.', beats: '' };
+        return accessOf(scenario).find((item) => item.id === id);
+      }
     }
   };
 }

@@ -11,6 +11,7 @@ import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeDetail, makeFacts, makeFleet, makeHistory, makeToday, wordsOf } from './mock-data.mjs';
+import { makeSession, makeSessions } from './mock-sessions.mjs';
 import { makeOwner } from './mock-owner.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -89,8 +90,8 @@ function listSites() {
   }) };
 }
 
-const ATTACKS = ['Another owner', 'Another policy', 'Code to run', 'A false roster', 'An administrator’s order'];
-const REASONS = ['It was signed by an owner whom this machine does not know.', 'Policy 9 is not signed by the people of policy 2.', 'No such order exists: this machine runs no code from its server.', 'The roster’s signature is not the owner’s.', 'Only the owner’s keys can order that.'];
+const ATTACKS = ['Another owner', 'Another policy', 'Code to run', 'A false roster', 'An administrator’s order', 'A session without the owner', 'A permission by another key', 'A signature for something else'];
+const REASONS = ['It was signed by an owner whom this machine does not know.', 'Policy 9 is not signed by the people of policy 2.', 'No such order exists: this machine runs no code from its server.', 'The roster’s signature is not the owner’s.', 'Only the owner’s keys can order that.', 'The request is by nobody whom the owner lets ask.', 'The permission is signed by nobody who may say yes.', 'The signature is for other words.'];
 
 function startDrill() {
   const id = randomBytes(8).toString('hex');
@@ -124,10 +125,22 @@ function deviceAnswer(method, parts, search) {
   return facts ? { body: paged(facts, search, { as_of: iso(38_000), sight: { level: row.noRoot ? 'partial' : 'full', words: row.noRoot ? 'Without root: some of it is not visible.' : '' } }) } : problem(404, 'Not found', 'There is no such list.');
 }
 
+function accessAnswer(id, search) {
+  const sessions = makeSessions(fleet, scenario);
+  if (id) {
+    const found = sessions.find((each) => each.id.startsWith(id));
+    return found ? { body: makeSession(found) } : problem(404, 'Not found', 'No request of this id is known here.');
+  }
+  const states = (search.get('state') ?? '').split(',').filter(Boolean);
+  const device = search.get('device_id');
+  return { body: paged(sessions.filter((each) => (states.length === 0 || states.includes(each.state)) && (!device || each.device_id === device)), search) };
+}
+
 function consoleAnswer(method, path, search, body) {
   if (scenario === 'error' && !path.startsWith('/session')) return problem(500, 'Something broke here', 'The server could not answer. Its log has the entry 4f2a91.', 'Whoever runs the server finds the cause in its log.');
   const parts = path.slice(1).split('/');
   if (parts[0] === 'devices' && parts.length > 1) return deviceAnswer(method, parts.slice(1), search);
+  if (parts[0] === 'access' && parts[1] === 'requests') return accessAnswer(parts[2], search);
   if (parts[0] === 'drills' && parts[1]) return { body: drills.get(parts[1]) };
   if (method === 'DELETE') return { status: 204 };
   switch (`${method} ${path}`) {

@@ -22,7 +22,8 @@ from tests.trust_world import Machine, World
 
 from fleetward.runtime.database import Database
 from fleetward.runtime.files import make_private_directory
-from fleetward.server.intake import MAX_GROUP, MAX_OPEN_BLOBS
+from fleetward.server.groups import MAX_GROUP
+from fleetward.server.intake import MAX_OPEN_BLOBS
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.errors import Unreachable
 from fleetward.trust.journal import join_batch, make_batch_header, make_entry, next_head

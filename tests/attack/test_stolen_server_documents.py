@@ -21,6 +21,7 @@ from tests.adversary.thief import Thief
 
 from fleetward.server.directory.decide import Documents as OwnerDocuments
 from fleetward.server.drill.attacks import make_attacks
+from fleetward.server.drill.session_attacks import Papers
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.documents import Bundle, read_bundle
 from fleetward.trust.envelope import read_envelope, seal
@@ -43,8 +44,10 @@ def held(thief: Thief) -> OwnerDocuments:
 
 
 def another_owner(thief: Thief, machine: FieldMachine) -> Bundle:
-    attacks = make_attacks(held(thief), thief.keys, thief.estate.clock.wall_ms())
-    message = next(a for a in attacks if a.id == "another-owner").payload
+    attacks = make_attacks(
+        held(thief), Papers(machine.device), thief.keys, thief.estate.clock.wall_ms()
+    )
+    (message,) = next(a for a in attacks if a.id == "another-owner").payloads
     return read_bundle(from_base64url(msgspec.json.decode(message, type=Documents).bundle))
 
 

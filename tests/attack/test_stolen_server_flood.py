@@ -40,9 +40,10 @@ class Pouring:
             writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
             await reader.readuntil(b"PING\r\n")
             writer.write(b"PONG\r\nMSG fw.a.down.order 1 999999999999\r\n")
-            while True:
+            while not writer.is_closing():
                 writer.write(PIECE)
                 await writer.drain()
+                await asyncio.sleep(0)  # or nobody else hears that the other end is gone
                 self.poured += len(PIECE)
 
     async def open(self, port: int) -> asyncio.Server:

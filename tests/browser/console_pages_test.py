@@ -30,15 +30,27 @@ LISTS: Final = ("packages", "sockets", "processes", "services", "users", "harden
 CONSOLE: Final = (
     "/",
     "/fleet",
+    "/sessions",
+    "/sessions?state=waiting",
     "/timeline",
     "/proof",
     "/access",
     "/nowhere",
     *(f"/setup/{step}" for step in range(1, 8)),
 )
-LONG_PAGES: Final = ["/", "/fleet", "/proof", "/setup/4"]
+LONG_PAGES: Final = ["/", "/fleet", "/sessions", "/proof", "/setup/4"]
 """Where 5,000 devices and names of 80 characters show."""
-OWNER: Final = ("/", "/machines", "/invite", "/policy", "/record")
+OWNER: Final = (
+    "/",
+    "/requests",
+    "/sessions",
+    f"/sessions/{'d' * 64}",
+    f"/sessions/{'e' * 64}",
+    "/machines",
+    "/invite",
+    "/policy",
+    "/record",
+)
 LOOKS: Final = [
     pytest.param(size, scheme, id=f"{size['width']}-{scheme}")
     for size in (WIDE, NARROW)
@@ -93,6 +105,14 @@ def device_pages(walker: Walk) -> list[str]:
     ]
 
 
+def session_pages(walker: Walk) -> list[str]:
+    """Return the addresses of one session in each state."""
+    rows = walker.page.evaluate("fetch('/api/v1/access/requests').then((answer) => answer.json())")[
+        "items"
+    ]
+    return [f"/sessions/{each}" for each in {row["state"]: row["id"] for row in rows}.values()]
+
+
 @pytest.mark.parametrize(("size", "scheme"), LOOKS)
 @pytest.mark.parametrize("scenario", ["normal", "big"])
 def test_console_pages(
@@ -101,7 +121,8 @@ def test_console_pages(
     server.play(scenario)
     with walk(browser, size, scheme) as walker:
         sign_in(walker, server)
-        addresses = [*CONSOLE, *device_pages(walker)] if scenario == "normal" else LONG_PAGES
+        addresses = [*CONSOLE, *device_pages(walker), *session_pages(walker)]
+        addresses = addresses if scenario == "normal" else LONG_PAGES
         found = [line for each in addresses for line in judge(walker, server.console + each)]
     assert found == []
     assert server.reports() == []
@@ -126,6 +147,7 @@ def test_states(server: MadeUpServer, browser: Browser, size: ViewportSize, scen
     server.play(scenario)
     with walk(browser, size) as walker:
         sign_in(walker, server)
-        found = [line for each in CONSOLE[:2] for line in judge(walker, server.console + each)]
+        pages = ("/", "/fleet", "/sessions")
+        found = [line for each in pages for line in judge(walker, server.console + each)]
     assert found == []
     assert server.reports() == []

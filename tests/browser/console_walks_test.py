@@ -137,14 +137,14 @@ def test_the_tour_by_keyboard(server: MadeUpServer, browser: Browser) -> None:
     with walk(browser) as walker:
         sign_in(walker, server)
         walker.open(f"{server.console}/setup/1")
-        for step in range(1, 7):
-            expect(walker.page.get_by_text(f"Step {step} of 7")).to_be_visible()
+        for step in range(1, 8):
+            expect(walker.page.get_by_text(f"Step {step} of 8")).to_be_visible()
             following = walker.page.get_by_role("button", name=re.compile("^Next: "))
             following.focus()
             walker.page.keyboard.press("Enter")
-        expect(walker.page.get_by_text("Step 7 of 7")).to_be_visible()
+        expect(walker.page.get_by_text("Step 8 of 8")).to_be_visible()
         walker.open(f"{server.console}/setup")
-        expect(walker.page).to_have_url(re.compile("/setup/7$"))
+        expect(walker.page).to_have_url(re.compile("/setup/8$"))
     assert walker.complaints == []
 
 
@@ -217,10 +217,10 @@ def test_quarantine_asks_why_and_the_page_follows(
 def test_the_drill_shows_refusals_one_by_one(server: MadeUpServer, browser: Browser) -> None:
     with walk(browser) as walker:
         sign_in(walker, server)
-        walker.open(f"{server.console}/setup/5")
+        walker.open(f"{server.console}/setup/6")
         walker.page.get_by_role("button", name="Steal the server").click()
         expect(walker.page.get_by_text("Under way").first).to_be_visible()
-        expect(walker.page.get_by_text("All 5 were refused")).to_be_visible(timeout=15_000)
+        expect(walker.page.get_by_text("All 8 were refused")).to_be_visible(timeout=15_000)
         expect(walker.page.get_by_text("Policy 9 is not signed")).to_be_visible()
     assert walker.complaints == []
 

@@ -26,6 +26,9 @@ UNSEEN_SECONDS: Final = 60.0
 BUSY_CHANGES: Final = 8
 BUSY_MS: Final = 65_000
 SILENCE_MS: Final = 30_000
+LAST_STEP: Final = 8
+ATTACKS: Final = 8
+"""Of the drill; each is refused."""
 LISTS: Final = ("packages", "sockets", "processes", "services", "users", "hardening", "facts")
 CONSOLE: Final = ("/", "/fleet", "/timeline", "/proof", "/access", "/nowhere")
 OWNER: Final = ("/", "/machines", "/invite", "/policy", "/record")
@@ -81,8 +84,8 @@ def onwards(visitor: Visit, keys: Keyboard, step: int, name: str) -> None:
     """Take a picture of a step of the tour, and go on by the keyboard."""
     visitor.shoot(f"04-tour-{step}")
     keys.press(name)
-    if step < 7:
-        expect(visitor.page.get_by_text(f"Step {step + 1} of 7")).to_be_visible()
+    if step < LAST_STEP:
+        expect(visitor.page.get_by_text(f"Step {step + 1} of {LAST_STEP}")).to_be_visible()
         visitor.settle()
 
 

@@ -33,7 +33,9 @@ from tests.browser.demo_fleet import (
     swell,
 )
 from tests.browser.demo_steps import (
+    ATTACKS,
     CONSOLE,
+    LAST_STEP,
     LISTS,
     LOOKS,
     NOTICE_MS,
@@ -181,7 +183,7 @@ def test_03_no_page_of_the_console_scrolls_sideways(
     kinds = ("this", "waiting", "plc-gateway-8", "vending-kiosk-3", "badge-printer-1")
     pages = (
         *CONSOLE,
-        *(f"/setup/{step}" for step in range(1, 8)),
+        *(f"/setup/{step}" for step in range(1, LAST_STEP + 1)),
         *(f"/devices/{devices[kind]}" for kind in kinds),
         *(f"/devices/{demo.this}/{name}" for name in (*LISTS, "history")),
     )
@@ -223,7 +225,7 @@ def test_04_the_tour_by_keyboard(demo: Program, browser: Browser) -> None:
         page.locator(".shell").wait_for()
         visitor.settle()
         keys.press("Set-up")
-        expect(page.get_by_text("Step 1 of 7")).to_be_visible()
+        expect(page.get_by_text("Step 1 of 8")).to_be_visible()
         visitor.settle()
         onwards(visitor, keys, 1, "Next: Your machine")
         expect(page.locator("main")).to_contain_text("Connected")
@@ -233,19 +235,21 @@ def test_04_the_tour_by_keyboard(demo: Program, browser: Browser) -> None:
         panel = run_copied(demo, copied(visitor, keys, "shows the machine’s own words"))
         let_in(demo, owner, panel)
         expect(page.get_by_text("The owner let it in.")).to_be_visible(timeout=NOTICE_MS)
-        onwards(visitor, keys, 4, "Next: Steal the server")
+        onwards(visitor, keys, 4, "Next: Let a technician in")
+        expect(page.locator("main")).to_contain_text("Waiting for somebody who asks")
+        onwards(visitor, keys, 5, "Next: Steal the server")
         keys.press("Steal the server", "BUTTON")
-        expect(page.get_by_text("All 5 were refused")).to_be_visible(timeout=20_000)
-        onwards(visitor, keys, 5, "Next: Catch a lie")
+        expect(page.get_by_text(f"All {ATTACKS} were refused")).to_be_visible(timeout=20_000)
+        onwards(visitor, keys, 6, "Next: Catch a lie")
         run_copied(demo, copied(visitor, keys, "exports the record"))
         check = copied(visitor, keys, "checks the record")
         run_copied(demo, check)
         run_copied(demo, copied(visitor, keys, "alters the copy"))
         assert re.search(r"[Ee]ntry \d+", run_copied(demo, check, code=1))
-        onwards(visitor, keys, 6, "Next: Keep it")
-        onwards(visitor, keys, 7, "Go to Today")
+        onwards(visitor, keys, 7, "Next: Keep it")
+        onwards(visitor, keys, 8, "Go to Today")
         expect(page.get_by_role("heading", level=1)).to_contain_text("devices")
-        assert demo.api("/tour")["done"] == [1, 2, 3, 4, 5, 6, 7]
+        assert demo.api("/tour")["done"] == list(range(1, LAST_STEP + 1))
         assert keys.unseen == []
         assert keys.stops > 40
 
@@ -334,11 +338,11 @@ def test_08_the_drill_is_refused_and_changes_nothing(
 
     before = stand()
     with visit(browser, session) as visitor:
-        visitor.open(f"{demo.url}/setup/5")
+        visitor.open(f"{demo.url}/setup/6")
         visitor.page.get_by_role("button", name=re.compile("^Steal")).first.click()
         attacks = visitor.page.locator(".attacks li")
-        expect(attacks.filter(has_text="Refused")).to_have_count(5, timeout=20_000)
-        expect(visitor.page.get_by_text("All 5 were refused")).to_be_visible()
+        expect(attacks.filter(has_text="Refused")).to_have_count(ATTACKS, timeout=20_000)
+        expect(visitor.page.get_by_text(f"All {ATTACKS} were refused")).to_be_visible()
         for answer in visitor.page.locator(".attack-answer").all_inner_texts():
             assert len(answer.split()) >= 5
             assert "_" not in answer

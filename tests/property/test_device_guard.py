@@ -18,6 +18,7 @@ from fleetward.device import port
 from fleetward.device.frames import Connection
 from fleetward.device.port import Answer, GetKit, Note, Wake
 from fleetward.trust.errors import FleetwardError, Malformed
+from fleetward.wire.access import AccessReply, RecordingReply
 from fleetward.wire.audit import BlobReply, ProofItem, ProofReply, Receipt
 from fleetward.wire.identity import CertificateReply, HelloReply, NonceReply, Refusal
 from fleetward.wire.orders import Documents, Order, Reduce
@@ -41,6 +42,8 @@ ANSWERS = st.one_of(
         opening=TEXTS,
     ),
     st.builds(BlobReply, digest=TEXTS, offset=NUMBERS, complete=st.booleans()),
+    st.builds(AccessReply, subject=TEXTS),
+    st.builds(RecordingReply, session=TEXTS, size=NUMBERS),
     st.builds(Documents, bundle=TEXTS),
     st.builds(Order, envelope=TEXTS),
     st.builds(Reduce, what=st.sampled_from(["report_now", "reconnect"])),
@@ -94,7 +97,7 @@ def test_any_bytes_on_the_socket_end_or_are_answered(data: bytes) -> None:
 
 
 def test_the_list_of_verbs_is_closed() -> None:
-    assert len(get_args(port.Request)) == 17
+    assert len(get_args(port.Request)) == 22
     for line in (b'{"verb":"run"}', b'{"verb":"kit","path":"/"}', b"[]", b'{"verb":"answer"}'):
         with pytest.raises(Malformed):
             port.decode_request(line + b"\n")

@@ -168,7 +168,8 @@ def test_a_port_that_opens_and_closes_is_told_within_ten_seconds(demo: RunningDe
 
 def test_secrets_are_for_their_owner_alone_and_never_for_the_server(demo: RunningDemo) -> None:
     passphrase = Path(demo.ready["passphrase_file"])
-    for path in (passphrase, demo.data / "owner-console", demo.data.parent / "ready.json"):
+    other = Path(demo.ready["technician_passphrase_file"])
+    for path in (passphrase, other, demo.data / "owner-console", demo.data.parent / "ready.json"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(demo.data.stat().st_mode) == 0o700
     secret = demo.ready["owner_console"].partition("#secret=")[2]
@@ -176,6 +177,7 @@ def test_secrets_are_for_their_owner_alone_and_never_for_the_server(demo: Runnin
     tour = json.dumps(demo.get("/tour"))
     assert secret not in tour
     assert passphrase.read_text().strip() not in tour
+    assert other.read_text().strip() not in tour
 
 
 def test_the_tour_names_commands_that_work(demo: RunningDemo) -> None:

@@ -23,6 +23,10 @@ from fleetward.trust.envelope import (
 )
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.generation import verify_opening
+from fleetward.trust.grants.ending import verify_stop
+from fleetward.trust.grants.grant import Grant, Situation, verify_grant
+from fleetward.trust.grants.offer import verify_offer
+from fleetward.trust.grants.request import verify_request
 from fleetward.trust.head import verify_head, verify_lease
 from fleetward.trust.invitation import read_join_string, split_address, verify_invitation
 from fleetward.trust.journal import start_of_chain, verify_batch
@@ -146,6 +150,30 @@ def opening(given: Given) -> Found:
         "policy_version": found.policy_version,
         "size": found.last_known.size,
     }
+
+
+def session(given: Given) -> Found:
+    found, _ = _session(given)
+    return {
+        "people": list(found.people),
+        "scopes": [scope.to_json() for scope in found.scopes],
+        "seconds": found.seconds,
+        "session": found.hash,
+        "words": found.words,
+    }
+
+
+def session_stop(given: Given) -> Found:
+    found, policy = _session(given)
+    return {"person": verify_stop(b(given["stop"]), policy, found).person}
+
+
+def _session(given: Given) -> tuple[Grant, Policy]:
+    policy, key = _policy(given), _key(given["device"])
+    request = verify_request(b(given["request"]), policy, key.key_id)
+    offer = verify_offer(b(given["offer"]), key, request)
+    moment = (given["boot"], given["now"], given["lease"], given["sandboxed"])
+    return verify_grant(b(given["grant"]), Situation(policy, *moment), request, offer), policy
 
 
 def join_string(given: Given) -> Found:
@@ -274,6 +302,8 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "lease": lease,
     "invitation": invitation,
     "opening": opening,
+    "session": session,
+    "session.stop": session_stop,
     "join_string": join_string,
     "address": address,
     "statement.join": join_statement,

@@ -42,6 +42,9 @@ export const api = {
   quarantine: (id: string, reason: string) => http.post<unknown>(`${of(id)}/quarantine`, { reason }),
   readmit: (id: string, reason: string) => http.post<unknown>(`${of(id)}/readmit`, { reason }),
 
+  sessions: (search: Search) => http.get<T.Page<T.AccessRow>>(`/access/requests${query(search)}`),
+  session_of: (id: string) => http.get<T.AccessDetail>(`/access/requests/${encodeURIComponent(id)}`),
+
   timeline: (search: Search) => http.get<T.Page<T.HistoryItem>>(`/timeline${query(search)}`),
   record: () => http.get<T.LogRecord>('/record'),
   exportRecord: async () => (await http.send('GET', '/record/export')).blob(),

@@ -29,5 +29,21 @@ export const owner = {
   retire: (body: { device_id: string; reason: string }) => ownerHttp.post<T.Signed>('/retire', body),
   invite: (body: { site: string; uses: number; ttl_seconds: number; preapproved: boolean }) =>
     ownerHttp.post<T.Invitation>('/invitations', body),
+  access: () => ownerHttp.get<T.AccessList>('/access'),
+  accessOne: (id: string) => ownerHttp.get<T.Access>(`/access/${id}`),
+  prepare: (body: { id: string; scopes: string[]; seconds: number; watched: boolean }) =>
+    ownerHttp.post<T.Prepared>('/access/prepare', body),
+  approve: (grant: string, passkey: T.PasskeyYes | null = null) =>
+    ownerHttp.post<T.Answered>('/access/approve', { grant, passkey }),
+  deny: (body: { id: string; reason: string }) => ownerHttp.post<T.Answered>('/access/deny', body),
+  stop: (body: { id: string; reason: string }) => ownerHttp.post<T.Answered>('/access/stop', body),
+  beginPasskey: (body: { person: string; passphrase: string }) =>
+    ownerHttp.post<T.BegunPasskey>('/passkeys/begin', body),
+  addPasskey: (body: { challenge: string; authenticator_data: string; client_data: string; passphrase: string }) =>
+    ownerHttp.post<T.PolicySigned>('/passkeys/add', body),
+  removePasskey: (body: { key_id: string; passphrase: string }) =>
+    ownerHttp.post<T.PolicySigned>('/passkeys/remove', body),
+  recording: (id: string, begin: number, live: boolean) =>
+    ownerHttp.get<T.Screening>(`/access/${id}/recording?begin=${begin}&live=${live ? 1 : 0}`),
   verify: () => ownerHttp.post<T.Verdict>('/verify', {}),
 };

@@ -23,6 +23,7 @@ export interface OwnerKey {
   key_id: string;
   suite: string;
   scopes: string[];
+  origins: string[];
 }
 
 /** A signature was made; `handed_over` is false while the server is not in reach. */
@@ -77,4 +78,106 @@ export interface Verdict {
   command: string;
   entries: number;
   as_of: Time;
+}
+
+export interface ScopeWords {
+  id: string;
+  words: string;
+}
+
+/** A request and what became of it. With `trouble` its papers are not believed. */
+export interface Access {
+  id: string;
+  trouble: string;
+  state: string;
+  device_id: string;
+  machine: string;
+  site: string;
+  person: string;
+  org: string;
+  reason: string;
+  case: string;
+  scopes: ScopeWords[];
+  seconds: number;
+  asked_at: Time | null;
+  wall: string;
+  sandbox: string;
+  sandboxed: boolean;
+  people_needed: number;
+  must_watch: boolean;
+  answerable: string;
+  session: string;
+  six_words: string;
+  granted: ScopeWords[];
+  granted_seconds: number;
+  people: string[];
+  watched: boolean;
+  opened_at: Time | null;
+  ended_at: Time | null;
+  ended_by: string;
+  ended_who: string;
+  denied: string;
+  recording_bytes: number;
+}
+
+export interface AccessList {
+  items: Access[];
+  more: number;
+}
+
+export interface Prepared {
+  grant: string;
+  six_words: string;
+  scopes: ScopeWords[];
+  seconds: number;
+  watched: boolean;
+  passkey: PasskeyChoice | null;
+  own_key: boolean;
+}
+
+/** What the browser needs to ask for a passkey's yes; the challenge is the grant that is shown. */
+export interface PasskeyChoice {
+  challenge: string;
+  rp_id: string;
+  names: string[];
+  people: string[];
+}
+
+export interface PasskeyYes {
+  authenticator_data: string;
+  client_data: string;
+  signature: string;
+}
+
+export interface BegunPasskey {
+  challenge: string;
+  rp_id: string;
+  user_id: string;
+  person: string;
+  others: string[];
+}
+
+export interface PolicySigned {
+  version: number;
+  handed_over: boolean;
+  words: string;
+}
+
+export interface Answered {
+  id: string;
+  session: string;
+  words: string;
+  watched: boolean;
+}
+
+/** Seconds since the begin, what it is, and its text, made harmless by the owner's program. */
+export type RecordedEvent = [number, 'o' | 'i' | 'r' | 'm', string];
+
+export interface Screening {
+  events: RecordedEvent[];
+  next: number;
+  done: boolean;
+  state: 'whole' | 'open' | 'short' | 'false' | 'long';
+  words: string;
+  beats: string;
 }

@@ -1,8 +1,110 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 4b5d06f85fa02d2478a37e22b45cc899b9ce6ed45d361842924b2c3b827b6722
+// SHA-256 of openapi.json: eca488b39e30ee036cd9ecf75a628345e2237a7de44b70f0f9d70e71ae0b482f
 
 export interface components {
     schemas: {
+        /**
+         * AccessDetail
+         * @description A request with its signed envelopes (base64url; empty where there is none).
+         *
+         *         `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
+         *         that the whole recording is here.
+         */
+        AccessDetail: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            asked_at: string;
+            bytes_in: number;
+            bytes_out: number;
+            case: string;
+            denial: string;
+            denied_words: string;
+            device_id: string;
+            device_key: components["schemas"]["DeviceKey"];
+            device_name: string;
+            ended_at: string | null;
+            ended_by: string;
+            ended_who: string;
+            grant: string;
+            granted_at: string | null;
+            id: string;
+            offer: string;
+            offered_at: string | null;
+            opened_at: string | null;
+            org: string;
+            people: string[];
+            person: string;
+            reason: string;
+            receipt: string;
+            recording_bytes: number;
+            recording_done: boolean;
+            request: string;
+            requester: string;
+            sandbox: string;
+            scopes: string[];
+            seconds: number;
+            session: string;
+            site: string;
+            /** @enum {unknown} */
+            state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
+            steps: components["schemas"]["AccessStep"][];
+            wall: string;
+            watched: boolean;
+            words: string;
+        };
+        /**
+         * AccessPage
+         * @description A page of requests, newest first.
+         */
+        AccessPage: {
+            items: components["schemas"]["AccessRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * AccessRow
+         * @description A request and what became of it.
+         *
+         *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
+         *         its six words. Person, org and scopes are shown as the request and the stored policy have them:
+         *         the machine and the owner's tools verify, this server does not.
+         */
+        AccessRow: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            asked_at: string;
+            case: string;
+            device_id: string;
+            device_name: string;
+            ended_at: string | null;
+            ended_by: string;
+            granted_at: string | null;
+            id: string;
+            offered_at: string | null;
+            opened_at: string | null;
+            org: string;
+            person: string;
+            reason: string;
+            recording_bytes: number;
+            requester: string;
+            scopes: string[];
+            seconds: number;
+            session: string;
+            site: string;
+            /** @enum {unknown} */
+            state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
+            words: string;
+        };
+        /**
+         * AccessStep
+         * @description One thing that happened to a request, in words. `who` is a person, or empty.
+         */
+        AccessStep: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            kind: string;
+            who: string;
+            words: string;
+        };
         /**
          * Card
          * @description One thing that needs a person: what, where, why it matters, since when, what to do.
@@ -66,6 +168,33 @@ export interface components {
             generation: number;
             note: string;
             size: number;
+        };
+        /**
+         * Connection
+         * @description All that a requester needs to come to the bus for one session.
+         *
+         *         `certificate` and `server_ca` are PEM; `bus` are addresses as `host:port`.
+         */
+        Connection: {
+            bus: string[];
+            certificate: string;
+            device_id: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            expires_at: string;
+            server_ca: string;
+            server_ca_sha256: string;
+            session: string;
+        };
+        /**
+         * ConnectionWish
+         * @description A P-256 transport key (SPKI, base64url), and the requester's signed word for it.
+         *
+         *         `proof` is an envelope of the type `fleetward.connection.v1` (base64url), signed by the key that
+         *         the request names as its requester.
+         */
+        ConnectionWish: {
+            proof: string;
+            public_key: string;
         };
         /**
          * CosignatureView
@@ -134,6 +263,15 @@ export interface components {
             updates_pending: number | null;
             wall: string;
             words: string;
+        };
+        /**
+         * DeviceKey
+         * @description The machine's identity key as this server knows it. Take it from the roster instead.
+         */
+        DeviceKey: {
+            key_id: string;
+            public: string;
+            suite: string;
         };
         /**
          * DevicePage
@@ -733,6 +871,13 @@ export interface components {
             words: string;
         };
         /**
+         * Signed
+         * @description A signed envelope, base64url.
+         */
+        Signed: {
+            envelope: string;
+        };
+        /**
          * SiteRow
          * @description A site with its machines counted.
          */
@@ -806,6 +951,15 @@ export interface components {
             policies: string[];
             root: string;
             roster: string;
+        };
+        /**
+         * Taken
+         * @description The envelope is stored, or on its way. The machine decides what it does.
+         */
+        Taken: {
+            id: string;
+            /** @enum {unknown} */
+            state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
         };
         /**
          * Timeline
@@ -906,6 +1060,8 @@ export interface components {
             /** @default null */
             close_port_command: string | null;
             /** @default null */
+            connect_command: string | null;
+            /** @default null */
             device_id: string | null;
             /** @default null */
             export_command: string | null;
@@ -920,7 +1076,11 @@ export interface components {
             /** @default null */
             panel_command: string | null;
             /** @default null */
+            replay_command: string | null;
+            /** @default null */
             reset_command: string | null;
+            /** @default null */
+            stop_command: string | null;
             /** @default null */
             verify_command: string | null;
             /** @default null */

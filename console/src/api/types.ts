@@ -54,6 +54,12 @@ export type Built = ProgramRow['canary'];
 export type FactRow = Schemas['FactRow'];
 export type HistoryItem = Schemas['TimelineItem'];
 
+/** A request to enter a device, and what became of it. */
+export type AccessRow = Schemas['AccessRow'];
+export type AccessState = AccessRow['state'];
+export type AccessDetail = Schemas['AccessDetail'];
+export type AccessStep = Schemas['AccessStep'];
+
 export type LogRecord = Schemas['Record'];
 export type RecordState = LogRecord['state'];
 export type PendingDevice = Schemas['PendingDevice'];

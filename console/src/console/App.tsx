@@ -14,6 +14,8 @@ import Fleet from './fleet/Fleet';
 import { Frame } from './Frame';
 import { Nowhere } from './Nowhere';
 import Proof from './proof/Proof';
+import Session from './sessions/Session';
+import Sessions from './sessions/Sessions';
 import { SignIn } from './session/SignIn';
 import Timeline from './timeline/Timeline';
 import { Today } from './today/Today';
@@ -31,6 +33,8 @@ function Pages() {
         <Route path="/devices/:id" component={Device} />
         <Route path="/devices/:id/history" component={DeviceHistory} />
         <Route path="/devices/:id/:list" component={DeviceFacts} />
+        <Route path="/sessions" component={Sessions} />
+        <Route path="/sessions/:id" component={Session} />
         <Route path="/timeline" component={Timeline} />
         <Route path="/proof" component={Proof} />
         <Route path="/setup/:step?" component={Tour} />

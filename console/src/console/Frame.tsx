@@ -9,6 +9,7 @@ import { PasskeyDemand, PasskeyOffer } from './session/PasskeyOffer';
 const PLACES: Place[] = [
   { href: '/', label: 'Today', icon: 'today' },
   { href: '/fleet', label: 'Fleet', icon: 'fleet' },
+  { href: '/sessions', label: 'Sessions', icon: 'session' },
   { href: '/timeline', label: 'Timeline', icon: 'timeline' },
   { href: '/proof', label: 'Proof', icon: 'proof' },
   { href: '/setup', label: 'Set-up', icon: 'setup' },

@@ -13,6 +13,10 @@ import { Invite } from './invite/Invite';
 import { Machines } from './machines/Machines';
 import { Policy } from './policy/Policy';
 import { Record } from './record/Record';
+import { Requests } from './requests/Requests';
+import { SessionPage } from './sessions/SessionPage';
+import { Sessions } from './sessions/Sessions';
+import { isLive, isWaiting } from './sessions/sayings';
 import { Waiting } from './waiting/Waiting';
 import './owner.css';
 
@@ -42,8 +46,11 @@ function OwnerPages() {
   const [path] = useLocation();
   const state = useQuery({ queryKey: ['state'], queryFn: owner.state });
   const pending = useQuery({ queryKey: ['pending'], queryFn: owner.pending });
+  const access = useQuery({ queryKey: ['access'], queryFn: owner.access });
   const places: Place[] = [
     { href: '/', label: 'Waiting', icon: 'person', count: pending.data?.items.length },
+    { href: '/requests', label: 'Requests', icon: 'access', count: access.data?.items.filter(isWaiting).length },
+    { href: '/sessions', label: 'Sessions', icon: 'wave', count: access.data?.items.filter(isLive).length },
     { href: '/machines', label: 'Machines', icon: 'fleet' },
     { href: '/invite', label: 'Invite', icon: 'invite' },
     { href: '/policy', label: 'Policy', icon: 'policy' },
@@ -54,12 +61,16 @@ function OwnerPages() {
       title="Owner’s console"
       subtitle={state.data?.name ?? 'this computer signs'}
       places={places}
-      inBar={5}
+      inBar={4}
       banner={state.data && <Banners state={state.data} />}
     >
       <Mishap key={path}>
         <Switch>
           <Route path="/" component={Waiting} />
+          <Route path="/requests" component={Requests} />
+          <Route path="/requests/:id" component={Requests} />
+          <Route path="/sessions" component={Sessions} />
+          <Route path="/sessions/:id" component={SessionPage} />
           <Route path="/machines" component={Machines} />
           <Route path="/invite" component={Invite} />
           <Route path="/policy" component={Policy} />

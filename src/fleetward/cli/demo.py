@@ -181,6 +181,9 @@ def _show(places: DemoPlaces, ready: dict[str, Any], seconds: float) -> None:
     if ready["owner_console"]:
         say(f"The owner's console, with its secret: {ready['owner_console']}")
     say(f"The owner's passphrase: {places.passphrase}")
+    if ready["technician"]:
+        say(f"A technician's folder: {ready['technician']}")
+        say(f"His passphrase: {ready['technician_passphrase_file']}")
     if not _has_screen():
         ports = [urlsplit(str(ready[name])).port for name in ("url", "owner_console")]
         forwards = " ".join(f"-L {port}:127.0.0.1:{port}" for port in ports if port)

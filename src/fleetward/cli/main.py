@@ -27,6 +27,13 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "token": ("fleetward.cli.fleet:token_app", "Make, list and revoke API tokens."),
     "drill": ("fleetward.cli.fleet:drill_app", "Attack a machine with all that the server holds."),
     "owner": ("fleetward.cli.owner:owner_app", "What the owner signs; no server is needed."),
+    "requester": ("fleetward.cli.requester:requester_app", "Be somebody who asks for sessions."),
+    "request": ("fleetward.cli.access:request_app", "Ask for a session with a machine."),
+    "connect": (
+        "fleetward.cli.connect:connect_app",
+        "Ask, wait for the owner's yes, and be there.",
+    ),
+    "session": ("fleetward.cli.access:session_app", "See requests and sessions."),
     "audit": ("fleetward.cli.audit:audit_app", "Export the record and verify it, trusting nobody."),
     "demo": ("fleetward.cli.demo:demo_app", "A control plane with this machine and a dozen more."),
     "sim": ("fleetward.cli.demo:sim_app", "Run many simulated machines in one process."),

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
+from fleetward.cli.owner_access_policy import access_app, requester_app
 from fleetward.cli.owner_options import (
     AsJson,
     Data,
@@ -22,6 +24,7 @@ from fleetward.cli.owner_options import (
     open_desk,
 )
 from fleetward.cli.owner_policy import policy_app, roster_app
+from fleetward.cli.owner_watch import owner_session_app
 from fleetward.cli.owner_witness import witness_app
 from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.desk import find_entry
@@ -54,9 +57,19 @@ owner_app = typer.Typer(
     no_args_is_help=True, **PLAIN,
 )  # fmt: skip
 
+policy_app.add_typer(requester_app, name="requester")
+policy_app.add_typer(access_app, name="access")
 owner_app.add_typer(policy_app, name="policy")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")
+owner_app.add_typer(owner_session_app, name="session")
+for _name, _command in (
+    ("approve", approve),
+    ("deny", deny),
+    ("stop", stop),
+    ("cosign", cosign_grant),
+):
+    owner_app.command(_name)(_command)
 
 
 @owner_app.command("init")
@@ -242,7 +255,9 @@ def refresh(
 
 @owner_app.command("console")
 def console(
-    port: Annotated[int, typer.Option("--port", help="Port on loopback; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", help="Port on loopback; 0 takes that of last time.")
+    ] = 0,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address.")
     ] = False,

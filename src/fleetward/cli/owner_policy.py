@@ -30,6 +30,7 @@ from fleetward.keyholder.policy_changes import (
     add_person,
     adopt_draft,
     change_policy,
+    remove_passkey,
     remove_person,
     set_lease,
     set_never_ports,
@@ -68,6 +69,11 @@ def show(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> Non
         for scope, role in policy.roles.items():
             names = ", ".join(sorted({k.person for k in role.keys.values()}))
             lines.append(f"  {scope:8} {role.threshold} of: {names}")
+        lines += [
+            f"  passkey  {holder.person}, {key_id}, at {', '.join(holder.passkey.origins)}"
+            for key_id, holder in policy.keys.items()
+            if holder.passkey is not None
+        ]
         emit(shown, as_json, "\n".join(lines))
 
 
@@ -125,6 +131,25 @@ def remove(
     """
     with refusals():
         _change(remove_person(person), (owner, data, passphrase_file), (server, token_file),
+                as_json)  # fmt: skip
+
+
+@policy_app.command("remove-passkey")
+def remove_one_passkey(
+    key_id: Annotated[str, typer.Argument(help="Its key id, as `owner policy show` tells it.")],
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take one passkey out of the policy; the person's other keys stay.
+
+    fleetward owner policy remove-passkey KEY_ID
+    """
+    with refusals():
+        _change(remove_passkey(key_id), (owner, data, passphrase_file), (server, token_file),
                 as_json)  # fmt: skip
 
 
@@ -358,5 +383,15 @@ def _describe(policy: Policy) -> dict[str, Any]:
             }
             for scope, role in policy.roles.items()
         },
+        "passkeys": [
+            {
+                "key_id": key_id,
+                "person": holder.person,
+                "rp_id": holder.passkey.rp_id,
+                "origins": list(holder.passkey.origins),
+            }
+            for key_id, holder in policy.keys.items()
+            if holder.passkey is not None
+        ],
         "witnesses": sorted(policy.roots.witnesses),
     }

@@ -12,6 +12,7 @@ from fleetward.keyholder.hand import hand_over
 from fleetward.keyholder.init import init_owner, name_local_server
 from fleetward.keyholder.passphrase import read_passphrase_file
 from fleetward.keyholder.pending import Confirmation, confirm_machine, fetch_pending
+from fleetward.keyholder.policy_changes import Change, change_policy
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.files import atomic_write
 from fleetward.trust.errors import Refused
@@ -50,6 +51,11 @@ class OwnerSide:
             confirm_machine(self.desk, pending, Confirmation(device, words[device]))
         if waiting:
             hand_over(self.desk.folder, self._client, self.desk.documents())
+
+    def change_policy(self, change: Change, clock: Clock) -> None:
+        """Sign the owner's next policy and hand it over. Raises as `policy_changes` does."""
+        documents = change_policy(self.desk, change, clock.wall_ms())
+        hand_over(self.desk.folder, self._client, documents)
 
 
 def open_owner(places: DemoPlaces, client: ApiClient, clock: Clock) -> OwnerSide:

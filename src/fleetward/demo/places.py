@@ -4,6 +4,9 @@ fleetward-demo.json   the mark that this folder was made by `fleetward demo`
 owner-passphrase      opens the owner's keys (0600)
 owner-console         address of the owner's console, with the secret of this start (0600)
 owner/                the owner's folder; it belongs on another computer
+technician/           the folder of a technician of somebody else; it belongs on his computer
+technician-passphrase opens his key (0600)
+machine-files/        files of this machine that he may ask to read
 server/, run/         the control plane, as `fleetward up` keeps it
 devices/NAME/         data directories of the machines
 logs/                 what the programs of the demo said
@@ -67,6 +70,26 @@ class DemoPlaces:
     def owner_console(self) -> Path:
         """The address of the owner's console; the server is never told it."""
         return self.data / "owner-console"
+
+    @property
+    def technician(self) -> Path:
+        """The technician's folder."""
+        return self.data / "technician"
+
+    @property
+    def technician_passphrase(self) -> Path:
+        """The technician's passphrase."""
+        return self.data / "technician-passphrase"
+
+    @property
+    def machine_files(self) -> Path:
+        """What the technician may ask to read."""
+        return self.data / "machine-files"
+
+    @property
+    def page_port(self) -> Path:
+        """Where the machine's own page listens in this start."""
+        return self.run / "page-port"
 
     @property
     def devices(self) -> Path:

@@ -26,13 +26,14 @@ from fleetward.demo.places import DemoPlaces, note_staged, read_mark
 from fleetward.demo.progress import Progress
 from fleetward.demo.sim_main import REFUSED_FILE, Plan
 from fleetward.demo.standing import has_inventory, read_device_id, read_panel_words
+from fleetward.demo.technician import name_technician, read_allowed
 from fleetward.demo.tour import Shown, make_facts, make_ready
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.pending import fetch_pending
 from fleetward.keyholder.place import find_server
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.files import atomic_write, read_bounded
-from fleetward.trust.errors import Refused, Unreachable
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 
 STEPS: Final = 6
 JOIN_SECONDS: Final = 100.0
@@ -42,6 +43,7 @@ HERE: Final = "Here"
 AGENT: Final = "agent"
 SIMULATED: Final = "simulated-machines"
 CONSOLE: Final = "owner-console"
+PAGE: Final = "own-page"
 _MODULE: Final = (sys.executable, "-m")
 
 
@@ -62,6 +64,7 @@ class _Found:
     server: dict[str, Any] = field(default_factory=dict)
     this: str = ""
     owner_console: str = ""
+    page_port: int = 0
     machines: dict[str, str] = field(default_factory=dict)
 
 
@@ -93,6 +96,7 @@ class Stage:
             self._client = ApiClient(place.api, place.token, place.server_ca_pem)
         with step("the owner and the owner's keys"):
             self._owner = open_owner(self._places, self._client, self._clock)
+            self._name_technician()
         with step("this machine joins"):
             self._let_this_machine_join()
         with step(f"{len(self._cast)} simulated machines"):
@@ -101,6 +105,7 @@ class Stage:
             self._open_owner_console()
         with step("first inventory of this machine"):
             self._wait("its inventory", lambda: has_inventory(self._client, found.this), AGENT)
+            self._read_page_port()
             return self._tell()
 
     def take_down(self) -> None:
@@ -114,6 +119,24 @@ class Stage:
         self.children.stop_leftovers()
         self._control.stop(self._places.data)
 
+    # --- the technician, and the page that he looks at
+
+    def _name_technician(self) -> None:
+        """Without a technician the demo goes on, and says so."""
+        try:
+            name_technician(self._places, self._owner, self._clock)
+        except FleetwardError as e:
+            self._progress.note(f"Without a technician: {e.message}")
+
+    def _read_page_port(self) -> None:
+        """Without the machine's own page the demo goes on, and says so."""
+        try:
+            self._wait("this machine's own page", self._places.page_port.exists, PAGE)
+        except Unreachable as e:
+            self._progress.note(f"Without the machine's own page: {e.message}")
+            return
+        self._found.page_port = int(read_bounded(self._places.page_port, 64))
+
     # --- this machine
 
     def _let_this_machine_join(self) -> None:
@@ -123,6 +146,9 @@ class Stage:
             self._join_agent(self._owner.invite(HERE, 1, preapproved=True))
         argv = [*_MODULE, "fleetward.device.cli", "run", "--data", str(machine)]
         self.children.start(AGENT, argv)
+        self._places.page_port.unlink(missing_ok=True)
+        page = ("fleetward.demo.own_page", "--port-file", str(self._places.page_port))
+        self.children.start(PAGE, [*_MODULE, *page])
         self._found.this = read_device_id(machine)
         self._owner.confirm({self._found.this: read_panel_words(machine)})
 
@@ -227,6 +253,8 @@ class Stage:
             owner_root=self._owner.owner,
             owner_console=self._found.owner_console,
             machines=self._found.machines,
+            allowed=read_allowed(self._owner.desk.documents().policy),
+            page_port=self._found.page_port,
         )
         facts = make_facts(self._places, shown)
         atomic_write(self._places.tour, msgspec.json.encode(facts))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleetward.demo.places import DemoPlaces
+from fleetward.demo.technician import Allowed
 
 TOUR_PORT: Final = 8023
 """The port that the tour has its reader open: not used by anything that is commonly installed."""
@@ -30,6 +31,8 @@ class Shown:
     owner_console: str
     machines: dict[str, str]
     """Ids by the names of the simulated machines."""
+    allowed: Allowed
+    page_port: int
 
 
 def make_facts(places: DemoPlaces, shown: Shown) -> dict[str, Any]:
@@ -55,6 +58,8 @@ def make_facts(places: DemoPlaces, shown: Shown) -> dict[str, Any]:
         "join_command": f"{_program('fleetward-agent')} join STRING --data DIR",
         "reset_command": run_line("fleetward", "demo", "--reset", *data),
     }
+    if shown.allowed.named:
+        facts |= _make_session_facts(places, shown)
     if shown.owner_console:
         facts["owner_console_command"] = shlex.join(["cat", str(places.owner_console)])
     if shown.waiting_slug:
@@ -63,15 +68,45 @@ def make_facts(places: DemoPlaces, shown: Shown) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
 
 
+def _make_session_facts(places: DemoPlaces, shown: Shown) -> dict[str, str]:
+    """Return the commands of the step with the technician. SESSION stands for the session's id."""
+    owner = ("--owner", places.owner, "--data", places.data)
+    signing = (*owner, "--passphrase-file", places.passphrase)
+    return {
+        "connect_command": run_line("fleetward", *_connect_words(places, shown)),
+        "stop_command": run_line("fleetward", "owner", "stop", "SESSION", *signing),
+        "replay_command": run_line("fleetward", "owner", "session", "replay", "SESSION", *signing),
+    }
+
+
+def _connect_words(places: DemoPlaces, shown: Shown) -> list[str | Path]:
+    """Return how the technician asks for what he may: a terminal, and the machine's own page."""
+    wanted: list[str | Path] = []
+    if shown.allowed.user:
+        wanted += ["--terminal", shown.allowed.user]
+    if shown.allowed.ports and shown.page_port:
+        wanted += ["--port", str(shown.page_port), "--http"]
+    return [
+        "connect", shown.this, *(wanted or ["--logs", "*"]),
+        "--reason", "the display stays dark", "--case", "C-118",
+        "--as", places.technician, "--passphrase-file", places.technician_passphrase,
+    ]  # fmt: skip
+
+
 def make_ready(places: DemoPlaces, server: dict[str, Any], shown: Shown) -> dict[str, Any]:
     """Return what the ready file says: what `up` writes, and what the demo adds."""
     devices = {"this": shown.this, "waiting": shown.waiting, **shown.machines}
+    named = shown.allowed.named
     return {
         **server,
         "devices": {name: device for name, device in devices.items() if device},
         "owner_console": shown.owner_console,
         "owner_root": shown.owner_root,
         "passphrase_file": str(places.passphrase),
+        "page_port": shown.page_port,
+        "technician": str(places.technician) if named else "",
+        "technician_passphrase_file": str(places.technician_passphrase) if named else "",
+        "terminal_user": shown.allowed.user,
     }
 
 

@@ -116,6 +116,26 @@ def _status(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _sessions(arguments: argparse.Namespace) -> int:
+    from fleetward.device.identity.joined import GuardFiles
+    from fleetward.device.status import read_status
+
+    files = GuardFiles(arguments.data / "guard")
+    files.require_joined()
+    sessions = read_status(files.folder).sessions if files.status.exists() else ()
+    if arguments.json:
+        _print_json({"sessions": sessions})
+        return DONE
+    for one in sessions:
+        state = f"ended: {one.ended_words or one.ended_by}" if one.ended_at_ms else "open"
+        sys.stdout.write(f"{one.words}   {one.person} ({one.org})   {state}\n")
+        sys.stdout.write(f"    {'; '.join(one.scopes)}\n")
+        sys.stdout.write(f"    allowed by {', '.join(one.people)}; because: {one.reason}\n")
+    if not sessions:
+        _say("Nobody was in this machine.")
+    return DONE
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     from fleetward.device.audit.segments import Chain, Tip
     from fleetward.device.audit.verify import verify_journal
@@ -174,6 +194,10 @@ def _make_parser() -> argparse.ArgumentParser:
     run = _add(verbs, "run", _run, "be this machine until SIGTERM", "run --data ~/machine")
     run.add_argument("--once", action="store_true", help="look, send, wait for proofs, and end")
     _add(verbs, "status", _status, "show how this machine stands", "status --data ~/machine --json")
+    _add(
+        verbs, "sessions", _sessions, "show who is and was in this machine",
+        "sessions --data ~/machine --json",
+    )  # fmt: skip
     journal = verbs.add_parser("journal", help="this machine's own record")
     journal_verbs = journal.add_subparsers(required=True, metavar="COMMAND")
     _add(

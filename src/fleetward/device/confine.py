@@ -298,8 +298,11 @@ class _Kernel:
         self.call("prctl", option, *wide)
 
 
-def build_filter(machine: str) -> bytes:
-    """Return the program for the kernel's system call filter. Raises OSError when unknown."""
+def build_filter(machine: str, *, opening: bool = True) -> bytes:
+    """Return the program for the kernel's system call filter. Raises OSError when unknown.
+
+    Without `opening` not even reading may be opened: what has its descriptors needs no more.
+    """
     if machine not in _AUDIT or struct.calcsize("P") != 8:
         # A 32-bit program on a 64-bit kernel makes other calls than its kernel's name says.
         raise OSError(errno.ENOSYS, f"the system calls of {machine} are not listed")
@@ -311,6 +314,9 @@ def build_filter(machine: str) -> bytes:
     if machine == "x86_64":
         steps.append((greater, "refuse", 0x40000000))
     for number, argument in _OPENING[machine]:
+        if not opening:
+            steps.append((equal, "refuse", number))
+            continue
         steps.append((equal, "skip:3", number))
         steps.append((load, "", 16 + 8 * argument))
         steps.append((bits, "refuse", _WRITING))
@@ -406,8 +412,18 @@ def _lower(kernel: _Kernel) -> None:
     kernel.control(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _filter(kernel: _Kernel) -> None:
-    program = build_filter(platform.machine())
+def forbid_calls(*, opening: bool) -> None:
+    """Give up, for good, all calls but those of a process that reads (see `build_filter`).
+
+    Raises `OSError` where the kernel or the processor has no such filter.
+    """
+    kernel = _Kernel()
+    kernel.control(_PR_SET_NO_NEW_PRIVS, 1)
+    _filter(kernel, opening=opening)
+
+
+def _filter(kernel: _Kernel, *, opening: bool = True) -> None:
+    program = build_filter(platform.machine(), opening=opening)
     buffer = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     pointer = ctypes.create_string_buffer(head, len(head))

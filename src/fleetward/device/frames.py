@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+from collections import deque
 from typing import Final
 
 from fleetward.device.port import (
@@ -33,6 +35,10 @@ class Connection:
         self._handler = handler
         self._in = bytearray()
         self._out = bytearray()
+        self._sent = 0
+        self._passing: deque[tuple[int, int]] = deque()
+        """Descriptors to pass, each with the place in the stream of the frame that it belongs to.
+        """
 
     @property
     def wants_read(self) -> bool:
@@ -68,18 +74,27 @@ class Connection:
 
     def write(self) -> bool:
         """Write what can be written; return whether the connection is still good."""
+        passed = [fd for place, fd in self._passing if place == self._sent]
+        places = [place for place, _ in self._passing if place > self._sent]
+        piece = bytes(self._out[: places[0] - self._sent]) if places else self._out
         try:
-            sent = self.sock.send(self._out)
+            sent = socket.send_fds(self.sock, [piece], passed) if passed else self.sock.send(piece)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        if passed:
+            os.close(self._passing.popleft()[1])
+        self._sent += sent
         del self._out[:sent]
         return True
 
     def close(self) -> None:
         """End the connection."""
         self.sock.close()
+        for _, descriptor in self._passing:
+            os.close(descriptor)
+        self._passing.clear()
 
     def _answer_all(self) -> None:
         while len(self._in) >= LENGTH.size:
@@ -94,7 +109,10 @@ class Connection:
         try:
             request, body = decode_request(frame)
             reply = self._handler.handle(request, body)
-            return encode_frame(Answer(hint=reply.hint), reply.body)
+            passes = reply.descriptor is not None
+            if reply.descriptor is not None:
+                self._passing.append((self._sent + len(self._out), reply.descriptor))
+            return encode_frame(Answer(hint=reply.hint, descriptor=passes), reply.body)
         except FleetwardError as e:
             return encode_frame(Answer(problem=problem_of(e)))
         except Exception as e:  # noqa: BLE001 - the boundary of one request: told, and guard goes on

@@ -2,7 +2,7 @@
 
 1. The bytes are one of the few words that a machine accepts (`wire.unsigned`).
 2. Owner documents advance the machine's view by the rules of `trust.documents`, or are refused.
-3. An order is refused: this release obeys the owner's documents and nothing else.
+3. An order about sessions is judged by `gate_sessions`; every other order is refused.
 4. A reduction (report now, connect again) is taken unsigned, because it only reduces.
 5. What is accepted is in the journal, then in the file of the view, before it takes effect.
 6. What is refused is recorded with a stable reason and plain words, and changes nothing.
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from fleetward.device.audit.diary import Diary
+from fleetward.device.gate_sessions import SESSION_TYPES, SessionGate
 from fleetward.device.refusals import Refusals
 from fleetward.trust.canonical import JsonObject, from_base64url
 from fleetward.trust.documents import Bundle, OwnerView, advance, read_bundle
@@ -43,7 +44,7 @@ _NOUNS: Final = {
 }
 """What a person calls the documents."""
 
-Effect = Literal["none", "documents", "report_now", "reconnect"]
+Effect = Literal["none", "documents", "report_now", "reconnect", "channel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,21 @@ class Gate:
         self._diary = diary
         self._refusals = refusals
         self._persist = persist
+        self._sessions: SessionGate | None = None
 
     @property
     def view(self) -> OwnerView:
         """What the machine believes now."""
         return self._view
+
+    def use_sessions(self, sessions: SessionGate) -> None:
+        """Have orders about sessions judged by this; it asks this gate for the view."""
+        self._sessions = sessions
+
+    def tick(self) -> None:
+        """End what the owner's documents no longer carry."""
+        if self._sessions is not None:
+            self._sessions.end_past_lease()
 
     def admit(self, raw: bytes) -> Admitted:
         """Take what the server pushed. Raises the error that it was refused with, after recording.
@@ -93,7 +104,7 @@ class Gate:
         if isinstance(word, Documents):
             return self.admit_documents(word)
         if isinstance(word, Order):
-            raise self._refuse_order(word)
+            return self._admit_order(word)
         return self._admit_reduction(word)
 
     def admit_documents(self, word: Documents) -> Admitted:
@@ -111,7 +122,19 @@ class Gate:
         self._diary.order(kind, _describe_step(self._view, view))
         self._persist(view)
         self._view = view
+        if self._sessions is not None:
+            self._sessions.take_new_policy()
         return Admitted("documents", view)
+
+    def _admit_order(self, word: Order) -> Admitted:
+        try:
+            data = from_base64url(word.envelope)
+            kind = read_envelope(data).type
+        except Malformed as e:
+            raise self._refuse_order(word) from e
+        if self._sessions is None or kind not in SESSION_TYPES:
+            raise self._refuse_order(word)
+        return Admitted(self._sessions.admit(data, kind), self._view)
 
     def _admit_reduction(self, word: Reduce) -> Admitted:
         words = {

@@ -7,6 +7,7 @@ before it. What connects to a listening socket must be the user that uplink runs
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -37,6 +38,7 @@ class GuardLoop:
         self._uplink: Connection | None = None
         self._stop = False
         self._selector = selectors.DefaultSelector()
+        self._session_sockets: set[socket.socket] = set()
         self._signals, self._signal_in = socket.socketpair()
 
     def run(self) -> int:
@@ -63,6 +65,7 @@ class GuardLoop:
 
     def _serve(self, timeout_seconds: float) -> None:
         self._watch_uplink()
+        self._watch_sessions()
         for key, events in self._selector.select(timeout_seconds):
             if key.fileobj is self._source:
                 self._take_connection()
@@ -81,6 +84,17 @@ class GuardLoop:
         events = selectors.EVENT_READ if self._uplink.wants_read else 0
         events |= selectors.EVENT_WRITE if self._uplink.wants_write else 0
         self._selector.modify(self._uplink.sock, events)
+
+    def _watch_sessions(self) -> None:
+        """Be woken by what sessions say; the next tick reads it."""
+        now = set(self._core.sessions.sockets())
+        for sock in self._session_sockets - now:
+            # It is closed, and its number may be another socket's already.
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(sock)
+        for sock in now - self._session_sockets:
+            self._selector.register(sock, selectors.EVENT_READ)
+        self._session_sockets = now
 
     def _take_connection(self) -> None:
         sock = self._accept() if self._listens else self._receive()

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from fleetward.device.access.doors import Doors
+from fleetward.device.access.sessions import Machine, Sessions
 from fleetward.device.audit.diary import Diary
 from fleetward.device.audit.journal import Damage, open_journal
 from fleetward.device.audit.segments import Chain
 from fleetward.device.blobs import Blobs
 from fleetward.device.gate import Gate
+from fleetward.device.gate_sessions import Here, SessionGate
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
 from fleetward.device.looking import Eyes, Looking
@@ -61,6 +64,8 @@ class Seat:
     once: bool = False
     spread: float = 0.5
     missing_walls: tuple[str, ...] = ()
+    doors: Doors | None = None
+    """What starts sessions; None where there is nothing that could be entered."""
 
 
 class GuardCore:
@@ -82,6 +87,7 @@ class GuardCore:
         self.gate = Gate(
             self.files.read_view(self.joined), self.diary, self.refusals, self._persist_view
         )
+        self.sessions = self._open_sessions(folder)
         writer = Writer(self.signer, self.joined.owner, self.joined.device)
         self.outbox = Outbox(
             self.journal, self.diary, self.refusals, (self.state, self.save), writer, self.time
@@ -105,6 +111,7 @@ class GuardCore:
     def call_on_news(self, on_news: Callable[[], None]) -> None:
         """Have `on_news` called when uplink should ask again; it must not call back."""
         self._on_news = on_news
+        self.sessions.call_on_news(on_news)
 
     def handle(self, request: Request, body: bytes) -> Reply:
         """Answer one request of uplink. Raises the families of `trust.errors`."""
@@ -127,13 +134,18 @@ class GuardCore:
         if now >= self._next_status_ms:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
+        self.gate.tick()
+        sessions_ms = self.sessions.tick()
         self._wake_when_new()
+        if self.sessions.live:
+            return max(1, min(100, sessions_ms))
         if self.journal.uncut_count or self.looking.busy:
             return 100
         return max(50, min(LONGEST_SLEEP_MS, self.looking.next_ms() - now))
 
     def close(self) -> None:
-        """Write that the agent stops, and close the journal."""
+        """End every session, write that the agent stops, and close the journal."""
+        self.sessions.close()
         with contextlib.suppress(Unreachable):
             self.diary.order("agent.stopped", {"words": "The agent stopped."})
         with contextlib.suppress(Unreachable):
@@ -216,6 +228,7 @@ class GuardCore:
                 "agent.started",
                 {"version": AGENT_VERSION, "wall": self.seat.wall, "words": words},
             )
+        self.sessions.begin_probe()
 
     def _note_damage(self, damage: Damage) -> None:
         words = f"The end of the journal was damaged; {damage.cut_bytes} bytes were cut off."
@@ -250,6 +263,29 @@ class GuardCore:
         self.diary.regain_room()
         with contextlib.suppress(OSError):
             self.outbox.drop_old()
+        with contextlib.suppress(OSError, Unreachable):
+            self.sessions.do_chores()
+
+    def _open_sessions(self, folder: Path) -> Sessions:
+        machine = Machine(
+            owner=self.joined.owner,
+            device=self.joined.device,
+            signer=self.signer,
+            hidden=(str(folder.resolve().parent),),
+        )
+        sessions = Sessions(
+            folder / "access", self.seat.doors, machine, (self.seat.clock, self.time), self.diary
+        )
+        here = Here(
+            view=lambda: self.gate.view,
+            lease_seconds_left=lambda: self.lease_seconds_left,
+            device=self.joined.device,
+            signer=self.signer,
+            boot=self.seat.boot,
+            wall=self.seat.wall,
+        )
+        self.gate.use_sessions(SessionGate(here, sessions, self.diary, self.refusals, self.time))
+        return sessions
 
     def _persist_view(self, view: OwnerView) -> None:
         self.files.write_view(view)

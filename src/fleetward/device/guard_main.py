@@ -13,6 +13,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
+from fleetward.device.access.doors import ServiceDoors, SupervisedDoors
 from fleetward.device.collector import ConfinedCollector
 from fleetward.device.guard import GuardLoop, read_boot_id
 from fleetward.device.guard_core import GuardCore, Seat, Wall
@@ -59,6 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         once=arguments.once,
         spread=SystemRandom().random(),
         missing_walls=tuple(missing),
+        doors=ServiceDoors() if arguments.control is None else SupervisedDoors(source),
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)

@@ -100,6 +100,27 @@ class GetBeat(_Word, frozen=True, tag="beat"):
     """Answer body: the heartbeat."""
 
 
+class GetAccess(_Word, frozen=True, tag="access"):
+    """Answer body: the next offer, denial or receipt for the server, or nothing."""
+
+
+class TakeAccessReply(_Word, frozen=True, tag="accessed"):
+    """Body: the reply to it."""
+
+
+class GetRecording(_Word, frozen=True, tag="recording"):
+    """Answer body: the next piece of a sealed recording, or nothing."""
+
+
+class TakeRecordingReply(_Word, frozen=True, tag="recorded"):
+    """Body: the reply to the piece."""
+
+
+class TakeChannel(_Word, frozen=True, tag="channel"):
+    """Answer body: the name of a session that was opened, or nothing. With it comes a descriptor:
+    the socket between the bus and that session's process."""
+
+
 class Note(_Word, frozen=True, tag="note"):
     """How the connection stands, for `status`. The words are shown, never acted upon."""
 
@@ -124,11 +145,17 @@ Request: TypeAlias = (
     | TakeDocuments
     | TakePushed
     | GetBeat
+    | GetAccess
+    | TakeAccessReply
+    | GetRecording
+    | TakeRecordingReply
+    | TakeChannel
     | Note
 )
 
-Hint = Literal["", "again", "hello", "pause", "reconnect", "renew"]
-"""What uplink does next: ask again, greet again, wait a little, connect again, renew."""
+Hint = Literal["", "again", "hello", "pause", "reconnect", "renew", "channel"]
+"""What uplink does next: ask again, greet again, wait a little, connect again, renew, take the
+channel of a session."""
 Family = Literal["Malformed", "Untrusted", "Refused", "Unreachable", "Misuse"]
 _FAMILIES: Final[dict[str, type[FleetwardError]]] = {
     kind.__name__: kind for kind in (Malformed, Untrusted, Refused, Unreachable, Misuse)
@@ -152,6 +179,8 @@ class Answer(_Word, frozen=True, tag="answer"):
 
     hint: Hint = ""
     problem: Problem | None = None
+    descriptor: bool = False
+    """Whether a descriptor comes with the first byte of this frame."""
 
 
 class Wake(_Word, frozen=True, tag="wake"):
@@ -178,10 +207,11 @@ class Kit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer with its body, in memory."""
+    """An answer with its body, in memory. Whoever gets it owns the descriptor."""
 
     body: bytes = b""
     hint: Hint = ""
+    descriptor: int | None = None
 
 
 class GuardPort(Protocol):

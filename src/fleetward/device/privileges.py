@@ -18,6 +18,7 @@ UPLINK_UID: Final = 64917
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_SECCOMP: Final = 22
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SECCOMP_FILTER: Final = 2
 _AF_UNIX: Final = 1
@@ -60,9 +61,19 @@ def seal_process(parent: int) -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
     if parent:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(0)
+        end_with_parent(parent)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; end when it has. Raises `OSError`."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def adopt_orphans() -> None:
+    """Have every process below this one become its child when its parent ends. Raises `OSError`."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def bound_memory(size_bytes: int) -> None:

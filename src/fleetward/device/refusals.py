@@ -31,12 +31,15 @@ class Refusals:
         self._time = time
         self._state = state
 
-    def refuse(self, what: str, reason: str, words: str) -> None:
-        """Record that `what` was refused. Never raises: a refusal stands without its entry."""
+    def refuse(self, what: str, reason: str, words: str) -> bool:
+        """Record that `what` was refused; return whether there is an entry and not only a count.
+
+        Never raises: a refusal stands without its entry.
+        """
         words = words[:MAX_WORDS]
         line = RefusalLine(self._time.wall_ms(), what, reason, words)
         self._state.last_refusals = [*self._state.last_refusals, line][-SHOWN_REFUSALS:]
-        self._count(REFUSED, what, reason, words)
+        return self._count(REFUSED, what, reason, words)
 
     def reduce(self, what: str, words: str) -> bool:
         """Record that the machine does less, or reports sooner, because the server said so.

@@ -13,6 +13,7 @@ from fleetward.device.status import (
     JournalStatus,
     RecordStatus,
     RefusalStatus,
+    SessionStatus,
     Sight,
     Status,
     Versions,
@@ -22,6 +23,7 @@ from fleetward.trust.words import device_words
 if TYPE_CHECKING:
     from fleetward.device.guard_core import GuardCore
 
+SHOWN_SESSIONS = 30
 FULL_SIGHT = "The agent runs as root and can see the whole machine."
 NO_ROOT = (
     "Without root these are not visible: owners of other users' sockets and programs, password "
@@ -81,6 +83,7 @@ def report_status(core: GuardCore) -> Status:
         ),
         settled=core.settled,
         problem=core.looking.problem,
+        sessions=_describe_sessions(core),
     )
 
 
@@ -115,6 +118,34 @@ def report_before_first_run(files: GuardFiles) -> Status:
         inventory=None,
         refusals=(),
         settled=False,
+    )
+
+
+def _describe_sessions(core: GuardCore) -> tuple[SessionStatus, ...]:
+    kept = core.sessions.kept.sessions.values()
+    newest = sorted(kept, key=lambda k: (not k.ended_at_ms, k.opened_at_ms), reverse=True)
+    return tuple(
+        SessionStatus(
+            session=k.session,
+            person=k.person,
+            org=k.org,
+            people=k.people,
+            scopes=k.scopes,
+            reason=k.reason,
+            case=k.case,
+            words=k.words,
+            watched=k.watched,
+            sandbox=k.sandbox,
+            opened_at_ms=k.opened_at_ms,
+            ends_at_ms=k.opened_at_ms + k.seconds * 1000,
+            ended_at_ms=k.ended_at_ms,
+            ended_by=k.ended_by,
+            ended_who=k.ended_who,
+            ended_words=k.ended_words,
+            records=k.records,
+            stored=k.stored_powered_ms >= 0,
+        )
+        for k in newest[:SHOWN_SESSIONS]
     )
 
 

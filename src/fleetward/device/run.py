@@ -1,8 +1,9 @@
 """`fleetward-agent run` and `join`: starts guard and uplink as two interpreters, and keeps them.
 
-This process does nothing else: no network, no keys, no parsing. Every uplink gets a fresh pair of
-sockets, one end of which guard receives over its control socket, so that half a frame of an uplink
-that died never meets the next one.
+It also starts the process of a session when guard asks for one, and kills what such a process may
+leave behind. This process does nothing else: no network, no keys, no parsing. Every uplink gets a
+fresh pair of sockets, one end of which guard receives over its control socket, so that half a frame
+of an uplink that died never meets the next one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleetward.device.privileges import adopt_orphans
+
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 60.0
@@ -26,6 +29,9 @@ GUARD: Final = "fleetward.device.guard_main"
 UPLINK: Final = "fleetward.device.uplink_main"
 TELL_SECONDS: Final = 5.0
 """How often `once` says how far it is."""
+SESSION: Final = "fleetward.device.access.session_main"
+MOST_SESSIONS: Final = 32
+"""Processes of sessions at once; guard has a lower bound of its own."""
 
 
 def spawn_module(module: str, arguments: list[str], descriptor: int, stdout: int = 1) -> int:
@@ -84,12 +90,14 @@ class Supervisor:
         self._uplink = _Child(self._start_uplink)
         self._stopping = False
         self._result = 0
+        self._sessions: set[int] = set()
         self._woken, self._wake = socket.socketpair()
 
     def run(self) -> int:
         """Supervise; return guard's exit status with `once`, 0 otherwise."""
         self._take_signals()
         tell_at = time.monotonic() + TELL_SECONDS
+        adopt_orphans()
         try:
             while not self._stopping:
                 now = time.monotonic()
@@ -100,8 +108,12 @@ class Supervisor:
                 self._reap(now)
                 waits = [c.start_at - now for c in (self._guard, self._uplink) if not c.pid]
                 timeout = max(0.05, min([TELL_SECONDS if self._once else 30.0, *waits]))
-                if select.select([self._woken], [], [], timeout)[0]:
+                sources = [s for s in (self._woken, self._control) if s is not None]
+                ready = select.select(sources, [], [], timeout)[0]
+                if self._woken in ready:
                     self._woken.recv(64)
+                if self._control in ready:
+                    self._start_session()
         finally:
             self._end_all()
         return self._result
@@ -133,6 +145,31 @@ class Supervisor:
             arguments = ["--folder", str(self._data / "uplink"), "--fd", str(theirs.fileno())]
             return spawn_module(UPLINK, arguments, theirs.fileno())
 
+    def _start_session(self) -> None:
+        """Take a word of guard: a socket for the process of a session."""
+        control = self._control
+        if control is None:
+            return
+        try:
+            data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            control.close()
+            self._control = None
+        for descriptor in descriptors:
+            if len(self._sessions) < MOST_SESSIONS:
+                arguments = ["--guard", str(descriptor)]
+                self._sessions.add(spawn_module(SESSION, arguments, descriptor))
+            os.close(descriptor)
+
+    def _kill_orphans(self) -> None:
+        """Kill what came from a session, or from a guard, that has ended."""
+        known = {self._guard.pid, self._uplink.pid, *self._sessions}
+        for pid in list_children():
+            if pid not in known:
+                _signal(pid, signal.SIGKILL)
+
     def _reap(self, now: float) -> None:
         while True:
             try:
@@ -141,6 +178,7 @@ class Supervisor:
                 return
             if pid == 0:
                 return
+            self._sessions.discard(pid)
             if pid == self._guard.pid:
                 self._guard.note_end(now)
                 # Without guard an uplink has nothing to carry; the next guard gets a fresh one.
@@ -150,6 +188,7 @@ class Supervisor:
                     self._result = os.waitstatus_to_exitcode(status)
             elif pid == self._uplink.pid:
                 self._uplink.note_end(now)
+            self._kill_orphans()
 
     def _end_all(self) -> None:
         deadline = time.monotonic() + STOP_SECONDS
@@ -160,6 +199,11 @@ class Supervisor:
                 self._reap(time.monotonic())
                 time.sleep(0.02)
             _signal(child.pid, signal.SIGKILL)
+        while self._sessions and time.monotonic() < deadline:
+            self._reap(time.monotonic())
+            time.sleep(0.02)
+        self._sessions.clear()
+        self._kill_orphans()
 
     def _take_signals(self) -> None:
         self._woken.setblocking(False)
@@ -172,6 +216,15 @@ class Supervisor:
     def _on_stop(self, number: int, frame: object) -> None:
         del number, frame
         self._stopping = True
+
+
+def list_children() -> list[int]:
+    """Return the pids of this process's children, adopted ones too."""
+    try:
+        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    except OSError:
+        return []
+    return [int(pid) for pid in text.split()]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -100,6 +100,31 @@ class InventoryStatus(msgspec.Struct, frozen=True):
     missing_walls: tuple[str, ...]
 
 
+class SessionStatus(msgspec.Struct, frozen=True):
+    """One session, open or past. `words` are the six that everybody sees."""
+
+    session: str
+    person: str
+    org: str
+    people: tuple[str, ...]
+    scopes: tuple[str, ...]
+    reason: str
+    case: str
+    words: str
+    watched: bool
+    sandbox: str
+    opened_at_ms: int
+    ends_at_ms: int
+    """When its length is over; the machine measures that on another clock."""
+    ended_at_ms: int
+    ended_by: str
+    ended_who: str
+    ended_words: str
+    records: int
+    stored: bool
+    """Whether the server has the whole recording."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """The whole document."""
 
@@ -127,6 +152,8 @@ class Status(msgspec.Struct, frozen=True):
     settled: bool
     """Whether everything was looked at, sent and proven."""
     problem: str = ""
+    sessions: tuple[SessionStatus, ...] = ()
+    """Open ones, then past ones, the newest first."""
 
 
 def write_status(path: Path, status: Status) -> None:

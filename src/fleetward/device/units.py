@@ -1,9 +1,14 @@
-"""`fleetward-agent install` and `uninstall`: two hardened systemd units and a socket.
+"""`fleetward-agent install` and `uninstall`: hardened systemd units, and the sockets between them.
 
 Guard runs as root without an internet socket; uplink runs as a user of its own. They meet at a
 Unix socket that only that user may connect to. Guard keeps the machine's network name space on
 purpose: its watch and its collectors read the kernel's tables of open ports there. That it cannot
 open a socket itself is enforced by the address families that its unit and its own filter allow.
+
+Guard has a session started by connecting to a second socket, which root alone may do: systemd
+starts one unit for each connection. It is a control group of its own, outside guard's walls, whose
+end ends every process in it. It sees the machine as it is, for a technician works there; what may
+be seen and done is narrowed by its sandbox.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from fleetward.device.access.doors import SESSION_SOCKET
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.privileges import UPLINK_USER
 from fleetward.runtime.files import atomic_write
@@ -27,10 +33,14 @@ SYSUSERS: Final = Path("etc/sysusers.d/fleetward.conf")
 GUARD_UNIT: Final = "fleetward-guard.service"
 UPLINK_UNIT: Final = "fleetward-uplink.service"
 SOCKET_UNIT: Final = "fleetward-guard.socket"
+SESSION_SOCKET_UNIT: Final = "fleetward-session.socket"
+SESSION_UNIT: Final = "fleetward-session@.service"
 SOCKET_PATH: Final = "/run/fleetward/guard.sock"
 _HIDDEN: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """What the units' `ProtectHome` takes out of sight."""
 _PYTHON_ARGUMENTS: Final = "-I -m"
+_ENABLED: Final = (UPLINK_UNIT, GUARD_UNIT, SESSION_SOCKET_UNIT, SOCKET_UNIT)
+"""In the order in which they are stopped."""
 
 _COMMON: Final = """\
 Restart=always
@@ -142,6 +152,60 @@ WantedBy=sockets.target
 """
 
 
+def session_socket_unit() -> str:
+    """Return the socket by which guard has a session started."""
+    return f"""\
+[Unit]
+Description=Where Fleetward's guard has a session started
+
+[Socket]
+ListenSequentialPacket={SESSION_SOCKET}
+SocketMode=0600
+DirectoryMode=0755
+Accept=yes
+MaxConnections=32
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def session_unit(python: str) -> str:
+    """Return the unit of one session."""
+    return f"""\
+[Unit]
+Description=Fleetward session: somebody whom this machine's owner let in
+PartOf={GUARD_UNIT}
+CollectMode=inactive-or-failed
+
+[Service]
+ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.access.session_main --guard 0
+StandardInput=socket
+StandardOutput=journal
+StandardError=journal
+# Whoever is inside may not leave anything behind, however it hides.
+KillMode=control-group
+KillSignal=SIGKILL
+TimeoutStopSec=2
+UMask=0022
+CPUWeight=20
+TasksMax=1024
+OOMPolicy=continue
+NoNewPrivileges=yes
+# One port of this machine's own loopback, if the grant names one; netlink builds the sandbox.
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+IPAddressDeny=any
+IPAddressAllow=localhost
+SocketBindDeny=any
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectClock=yes
+LockPersonality=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
+"""
+
+
 def install(root: Path, data: Path) -> list[str]:
     """Write and enable the units below `root`; return what was done, in words.
 
@@ -165,6 +229,8 @@ def install(root: Path, data: Path) -> list[str]:
         units / GUARD_UNIT: guard_unit(data, python),
         units / UPLINK_UNIT: uplink_unit(data, python),
         units / SOCKET_UNIT: socket_unit(),
+        units / SESSION_SOCKET_UNIT: session_socket_unit(),
+        units / SESSION_UNIT: session_unit(python),
         root / SYSUSERS: f'u {UPLINK_USER} - "Fleetward uplink" /nonexistent /usr/sbin/nologin\n',
     }
     for path, text in contents.items():
@@ -202,9 +268,9 @@ def uninstall(root: Path) -> list[str]:
     if live and os.geteuid() != 0:
         raise Refused("Uninstalling needs root. Run it with sudo.", reason="needs_root")
     if live and _runs_systemd():
-        _systemctl("disable", "--now", UPLINK_UNIT, GUARD_UNIT, SOCKET_UNIT)
+        _systemctl("disable", "--now", *_ENABLED)
     units = root / UNITS
-    paths = [units / n for n in (GUARD_UNIT, UPLINK_UNIT, SOCKET_UNIT)] + [root / SYSUSERS]
+    paths = [units / name for name in (*_ENABLED, SESSION_UNIT)] + [root / SYSUSERS]
     removed = [p for p in [*paths, *(link for link, _ in _links(units))] if _remove(p)]
     if live and _runs_systemd():
         _systemctl("daemon-reload")
@@ -217,6 +283,7 @@ def _links(units: Path) -> list[tuple[Path, str]]:
         (wants / GUARD_UNIT, f"../{GUARD_UNIT}"),
         (wants / UPLINK_UNIT, f"../{UPLINK_UNIT}"),
         (units / "sockets.target.wants" / SOCKET_UNIT, f"../{SOCKET_UNIT}"),
+        (units / "sockets.target.wants" / SESSION_SOCKET_UNIT, f"../{SESSION_SOCKET_UNIT}"),
     ]
 
 
@@ -231,7 +298,7 @@ def _start(data: Path) -> list[str]:
     if not _runs_systemd():
         return [*said, "systemd does not run here now; the units start with it at the next start."]
     _systemctl("daemon-reload")
-    _systemctl("enable", "--now", SOCKET_UNIT, GUARD_UNIT, UPLINK_UNIT)
+    _systemctl("enable", "--now", *reversed(_ENABLED))
     return [*said, "The agent runs, and starts with this machine."]
 
 

@@ -12,28 +12,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from fleetward.device.carrier import Carrier
 from fleetward.device.identity.transport import Transport, get_kit
 from fleetward.device.port import (
+    GetAccess,
     GetBatch,
     GetBeat,
     GetChunk,
     GetDocumentsRequest,
     GetProofRequest,
+    GetRecording,
     Greet,
     GuardPort,
     Kit,
     Note,
     Request,
+    TakeAccessReply,
     TakeChunkReply,
     TakeDocuments,
     TakeGreeting,
     TakeProof,
     TakePushed,
     TakeReceipt,
+    TakeRecordingReply,
 )
 from fleetward.runtime.bus import (
     Bus,
@@ -82,6 +88,7 @@ class _Link:
 
     bus: Bus
     device: str
+    carrier: Carrier
     due: _Due = field(default_factory=_Due)
     silences: int = 0
 
@@ -95,6 +102,8 @@ class UplinkSession:
         self._timing = timing or Timing()
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
         self._news = asyncio.Event()
+        self._recorded = asyncio.Event()
+        self._link: _Link | None = None
         self._leave = False
         self._turn = 0
         self._renewed_at = -RENEW_GAP_SECONDS
@@ -168,18 +177,21 @@ class UplinkSession:
 
     async def _serve(self, bus: Bus) -> None:
         kit = await get_kit(self._port)
-        link = _Link(bus, kit.device)
+        link = self._link = _Link(bus, kit.device, Carrier(bus, kit.device, self._port))
         self._leave = False
         words = ""
         try:
             await bus.subscribe(down_all(kit.device), self._take_pushed)
             await self._greet(link)
             self._distrusted = False
-            await self._work(link)
+            await link.carrier.take_channels()
+            await _first_of(self._work(link), self._carry_recordings(link))
         except FleetwardError as e:
             words = e.message
             raise
         finally:
+            self._link = None
+            await link.carrier.close()
             await self._note("disconnected", words)
 
     async def _greet(self, link: _Link) -> None:
@@ -200,6 +212,21 @@ class UplinkSession:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), max(0.01, wait - loop.time()))
 
+    async def _carry_recordings(self, link: _Link) -> None:
+        """Hand recordings over as they grow: this is how an owner watches."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while not self._leave:
+            self._recorded.clear()
+            hint = await self._repeat(link, GetRecording(), Up.RECORDING, TakeRecordingReply())
+            pause = self._timing.pause_seconds if hint == "pause" else self._timing.beat_seconds
+            if hint == "pause":
+                await asyncio.sleep(pause)
+                continue
+            until = loop.time() + pause
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._recorded.wait(), until - loop.time())
+
     async def _do_due(self, link: _Link, now: float) -> None:
         due, timing = link.due, self._timing
         if now >= due.documents:
@@ -219,13 +246,14 @@ class UplinkSession:
             await self._beat(link)
 
     async def _send_all(self, link: _Link) -> bool:
-        """Send batches and inventories; return whether the server asked to wait."""
+        """Send notes, batches, inventories; return whether the server asked to wait."""
+        notes = await self._repeat(link, GetAccess(), Up.ACCESS, TakeAccessReply())
         batches = await self._repeat(link, GetBatch(), Up.BATCH, TakeReceipt())
         if batches == "hello":
             await self._greet(link)
             batches = await self._repeat(link, GetBatch(), Up.BATCH, TakeReceipt())
         chunks = await self._repeat(link, GetChunk(), Up.BLOB, TakeChunkReply())
-        return "pause" in (batches, chunks)
+        return "pause" in (notes, batches, chunks)
 
     async def _repeat(self, link: _Link, get: Request, word: Up, take: Request) -> str:
         """Exchange while there is something; return the hint that ended it, or `idle`."""
@@ -268,6 +296,8 @@ class UplinkSession:
                 raise
             return  # Guard has recorded the refusal.
         self._leave = self._leave or hint == "reconnect"
+        if hint == "channel" and self._link is not None:
+            await self._link.carrier.take_channels()
         if hint:
             self._news.set()
 
@@ -285,6 +315,20 @@ class UplinkSession:
         while True:
             await self._port.wait_wake()
             self._news.set()
+            self._recorded.set()
+
+
+async def _first_of(*works: Coroutine[None, None, None]) -> None:
+    """Do these at once until the first ends, and end the others. Raises what it raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _ignore(problem: BusProblem) -> None:

@@ -80,7 +80,7 @@ def _connect(descriptor: int | None, path: Path | None) -> socket.socket:
 
 
 async def _serve(sock: socket.socket, *, enrol: bool) -> None:
-    port = SocketPort(*await asyncio.open_unix_connection(sock=sock))
+    port = SocketPort(sock)
     here = Path()
     try:
         if enrol:

@@ -14,28 +14,34 @@ from fleetward.device.identity.certificate import (
 )
 from fleetward.device.identity.join import keep_certificate
 from fleetward.device.port import (
+    GetAccess,
     GetBatch,
     GetBeat,
     GetChunk,
     GetDocumentsRequest,
     GetKit,
     GetProofRequest,
+    GetRecording,
     Greet,
     Hint,
     Kit,
     Note,
     Reply,
     Request,
+    TakeAccessReply,
     TakeCertificate,
+    TakeChannel,
     TakeChunkReply,
     TakeDocuments,
     TakeGreeting,
     TakeProof,
     TakePushed,
     TakeReceipt,
+    TakeRecordingReply,
     TakeServerCa,
     Vouch,
 )
+from fleetward.device.verbs_access import AccessVerbs
 from fleetward.device.version import AGENT_VERSION
 from fleetward.runtime.x509 import SpiffeId
 from fleetward.trust.canonical import from_base64url, to_base64url
@@ -66,6 +72,7 @@ class Verbs:
     def __init__(self, core: GuardCore) -> None:
         self._core = core
         self._vouched = ""
+        access = AccessVerbs(core, self._parse, self._note_refusal)
         self._table: dict[type[Any], Callable[[bytes], Reply]] = {
             GetKit: self._get_kit,
             Vouch: self._vouch,
@@ -83,6 +90,11 @@ class Verbs:
             TakeDocuments: self._take_documents,
             TakePushed: self._take_pushed,
             GetBeat: self._get_beat,
+            GetAccess: access.get_access,
+            TakeAccessReply: access.take_access_reply,
+            GetRecording: access.get_recording,
+            TakeRecordingReply: access.take_recording_reply,
+            TakeChannel: access.take_channel,
         }
 
     def handle(self, request: Request, body: bytes) -> Reply:
@@ -308,6 +320,8 @@ class Verbs:
             self._core.looking.ask()
         if effect == "reconnect":
             return Reply(hint="reconnect")
+        if effect == "channel":
+            return Reply(hint="channel")
         return Reply(hint="again" if effect == "documents" else "")
 
     # --- parsing

@@ -75,6 +75,23 @@ class ApiClient:
 
         return self._exchange("GET", path, None, copy)
 
+    def piece(self, path: str, max_bytes: int) -> tuple[bytes, dict[str, str]]:
+        """Return the bytes of a GET and its headers, names in small letters. Raises as `request`.
+
+        Raises `Malformed` when more than `max_bytes` come.
+        """
+
+        def take(response: http.client.HTTPResponse) -> tuple[bytes, dict[str, str]]:
+            data = response.read(max_bytes + 1)
+            if len(data) > max_bytes:
+                raise Malformed(
+                    f"Expected at most {max_bytes} bytes from the server; more came.",
+                    reason="answer_too_large",
+                )
+            return data, {name.lower(): value for name, value in response.getheaders()}
+
+        return self._exchange("GET", path, None, take)
+
     def _exchange(
         self,
         method: str,

@@ -67,6 +67,17 @@ class Desk:
             self._signers[name] = self.folder.open_signer(name, self._passphrase)
         return self._signers[name]
 
+    def beside(self, passphrase: bytes) -> Desk:
+        """Return a desk for one act that takes the passphrase again, such as a new policy.
+
+        It shares the keys for roster, head and lease that are open here; any other is opened by
+        `passphrase`, and goes with the desk that is returned.
+        """
+        other = Desk(self.folder, passphrase, self._clock)
+        shared = ("approver", "refresh")
+        other._signers = {n: s for n, s in self._signers.items() if n in shared}
+        return other
+
     def forget_passphrase(self, keep: Sequence[str]) -> None:
         """Open the keys in `keep` and forget the passphrase: no other key can be opened then.
 

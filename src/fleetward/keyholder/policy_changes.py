@@ -14,19 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from fleetward.keyholder.access.policy_rules import check_somebody_approves
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.folder import document_name
 from fleetward.keyholder.signing import Person, PolicyDraft, draft_after
 from fleetward.runtime.files import read_bounded
-from fleetward.trust.canonical import Json
 from fleetward.trust.envelope import add_signatures, read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
-from fleetward.trust.fields import Fields
 from fleetward.trust.generation import verify_opening
-from fleetward.trust.keys import ED25519, PublicKey, Signer, read_key_fields
+from fleetward.trust.keys import ED25519, PublicKey, Signer
+from fleetward.trust.passkey import Passkey
 from fleetward.trust.policy import (
-    MAX_KEYS,
     MAX_LEASE_SECONDS,
     POLICY_TYPE,
     ROLES,
@@ -41,12 +40,10 @@ Change: TypeAlias = Callable[[PolicyDraft], PolicyDraft]
 
 def people_of(policy: Policy) -> tuple[Person, ...]:
     """Return the keys of a verified policy with their people, in its order."""
-    people: list[Person] = []
-    keys: Json = read_envelope(policy.raw).payload["keys"]
-    for value in Fields({"keys": keys}, "the policy", {"keys"}).items("keys", most=MAX_KEYS):
-        fields = Fields(value, "a key", {"key_id", "org", "person", "public", "suite"})
-        people.append(Person(read_key_fields(fields), fields.text("person"), fields.text("org")))
-    return tuple(people)
+    return tuple(
+        Person(holder.key, holder.person, policy.orgs[key_id], holder.passkey)
+        for key_id, holder in policy.keys.items()
+    )
 
 
 def add_person(person: str, key: PublicKey, scopes: Sequence[str], org: str = "") -> Change:
@@ -66,6 +63,32 @@ def add_person(person: str, key: PublicKey, scopes: Sequence[str], org: str = ""
     return change
 
 
+def add_passkey(person: str, key: PublicKey, passkey: Passkey, org: str = "") -> Change:
+    """Return the change that lets a person approve sessions with a passkey, and nothing else.
+
+    Who has another key that approves, or another passkey, still counts once.
+    """
+    if not passkey.origins:
+        raise Malformed("Expected an origin at which the passkey is used.", reason="bad_origin")
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        named = add_person(person, key, ("approve",), org)(draft)
+        return replace(named, people=(*draft.people, Person(key, person, org, passkey)))
+
+    return change
+
+
+def remove_passkey(key_id: str) -> Change:
+    """Return the change after which one passkey approves nothing. Its person's other keys stay."""
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        if not any(p.key.key_id == key_id and p.passkey is not None for p in draft.people):
+            raise Refused(f"The policy has no passkey {key_id[:80]!r}.", reason="unknown_passkey")
+        return _without(draft, {key_id})
+
+    return change
+
+
 def remove_person(person: str) -> Change:
     """Return the change that takes every key of a person out."""
 
@@ -73,15 +96,22 @@ def remove_person(person: str) -> Change:
         gone = {each.key.key_id for each in draft.people if each.person == person}
         if not gone:
             raise Refused(f"The policy knows no {person[:80]!r}.", reason="unknown_person")
-        roles = {
-            name: (tuple(i for i in ids if i not in gone), threshold)
-            for name, (ids, threshold) in draft.roles.items()
-        }
-        return replace(
-            draft, people=tuple(p for p in draft.people if p.person != person), roles=roles
-        )
+        return _without(draft, gone)
 
     return change
+
+
+def _without(draft: PolicyDraft, gone: set[str]) -> PolicyDraft:
+    roles = {
+        name: (tuple(i for i in ids if i not in gone), threshold)
+        for name, (ids, threshold) in draft.roles.items()
+    }
+    access = draft.access
+    if access is not None:
+        asking = tuple(i for i in access.requesters if i not in gone)
+        access = replace(access, requesters=asking)
+    people = tuple(p for p in draft.people if p.key.key_id not in gone)
+    return replace(draft, people=people, roles=roles, access=access)
 
 
 def set_threshold(people: int) -> Change:
@@ -186,6 +216,7 @@ def _adopt(desk: Desk, raw: bytes, before: Policy) -> OwnerDocuments:
     except FleetwardError as e:
         raise Refused(f"This policy cannot be: {e.message}", reason=e.reason) from e
     _check_this_folder_can_sign(desk, policy)
+    check_somebody_approves(policy)
     return desk.adopt_policy(policy)
 
 

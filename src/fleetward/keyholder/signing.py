@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fleetward.trust.access import AccessRules, make_access
 from fleetward.trust.canonical import Json, JsonObject
-from fleetward.trust.envelope import seal
+from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.head import (
     Head,
     Lease,
@@ -23,6 +24,7 @@ from fleetward.trust.head import (
 )
 from fleetward.trust.invitation import Invitation, make_invitation_payload, verify_invitation
 from fleetward.trust.keys import PublicKey, Signer
+from fleetward.trust.passkey import WEBAUTHN, Passkey
 from fleetward.trust.policy import POLICY_TYPE, ROLES, Policy, Roots
 from fleetward.trust.roster import Roster, RosterEntry, make_roster_payload, verify_roster
 
@@ -34,16 +36,30 @@ _NONCE_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A key, and the person and organisation that hold it."""
+    """A key, and the person and organisation that hold it. A passkey says where it is used."""
 
     key: PublicKey
     person: str
     org: str = ""
+    passkey: Passkey | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the key as it stands in a policy."""
+        row: JsonObject = {**self.key.to_json(), "org": self.org, "person": self.person}
+        if self.passkey is not None:
+            row["suite"] = WEBAUTHN
+            row["rp_id"] = self.passkey.rp_id
+            row["origins"] = list(self.passkey.origins)
+        return row
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyDraft:
-    """A policy before it is signed. `roles` gives each role its key ids and threshold."""
+    """A policy before it is signed. `roles` gives each role its key ids and threshold.
+
+    `access` is None where the policy says nothing of sessions: the field is then left out, and
+    machines of the first release take the policy.
+    """
 
     owner: str
     epoch: int
@@ -55,17 +71,16 @@ class PolicyDraft:
     lease_seconds: int = LEASE_SECONDS
     openings: tuple[str, ...] = ()
     """Hashes of the openings that were signed under the policy before, and still stand."""
+    access: AccessRules | None = None
 
     def to_payload(self, issued_at_ms: int) -> JsonObject:
         """Return the payload to sign."""
-        keys: list[Json] = [
-            {**each.key.to_json(), "org": each.org, "person": each.person} for each in self.people
-        ]
+        keys: list[Json] = [each.to_json() for each in self.people]
         roles: JsonObject = {
             name: {"keys": list(self.roles[name][0]), "threshold": self.roles[name][1]}
             for name in ROLES
         }
-        return {
+        payload: JsonObject = {
             "epoch": self.epoch,
             "issued_at": issued_at_ms,
             "keys": keys,
@@ -78,6 +93,9 @@ class PolicyDraft:
             "type": POLICY_TYPE,
             "version": self.version,
         }
+        if self.access is not None:
+            payload["access"] = make_access(self.access)
+        return payload
 
 
 def draft_after(policy: Policy, people: Sequence[Person]) -> PolicyDraft:
@@ -94,6 +112,7 @@ def draft_after(policy: Policy, people: Sequence[Person]) -> PolicyDraft:
         roots=policy.roots,
         never_ports=policy.never_ports,
         lease_seconds=policy.lease_seconds,
+        access=policy.access if "access" in read_envelope(policy.raw).payload else None,
     )
 
 

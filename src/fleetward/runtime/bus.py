@@ -1,10 +1,11 @@
 """One connection to the bus, over mutually authenticated TLS 1.3 from its first byte.
 
-Two profiles. A **device** connects with its certificate alone, has its own inbox, and its session
+Three profiles. A **device** connects with its certificate alone, has its own inbox, and its session
 ends when the connection ends: `stay_connected` then makes another after a random pause, so that a
 whole fleet does not return in one second. A part of the **server** also signs the broker's
 challenge with a key made at this start; its connection comes back by itself, with its
-subscriptions.
+subscriptions. The requester of one **session** connects as a device does, and speaks on the two
+subjects of that session alone.
 
 `connect_bus` returning proves TLS and nothing more: the broker may still be asking whether the
 certificate may come in. A device must prove the session by a request that is answered.
@@ -66,6 +67,8 @@ INTERNAL_RECONNECT_SECONDS: Final = 0.25
 DEVICE_PENDING: Final = (256, 4 * 1024 * 1024)
 SERVER_PENDING: Final = (65_536, 64 * 1024 * 1024)
 """Messages and bytes that may wait in one subscription; more are dropped and reported."""
+SESSION_PENDING: Final = (65_536, 96 * 1024 * 1024)
+"""All windows of all streams of a session: a message that is dropped would end it."""
 
 
 class Signer(Protocol):
@@ -105,11 +108,21 @@ class DeviceProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionProfile:
+    """The connection of who was granted one session, for its two subjects alone."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
 class InternalProfile:
     """A connection of the server itself. `name` is shown in the broker's lists."""
 
     name: str
     signer: Signer
+
+
+Profile = DeviceProfile | SessionProfile | InternalProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,20 @@ DeviceHandler = Callable[[str, Up, bytes], Awaitable[bytes | None]]
 OnProblem = Callable[[BusProblem], None]
 
 
+class Subscription:
+    """One subscription, to end before its connection does."""
+
+    def __init__(self, subscription: Any, forget: Callable[[], None]) -> None:
+        self._subscription = subscription
+        self._forget = forget
+
+    async def end(self) -> None:
+        """Hear no more. Raises `Unreachable` when the connection is gone, and with it this."""
+        self._forget()
+        with _translated("unsubscribe"):
+            await self._subscription.unsubscribe()
+
+
 class Bus:
     """A connection, made by `connect_bus`. Close it, or use it as a context manager.
 
@@ -144,7 +171,7 @@ class Bus:
     def __init__(
         self,
         endpoint: BusEndpoint,
-        profile: DeviceProfile | InternalProfile,
+        profile: Profile,
         on_problem: OnProblem,
     ) -> None:
         self._endpoint = endpoint
@@ -190,15 +217,26 @@ class Bus:
         with _translated("flush"):
             await self._client.flush(timeout_seconds)
 
-    async def subscribe(self, subject: str, handler: Handler, *, queue: str = "") -> None:
+    async def subscribe(
+        self,
+        subject: str,
+        handler: Handler,
+        *,
+        queue: str = "",
+        pending: tuple[int, int] | None = None,
+    ) -> Subscription:
         """Give every message on `subject` to `handler`, one after the other.
+
+        `pending` are messages and bytes that may wait for the handler; more are dropped.
 
         An error that the handler lets out goes to `on_problem`; the subscription goes on.
         Raises `Unreachable` when the connection is closed.
         """
         with _translated(subject):
-            await self._subscribe(self._client, subject, queue, handler)
-        self._subscriptions.append((subject, queue, handler))
+            found = await self._subscribe(self._client, subject, queue, handler, pending)
+        kept = (subject, queue, handler)
+        self._subscriptions.append(kept)
+        return Subscription(found, lambda: self._subscriptions.remove(kept))
 
     def reload_certificate(self) -> None:
         """Show the renewed certificate from the next connection on. Raises `Malformed`."""
@@ -264,12 +302,19 @@ class Bus:
             else:
                 return
 
-    async def _subscribe(self, client: Client, subject: str, queue: str, handler: Handler) -> None:
+    async def _subscribe(
+        self,
+        client: Client,
+        subject: str,
+        queue: str,
+        handler: Handler,
+        pending: tuple[int, int] | None = None,
+    ) -> Any:
         async def deliver(message: Msg) -> None:
             await handler(Inbound(message.subject, message.reply, message.data))
 
-        messages, size = SERVER_PENDING if self._returns else DEVICE_PENDING
-        await client.subscribe(
+        messages, size = pending or _pending_of(self._profile)
+        return await client.subscribe(
             subject,
             queue=queue,
             cb=deliver,
@@ -278,9 +323,7 @@ class Bus:
         )
 
 
-async def connect_bus(
-    endpoint: BusEndpoint, profile: DeviceProfile | InternalProfile, *, on_problem: OnProblem
-) -> Bus:
+async def connect_bus(endpoint: BusEndpoint, profile: Profile, *, on_problem: OnProblem) -> Bus:
     """Open one connection.
 
     Raises `Unreachable` when nothing answers in time or the broker hangs up, `Untrusted` when the
@@ -399,9 +442,7 @@ async def _run_session(bus: Bus, session: Callable[[Bus], Awaitable[None]]) -> N
         await asyncio.gather(working, ending, return_exceptions=True)
 
 
-def _client_options(
-    client: Client, endpoint: BusEndpoint, profile: DeviceProfile | InternalProfile
-) -> dict[str, Any]:
+def _client_options(client: Client, endpoint: BusEndpoint, profile: Profile) -> dict[str, Any]:
     options: dict[str, Any] = {
         "servers": endpoint.url,
         "tls_handshake_first": True,
@@ -417,9 +458,17 @@ def _client_options(
             "name": profile.device_id,
             "inbox_prefix": inbox_prefix(profile.device_id),
         }
+    if isinstance(profile, SessionProfile):
+        return {**options, "name": profile.session}
     # The client sends a public nkey only when it read the seed itself, by another package.
     client._public_nkey = profile.signer.public
     return {**options, "name": profile.name, "signature_cb": profile.signer.sign_nonce}
+
+
+def _pending_of(profile: Profile) -> tuple[int, int]:
+    if isinstance(profile, DeviceProfile):
+        return DEVICE_PENDING
+    return SESSION_PENDING if isinstance(profile, SessionProfile) else SERVER_PENDING
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:

@@ -42,6 +42,7 @@ MAX_COMMON_NAME: Final = 64
 """RFC 5280, ub-common-name."""
 
 _SPIFFE: Final = re.compile(r"spiffe://([0-9a-f]{64})/device/([a-z2-7]{32})")
+_SESSION_SPIFFE: Final = re.compile(r"spiffe://([0-9a-f]{64})/session/([0-9a-f]{32})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,18 @@ class SpiffeId:
     @property
     def uri(self) -> str:
         return f"spiffe://{self.owner_id}/device/{self.device_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpiffeId:
+    """Which session the certificate of a requester names. It names no machine."""
+
+    owner_id: str
+    session: str
+
+    @property
+    def uri(self) -> str:
+        return f"spiffe://{self.owner_id}/session/{self.session}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +216,33 @@ def issue_device_certificate(
         not_before_ms,
         not_after_ms,
         serial,
-        (
-            *_leaf_extensions(ExtendedKeyUsageOID.CLIENT_AUTH),
-            (x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id.uri)]), False),
-        ),
+        _named_by(spiffe_id.uri),
+    )
+    return _sign_below(issuing, profile, public_key)
+
+
+def issue_session_certificate(
+    issuing: Authority,
+    public_key: ec.EllipticCurvePublicKey,
+    *,
+    spiffe_id: SessionSpiffeId,
+    serial: int,
+    not_before_ms: int,
+    not_after_ms: int,
+) -> x509.Certificate:
+    """The certificate with which the requester of one session comes to the bus.
+
+    Raises `Misuse` for ids of another shape, `Refused` when it would outlive the issuing CA.
+    """
+    if _SESSION_SPIFFE.fullmatch(spiffe_id.uri) is None:
+        raise Misuse(f"ids of another shape: {spiffe_id.uri!r}", reason="spiffe_malformed")
+    profile = _Profile(
+        f"session {spiffe_id.session}",
+        issuing.certificate.subject,
+        not_before_ms,
+        not_after_ms,
+        serial,
+        _named_by(spiffe_id.uri),
     )
     return _sign_below(issuing, profile, public_key)
 
@@ -249,22 +285,19 @@ def read_spiffe_id(certificate: x509.Certificate) -> SpiffeId:
     Strict: exactly one alternative name, a SPIFFE URI of our shape. Raises `Malformed` otherwise.
     The signature is not checked here.
     """
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (
-        ValueError,
-        x509.ExtensionNotFound,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ) as e:
-        raise _not_a_device("no readable alternative name") from e
-    listed = list(names)
-    if len(listed) != 1 or not isinstance(listed[0], x509.UniformResourceIdentifier):
-        raise _not_a_device(f"{len(listed)} alternative names")
-    matched = _SPIFFE.fullmatch(listed[0].value)
+    uri = _read_only_uri(certificate)
+    matched = _SPIFFE.fullmatch(uri)
     if matched is None:
-        raise _not_a_device(repr(listed[0].value[:160]))
+        raise _not_a_device(repr(uri[:160]))
     return SpiffeId(owner_id=matched[1], device_id=matched[2])
+
+
+def read_peer_id(certificate: x509.Certificate) -> SpiffeId | SessionSpiffeId:
+    """The device, or the session, that a certificate names. Strict as `read_spiffe_id`."""
+    matched = _SESSION_SPIFFE.fullmatch(_read_only_uri(certificate))
+    if matched is None:
+        return read_spiffe_id(certificate)
+    return SessionSpiffeId(owner_id=matched[1], session=matched[2])
 
 
 def certificate_sha256(certificate: x509.Certificate) -> str:
@@ -384,6 +417,31 @@ def _leaf_extensions(purpose: x509.ObjectIdentifier) -> tuple[tuple[x509.Extensi
         (_key_usage(certificate_signing=False), True),
         (x509.ExtendedKeyUsage([purpose]), False),
     )
+
+
+def _named_by(uri: str) -> tuple[tuple[x509.ExtensionType, bool], ...]:
+    """Return the extensions of a client whom one URI names and nothing else."""
+    return (
+        *_leaf_extensions(ExtendedKeyUsageOID.CLIENT_AUTH),
+        (x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), False),
+    )
+
+
+def _read_only_uri(certificate: x509.Certificate) -> str:
+    """Return the only alternative name, which is a URI. Raises `Malformed`."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (
+        ValueError,
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ) as e:
+        raise _not_a_device("no readable alternative name") from e
+    listed = list(names)
+    if len(listed) != 1 or not isinstance(listed[0], x509.UniformResourceIdentifier):
+        raise _not_a_device(f"{len(listed)} alternative names")
+    return listed[0].value
 
 
 def _key_usage(*, certificate_signing: bool) -> x509.KeyUsage:

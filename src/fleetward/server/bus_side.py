@@ -1,10 +1,11 @@
-"""What the server says to machines of its own accord: documents, reductions, and being cut off."""
+"""What the server says to machines of its own accord: documents and signed orders, both of which
+it only carries, reductions, and being cut off."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
@@ -12,14 +13,17 @@ import msgspec
 
 from fleetward.runtime.broker import Account, Broker
 from fleetward.runtime.bus import Bus
-from fleetward.server.callout import kick_device
+from fleetward.server.callout import kick_device, kick_session
 from fleetward.server.directory.decide import Documents as OwnerDocuments
 from fleetward.server.identity.issuing import fleet_root
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.documents import Bundle
 from fleetward.trust.errors import FleetwardError
-from fleetward.wire.orders import Documents
-from fleetward.wire.subjects import down
+from fleetward.wire.orders import Documents, Order
+from fleetward.wire.subjects import down, session_name
+
+LEAVE_SECONDS: Final = 1.0
+"""Between the end of a session and the cut: the machine's last words to whoever was inside pass."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -40,6 +44,12 @@ class KnownDevices(Protocol):
     def account_of(self, device: str) -> str: ...
 
 
+class Orders(Protocol):
+    """Signed envelopes that machines have not answered."""
+
+    def orders_for(self, device: str) -> list[bytes]: ...
+
+
 class BusSide:
     """Pushes over the bus. Called from any thread; works on the server's loop."""
 
@@ -50,12 +60,14 @@ class BusSide:
         bundles: Bundles,
         devices: KnownDevices,
         loop: asyncio.AbstractEventLoop,
+        orders: Orders,
     ) -> None:
         self._broker = broker
         self._buses = buses
         self._bundles = bundles
         self._devices = devices
         self._loop = loop
+        self._orders = orders
         self._accounts: dict[str, str] = {}
         self._chain = bundles.issuing_chain()
 
@@ -76,6 +88,18 @@ class BusSide:
         if before != account:
             self._soon(self._kick(device))
 
+    def carry_order(self, device: str, envelope: bytes) -> None:
+        """Bring a signed envelope to a machine; it comes again after the machine's next hello."""
+        self._soon(self._push_orders(device, [envelope]))
+
+    def greeted(self, device: str) -> None:
+        """Bring a machine what it has not answered."""
+        self._soon(self._push_waiting(device))
+
+    def session_ended(self, session: str) -> None:
+        """Cut the connection of whoever was granted a session, a moment after its end."""
+        self._soon(self._end_session(session_name(session)))
+
     async def push(self, device: str, word: str, payload: bytes) -> None:
         """Publish raw bytes to a machine, in both accounts; used by documents and by drills."""
         subject = down(device, word)
@@ -90,6 +114,25 @@ class BusSide:
                 await self.push(device, "documents", msgspec.json.encode(message))
             except FleetwardError as e:
                 _log.warning("documents for %s were not pushed: %s", device, e.message)
+
+    async def _push_waiting(self, device: str) -> None:
+        orders = await asyncio.to_thread(self._orders.orders_for, device)
+        await self._push_orders(device, orders)
+
+    async def _push_orders(self, device: str, orders: Sequence[bytes]) -> None:
+        for envelope in orders:
+            message = msgspec.json.encode(Order(envelope=to_base64url(envelope)))
+            try:
+                await self.push(device, "order", message)
+            except FleetwardError as e:
+                _log.warning("an order for %s was not pushed: %s", device, e.message)
+
+    async def _end_session(self, session: str) -> None:
+        await asyncio.sleep(LEAVE_SECONDS)
+        try:
+            await kick_session(self._buses[Account.SYS], session)
+        except FleetwardError as e:
+            _log.warning("session %s could not be cut off: %s", session, e.message)
 
     async def _kick(self, device: str) -> None:
         try:

@@ -1,9 +1,10 @@
 """The broker asks, we decide: may this connection come in, and into which account?
 
 The broker has verified the certificate chain in TLS. Here the leaf is read, a judge that is passed
-in decides, and the connection gets exactly the subjects of its own device until the certificate
-ends. Everything that goes wrong ends in no: an unreadable certificate, a judge that fails or is
-slow, a callout that is down (the broker then refuses by itself).
+in decides, and the connection gets exactly the subjects of its own device, or of the one session
+that its certificate names, until the certificate ends. Everything that goes wrong ends in no: an
+unreadable certificate, a judge that fails or is slow, a callout that is down (the broker then
+refuses by itself).
 
 A refusal is told to `on_verdict`, so that it can become an entry; the broker's log has it too, but
 without the reason.
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 from cryptography import x509
@@ -34,14 +35,20 @@ from fleetward.runtime.bus_tokens import (
 )
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.x509 import (
+    SessionSpiffeId,
     certificate_sha256,
     not_after_ms,
     read_certificates,
-    read_spiffe_id,
+    read_peer_id,
     spki_der,
 )
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
-from fleetward.wire.subjects import check_device_id, device_allowances
+from fleetward.wire.subjects import (
+    check_device_id,
+    check_session,
+    device_allowances,
+    session_allowances,
+)
 
 AUTH_SUBJECT: Final = "$SYS.REQ.USER.AUTH"
 JUDGE_SECONDS: Final = 0.8
@@ -78,11 +85,30 @@ class PeerCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionPeer:
+    """What the requester of a session showed. It is of another type than a machine's, so that
+    neither can be taken for the other."""
+
+    owner_id: str
+    session: str
+    serial: int
+    not_after_ms: int
+    remote: str
+
+
+Peer: TypeAlias = PeerCertificate | SessionPeer
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
-    """The judge's answer. `reason` is a stable code; it is kept, and not told to the device."""
+    """The judge's answer. `reason` is a stable code; it is kept, and not told to the device.
+
+    `device_id` is the machine of a session that comes in; empty for a machine itself.
+    """
 
     decision: Decision
     reason: str
+    device_id: str = ""
 
 
 class ConnectionJudge(Protocol):
@@ -93,11 +119,31 @@ class ConnectionJudge(Protocol):
         ...
 
 
+class SessionJudge(Protocol):
+    """Decides who may be connected for a session: as `ConnectionJudge`, of other peers."""
+
+    def judge(self, peer: SessionPeer) -> Admission:
+        """Decide, and name the machine."""
+        ...
+
+
+class NoSessions:
+    """Lets nobody in for a session."""
+
+    def judge(self, peer: SessionPeer) -> Admission:
+        """Refuse."""
+        del peer
+        return Admission(Decision.REFUSED, "no_sessions")
+
+
+NO_SESSIONS: Final = NoSessions()
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One decided question. `peer` is None when the certificate named no device."""
+    """One decided question. `peer` is None when the certificate named nobody."""
 
-    peer: PeerCertificate | None
+    peer: Peer | None
     remote: str
     admission: Admission
 
@@ -116,6 +162,7 @@ class Callout:
         on_verdict: Callable[[Verdict], None],
     ) -> None:
         self._bus = bus
+        self._sessions: SessionJudge = NO_SESSIONS
         self._issuer = issuer
         self._judge = judge
         self._clock = clock
@@ -124,6 +171,10 @@ class Callout:
         self._threads = ThreadPoolExecutor(JUDGE_THREADS, thread_name_prefix="callout")
         self._room = asyncio.Semaphore(WAITING_MAX)
         self._running: set[asyncio.Task[None]] = set()
+
+    def admit_sessions(self, judge: SessionJudge) -> None:
+        """Let this judge decide about requesters of sessions. Before that, none comes in."""
+        self._sessions = judge
 
     async def start(self) -> None:
         """Begin to answer. Raises `Unreachable` when the bus is closed."""
@@ -162,13 +213,13 @@ class Callout:
 
     async def _decide(self, request: AuthRequest) -> Verdict:
         remote = request.nats.client_info.host
-        peer: PeerCertificate | None = None
+        peer: Peer | None = None
         try:
             peer = read_peer(request, self._device_roots())
             if peer.not_after_ms <= self._clock.wall_ms():
                 return _no(peer, remote, "certificate_expired")
             judging = asyncio.get_running_loop().run_in_executor(
-                self._threads, self._judge.judge, peer
+                self._threads, self._judge_peer, peer
             )
             return Verdict(peer, remote, await asyncio.wait_for(judging, JUDGE_SECONDS))
         except FleetwardError as e:
@@ -178,6 +229,11 @@ class Callout:
         except Exception:  # noqa: BLE001  the boundary of one question: whatever failed means no
             return _no(peer, remote, "judge_failed")
 
+    def _judge_peer(self, peer: Peer) -> Admission:
+        if isinstance(peer, SessionPeer):
+            return self._sessions.judge(peer)
+        return self._judge.judge(peer)
+
     def _response(self, request: AuthRequest, verdict: Verdict) -> bytes:
         issued_at = self._clock.wall_ms() // 1000
         decision, peer = verdict.admission.decision, verdict.peer
@@ -186,10 +242,16 @@ class Callout:
                 self._issuer, request, error="refused", issued_at=issued_at
             ).encode()
         account = Account.DEVICES if decision is Decision.DEVICES else Account.QUARANTINE
-        allowed = device_allowances(peer.device_id)
+        if isinstance(peer, SessionPeer):
+            # Only beside the machine itself: what is contained is reached by nobody.
+            account = Account.DEVICES
+            name = session_user(peer.session)
+            allowed = session_allowances(verdict.admission.device_id, peer.session)
+        else:
+            name, allowed = peer.device_id, device_allowances(peer.device_id)
         grant = UserGrant(
             account=account.value,
-            name=peer.device_id,
+            name=name,
             publish=allowed.publish,
             subscribe=allowed.subscribe,
             expires_at=peer.not_after_ms // 1000,
@@ -200,12 +262,17 @@ class Callout:
         ).encode()
 
 
-def read_peer(request: AuthRequest, device_roots: frozenset[str]) -> PeerCertificate:
-    """The device certificate of a connection.
+def session_user(session: str) -> str:
+    """The name of a requester's connection at the broker, which is no machine's id."""
+    return f"session-{check_session(session)}"
+
+
+def read_peer(request: AuthRequest, device_roots: frozenset[str]) -> Peer:
+    """The certificate of a connection: a device's, or that of the requester of a session.
 
     1. TLS verified at least one chain, and one ends in a fleet CA (the broker also believes the
        server CA, for the server's own parts: that chain makes nobody a device).
-    2. The leaf is one of a P-256 key and names one device.
+    2. The leaf is one of a P-256 key and names one device, or one session.
     Steps that remain the caller's: the end of the certificate, the judge.
     Raises `Refused` or `Malformed`.
     """
@@ -222,15 +289,19 @@ def read_peer(request: AuthRequest, device_roots: frozenset[str]) -> PeerCertifi
     )
 
 
-def _read_leaf(chain: tuple[x509.Certificate, ...], remote: str) -> PeerCertificate:
+def _read_leaf(chain: tuple[x509.Certificate, ...], remote: str) -> Peer:
     # 2
     leaf = chain[0]
-    named = read_spiffe_id(leaf)
+    named = read_peer_id(leaf)
     key = leaf.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise Malformed(
             "expected a P-256 key in the certificate; another came; join again",
             reason="certificate_key_unknown",
+        )
+    if isinstance(named, SessionSpiffeId):
+        return SessionPeer(
+            named.owner_id, named.session, leaf.serial_number, not_after_ms(leaf), remote
         )
     return PeerCertificate(
         der=leaf.public_bytes(Encoding.DER),
@@ -244,7 +315,7 @@ def _read_leaf(chain: tuple[x509.Certificate, ...], remote: str) -> PeerCertific
     )
 
 
-def _no(peer: PeerCertificate | None, remote: str, reason: str) -> Verdict:
+def _no(peer: Peer | None, remote: str, reason: str) -> Verdict:
     return Verdict(peer, remote, Admission(Decision.REFUSED, reason))
 
 
@@ -267,8 +338,16 @@ async def kick_device(system_bus: Bus, device_id: str) -> int:
     The device comes back and is judged anew, so change what the judge sees first.
     Raises `Unreachable` when the broker does not answer.
     """
-    check_device_id(device_id)
-    asked = msgspec.json.encode({"auth": True, "user": device_id})
+    return await _kick(system_bus, check_device_id(device_id))
+
+
+async def kick_session(system_bus: Bus, session: str) -> int:
+    """Close every connection of a session's requester, as `kick_device` does."""
+    return await _kick(system_bus, session_user(session))
+
+
+async def _kick(system_bus: Bus, user: str) -> int:
+    asked = msgspec.json.encode({"auth": True, "user": user})
     answer = await system_bus.request(
         "$SYS.REQ.SERVER.PING.CONNZ", asked, timeout_seconds=SYSTEM_SECONDS
     )

@@ -9,6 +9,7 @@ import msgspec
 
 from fleetward.runtime.files import read_bounded
 from fleetward.runtime.keys import FileSigner
+from fleetward.server.access.routes import AccessRooms, make_access_handlers
 from fleetward.server.audit.check import RecordCheck
 from fleetward.server.audit.routes import ExportSources, make_record_handlers, make_tile_handler
 from fleetward.server.audit.store import select_cosignatures
@@ -37,6 +38,15 @@ def make_handlers(program: Program) -> list[Any]:
         *make_directory_handlers(house.directory, house.clock),
         *make_identity_handlers(house.devices),
         *make_event_handlers(house.database, house.devices),
+        *make_access_handlers(
+            AccessRooms(
+                house.access.access,
+                house.access.shown,
+                house.access.connections,
+                house.access.replays,
+                lambda: program.bus_addresses,
+            )
+        ),
         *make_overview_handlers(overview),
         *make_posture_handlers(house.posture, house.devices),
         *make_record_handlers(

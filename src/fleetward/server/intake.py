@@ -14,6 +14,9 @@ Rules for a batch:
 4. It continues the stored journal (`events.decide.decide_place`).
 5. Stored, made a leaf of the ledger, and only then acknowledged.
 
+Rules for what a machine says of sessions: it is known, not retired, and not waiting for its owner;
+the rest stands in `access.ingest`.
+
 A refusal answers with its reason, is counted, and the first of its kind in a minute becomes an
 entry of the ledger. What is the server's own trouble (a full disk, a record that waits for its
 owner) or an honest machine's (it waits, it must send again) is answered and counted alone.
@@ -37,6 +40,7 @@ import msgspec
 
 from fleetward.runtime.clock import Clock
 from fleetward.server.deeds import Deed, DeedRecorder
+from fleetward.server.groups import Groups
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.documents import Bundle
 from fleetward.trust.errors import (
@@ -50,6 +54,7 @@ from fleetward.trust.errors import (
 from fleetward.trust.journal import Batch, Entry, read_batch_header, verify_batch
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.statements import NONCE_BYTES, Hello, verify_hello
+from fleetward.wire.access import AccessNote, AccessReply, RecordingChunk, RecordingReply
 from fleetward.wire.audit import (
     MAX_BLOB_BYTES,
     MAX_PROOF_ITEMS,
@@ -64,20 +69,15 @@ from fleetward.wire.identity import HelloReply, NonceReply, Refusal
 from fleetward.wire.orders import Documents, DocumentsRequest
 from fleetward.wire.subjects import Up
 
-MAX_GROUP: Final = 256
-"""Batches verified and committed together."""
-MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of a group, whatever its batches' number: what is in work must fit into memory."""
-GATHER_SECONDS: Final = 0.008
-"""While many machines speak, a group waits this long to become as large as the one before it: a
-commit costs as much for one batch as for sixty. Who speaks alone waits for nobody."""
 MAX_OPEN_BLOBS: Final = 64
 """Inventories in transfer at once, one of each machine, 8 MiB each at most."""
 REFUSAL_EVERY_MS: Final = 60_000
 """Equal refusals of one machine become an entry once a minute; the rest are counted."""
 NONCE_MS: Final = 60_000
 """A nonce is for one greeting, within a minute."""
-UNRECORDED: Final = frozenset({"out_of_sequence", "waiting_for_owner", "record_waits"})
+UNRECORDED: Final = frozenset(
+    {"out_of_sequence", "waiting_for_owner", "record_waits", "unknown_session"}
+)
 """Refusals that happen to honest machines."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _KIND: Final = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -160,6 +160,16 @@ class EvidenceSink(Protocol):
         """Take a document whose digest is right. Raises `Malformed`."""
 
 
+class SessionDoor(Protocol):
+    """The capability that keeps what machines say of sessions."""
+
+    def take_note(self, device: str, note: AccessNote) -> None: ...
+
+    def take_chunks(
+        self, chunks: Sequence[tuple[str, RecordingChunk]]
+    ) -> list[int | FleetwardError]: ...
+
+
 @dataclass(frozen=True)
 class Rooms:
     """Everything that the door hands on to."""
@@ -171,6 +181,7 @@ class Rooms:
     sink: EvidenceSink
     deeds: DeedRecorder
     clock: Clock
+    sessions: SessionDoor
 
 
 class Intake:
@@ -179,10 +190,9 @@ class Intake:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._nonces: dict[str, tuple[bytes, int]] = {}
-        self._group: list[tuple[str, bytes, asyncio.Future[bytes]]] = []
-        self._draining: asyncio.Task[None] | None = None
-        self._last_group = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="intake")
+        self._batches = Groups(self._store_group, self._writer, "store batches")
+        self._pieces = Groups(self._store_pieces, self._writer, "store recordings")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="intake-read")
         self._blobs: dict[str, tuple[str, bytearray]] = {}
         self._last_refusal: dict[tuple[str, str], int] = {}
@@ -205,7 +215,9 @@ class Intake:
 
     async def _dispatch(self, device: str, word: Up, payload: bytes) -> bytes | None:
         if word is Up.BATCH:
-            return await self._join_group(device, payload)
+            return await self._batches.join(device, payload)
+        if word is Up.RECORDING:
+            return await self._pieces.join(device, payload)
         if word is Up.BEAT:
             _decode(payload, Beat)
             self._rooms.machines.see(device)
@@ -219,48 +231,8 @@ class Intake:
             return await loop.run_in_executor(self._readers, self._prove, device, payload)
         if word is Up.DOCUMENTS:
             return await loop.run_in_executor(self._readers, self._documents, device, payload)
-        return await loop.run_in_executor(self._writer, self._take_chunk, device, payload)
-
-    async def _join_group(self, device: str, payload: bytes) -> bytes:
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._group.append((device, payload, future))
-        # A task of its own: whoever came first must not wait for everybody who comes after.
-        if self._draining is None or self._draining.done():
-            self._draining = asyncio.create_task(self._drain(), name="store batches")
-        return await future
-
-    async def _drain(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._group:
-            if self._last_group > 1 and len(self._group) < self._last_group:
-                await asyncio.sleep(GATHER_SECONDS)
-            group = self._take_group()
-            self._last_group = len(group)
-            work = [(device, payload) for device, payload, _ in group]
-            try:
-                answers = await loop.run_in_executor(self._writer, self._store_group, work)
-            except Exception as e:  # noqa: BLE001 - the boundary of a group: each sender learns of it
-                for _, _, future in group:
-                    if not future.done():
-                        future.set_exception(e)
-                continue
-            for (_, _, future), answer in zip(group, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, FleetwardError):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
-
-    def _take_group(self) -> list[tuple[str, bytes, asyncio.Future[bytes]]]:
-        count, size = 0, 0
-        for _, payload, _ in self._group[:MAX_GROUP]:
-            size += len(payload)
-            if count and size > MAX_GROUP_BYTES:
-                break
-            count += 1
-        group, self._group = self._group[:count], self._group[count:]
-        return group
+        take = self._take_note if word is Up.ACCESS else self._take_chunk
+        return await loop.run_in_executor(self._writer, take, device, payload)
 
     def _store_group(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
         self._rooms.ledger.require_open()
@@ -403,6 +375,31 @@ class Intake:
             raise Untrusted("The document is not the one that was named.", reason="wrong_digest")
         self._rooms.sink.take_document(device, self._rooms.owner.owner_id, chunk.digest, body)
         return _blob_reply(chunk.digest, chunk.total, complete=True)
+
+    def _take_note(self, device: str, payload: bytes) -> bytes:
+        note = _decode(payload, AccessNote)
+        self._require_admitted(device)
+        self._rooms.sessions.take_note(device, note)
+        return msgspec.json.encode(AccessReply(subject=note.subject))
+
+    def _store_pieces(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
+        answers: list[bytes | FleetwardError] = [b""] * len(work)
+        good: dict[int, tuple[str, RecordingChunk]] = {}
+        for place, (device, payload) in enumerate(work):
+            try:
+                chunk = _decode(payload, RecordingChunk)
+                self._require_admitted(device)
+                good[place] = (device, chunk)
+            except FleetwardError as e:
+                answers[place] = e
+        sizes = self._rooms.sessions.take_chunks(list(good.values()))
+        for (place, (_, chunk)), size in zip(good.items(), sizes, strict=True):
+            answers[place] = (
+                size
+                if isinstance(size, FleetwardError)
+                else msgspec.json.encode(RecordingReply(session=chunk.session, size=size))
+            )
+        return answers
 
     async def _refuse(self, device: str, error: FleetwardError) -> bytes:
         self.refused[error.reason] += 1

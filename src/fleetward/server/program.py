@@ -208,6 +208,7 @@ class Program:
             device_roots=self.broker.device_roots,
             on_verdict=self._note_verdict,
         )
+        callout.admit_sessions(house.access.connections)
         for account in (Account.DEVICES, Account.QUARANTINE):
             await serve_devices(
                 buses[account],
@@ -218,11 +219,19 @@ class Program:
         await callout.start()
         self._closers.append(callout.stop)
         self.bus_side = BusSide(
-            self.broker, buses, house.directory, house.devices, asyncio.get_running_loop()
+            self.broker,
+            buses,
+            house.directory,
+            house.devices,
+            asyncio.get_running_loop(),
+            house.access.access,
         )
         await buses[Account.SYS].subscribe(DISCONNECTS, self._note_disconnect)
         house.directory.listen(self.bus_side.documents_changed)
         house.devices.listen(self.bus_side.device_changed)
+        house.devices.on_greeting(self.bus_side.greeted)
+        house.access.book.carry(self.bus_side.carry_order)
+        house.access.book.on_end(self.bus_side.session_ended)
 
     def _clean(self) -> None:
         """Forget inventories that no machine has had for a month."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from fleetward.runtime.broker_log import BrokerRefusal, RefusalKind
 from fleetward.runtime.clock import Clock
-from fleetward.server.callout import Verdict
+from fleetward.server.callout import PeerCertificate, SessionPeer, Verdict
 from fleetward.server.deeds import Deed, DeedRecorder, JsonValue
 from fleetward.trust.errors import FleetwardError
 
@@ -43,18 +43,20 @@ class RefusalBook:
         reason = verdict.admission.reason
         if reason == "ok":
             return
-        device = verdict.peer.device_id if verdict.peer else ""
+        peer = verdict.peer
+        device = peer.device_id if isinstance(peer, PeerCertificate) else ""
+        session = peer.session if isinstance(peer, SessionPeer) else ""
         now = self._clock.wall_ms()
-        since, count = self._verdicts.pop((device, reason), (0, 0))
+        since, count = self._verdicts.pop((device or session, reason), (0, 0))
         if now - since < VERDICT_EVERY_MS:
-            self._verdicts[(device, reason)] = (since, count + 1)
+            self._verdicts[(device or session, reason)] = (since, count + 1)
             return
         while len(self._verdicts) >= MAX_HELD:
             self._verdicts.pop(next(iter(self._verdicts)))
-        self._verdicts[(device, reason)] = (now, 0)
+        self._verdicts[(device or session, reason)] = (now, 0)
         self._record(
             "connection.refused",
-            f"device:{device}" if device else "broker",
+            f"device:{device}" if device else f"session:{session}" if session else "broker",
             {
                 "words": f"A connection was refused: {reason.replace('_', ' ')}.",
                 "reason": reason,

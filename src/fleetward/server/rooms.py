@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
 from fleetward.runtime.keys import FileSigner
+from fleetward.server.access.act import Access
+from fleetward.server.access.book import Book, Change, Neighbours
+from fleetward.server.access.connect import Connections
+from fleetward.server.access.ingest import AccessDoor
+from fleetward.server.access.replay import Replays
+from fleetward.server.access.show import Shown
 from fleetward.server.audit.act import Ledger
 from fleetward.server.deeds import DeedRecorder
 from fleetward.server.directory.act import Directory
@@ -24,6 +30,18 @@ from fleetward.trust.journal import Entry
 
 
 @dataclass(frozen=True)
+class AccessSlice:
+    """Sessions: what people do, what machines say, who may be connected, what is shown."""
+
+    book: Book
+    access: Access
+    door: AccessDoor
+    connections: Connections
+    replays: Replays
+    shown: Shown
+
+
+@dataclass(frozen=True)
 class House:
     """Every slice of a running server."""
 
@@ -36,6 +54,7 @@ class House:
     devices: Devices
     events: EventStore
     posture: Posture
+    access: AccessSlice
     people: PeopleSlice
     intake: Intake
     hub: EventHub
@@ -56,8 +75,12 @@ def open_house(
     devices = Devices(database, authorities, directory, deeds, clock)
     events = EventStore(database)
     posture = Posture(database)
-    sink = PostureSink(posture, clock, _announce(hub))
-    intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock))
+    access = _open_access(
+        Neighbours(database, directory, devices, ledger, deeds, clock), authorities
+    )
+    access.book.listen(_announce_access(hub))
+    sink = PostureSink(posture, clock, _announce(hub, access.door))
+    intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock, access.door))
     if directory.documents:  # a crash may have come between storing a roster and following it
         devices.follow_roster(directory.documents.entries)
     directory.listen(lambda documents: devices.follow_roster(documents.entries))
@@ -75,14 +98,39 @@ def open_house(
         devices=devices,
         events=events,
         posture=posture,
+        access=access,
         people=open_people(database, deeds, clock, lambda: directory.owner_id, people),
         intake=intake,
         hub=hub,
     )
 
 
-def _announce(hub: EventHub) -> Callable[[str, Sequence[Entry]], None]:
+def _open_access(near: Neighbours, authorities: CertificateAuthorities) -> AccessSlice:
+    book = Book(near)
+    access = Access(book)
+    return AccessSlice(
+        book,
+        access,
+        AccessDoor(book),
+        Connections(book, access, authorities),
+        Replays(book, access),
+        Shown(book),
+    )
+
+
+def _announce_access(hub: EventHub) -> Callable[[Change], None]:
+    def announce(change: Change) -> None:
+        hub.publish(
+            "access.changed",
+            {"request": change.request, "device_id": change.device, "state": change.state},
+        )
+
+    return announce
+
+
+def _announce(hub: EventHub, door: AccessDoor) -> Callable[[str, Sequence[Entry]], None]:
     def announce(device: str, entries: Sequence[Entry]) -> None:
+        door.read_entries(device, entries)
         hub.publish(
             "evidence",
             {"device_id": device, "kinds": sorted({entry.kind for entry in entries})},

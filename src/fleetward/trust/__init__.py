@@ -9,21 +9,24 @@ Reading order, each file leaning only on those before it:
 2. `canonical`   one strict JSON encoding, so that equal values are equal bytes
 3. `fields`      taking typed fields out of decoded JSON, with exact field sets
 4. `keys`        public keys, suites, key ids
-5. `envelope`    payload + signatures; a domain string per type; thresholds that count people
-6. `merkle`      RFC 6962 tree hashing, inclusion and consistency proofs
-7. `note`        C2SP signed notes, checkpoints, cosignatures
-8. `root`        the owner root, whose hash is all that a machine starts from
-9. `policy`      the owner policy: every other root and role hangs from it
-10. `roster`     which machines exist
-11. `head`       the version of all owner documents, and the lease on them
-12. `invitation` how a machine joins, with nothing trusted on first use
-13. `statements` what a machine says under its identity key
-14. `journal`    the machine's hash chain and the batches cut from it
-15. `documents`  the machine's view of its owner, advanced by numbered rules
-16. `generation` how the owner opens the record again after a restore
-17. `tiles`      names and bytes of the log's tiles (C2SP tlog-tiles)
-18. `ledger`     checking an exported record with nothing trusted but the owner root's hash; its
+5. `passkey`     when a passkey's signature counts
+6. `envelope`    payload + signatures; a domain string per type; thresholds that count people
+7. `merkle`      RFC 6962 tree hashing, inclusion and consistency proofs
+8. `note`        C2SP signed notes, checkpoints, cosignatures
+9. `root`        the owner root, whose hash is all that a machine starts from
+10. `access`     what can be asked of a machine in a session, and the owner's rules for it
+11. `policy`     the owner policy: every other root and role hangs from it
+12. `roster`     which machines exist
+13. `head`       the version of all owner documents, and the lease on them
+14. `invitation` how a machine joins, with nothing trusted on first use
+15. `statements` what a machine says under its identity key
+16. `journal`    the machine's hash chain and the batches cut from it
+17. `documents`  the machine's view of its owner, advanced by numbered rules
+18. `generation` how the owner opens the record again after a restore
+19. `tiles`      names and bytes of the log's tiles (C2SP tlog-tiles)
+20. `ledger`     checking an exported record with nothing trusted but the owner root's hash; its
                  rules stand in `ledger_tree`, `ledger_leaves`, `ledger_documents`,
                  `ledger_machines`, `ledger_seen`, `ledger_generation` and `ledger_findings`
-19. `words`      six words that people compare, from `wordlist`
+21. `grants`     who may enter a machine: request, offer, grant, and what ends a session
+22. `words`      six words that people compare, from `wordlist`
 """

@@ -12,7 +12,9 @@ Rules:
 4. Each key signs once. A signature by a key that is not asked for is ignored, neither counted
    nor an error, so that a document can carry the old and the new signers.
 5. **Thresholds count people.** Two keys of one person are one.
-6. A signature by a key that is asked for and does not verify refuses the document: somebody
+6. A passkey's signature (suite `webauthn`) carries what the authenticator and the browser said,
+   and counts only for a key that a role names as a passkey; see `passkey`.
+7. A signature by a key that is asked for and does not verify refuses the document: somebody
    meddled with it.
 
     >>> envelope = read_envelope(data)
@@ -32,6 +34,14 @@ from fleetward.trust.canonical import Json, JsonLike, JsonObject, to_base64url
 from fleetward.trust.errors import Malformed, Misuse, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.keys import SUITES, PublicKey, Signer, read_signature
+from fleetward.trust.passkey import (
+    MAX_AUTHENTICATOR_BYTES,
+    MAX_CLIENT_BYTES,
+    WEBAUTHN,
+    Assertion,
+    Passkey,
+    verify_assertion,
+)
 
 SIGNED_PREFIX: Final = b"fleetward-signed-v1\x00"
 MAX_SIGNATURES: Final = 32
@@ -50,6 +60,19 @@ class Signature:
     key_id: str
     suite: str
     value: bytes
+    assertion: Assertion | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the signature as it stands in an envelope."""
+        said: JsonObject = {
+            "key_id": self.key_id,
+            "signature": to_base64url(self.value),
+            "suite": self.suite,
+        }
+        if self.assertion is not None:
+            said["authenticator_data"] = to_base64url(self.assertion.authenticator_data)
+            said["client_data"] = to_base64url(self.assertion.client_data)
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +93,16 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class RoleKey:
-    """A key in a role, and the person who holds it."""
+    """A key in a role, and the person who holds it. A passkey's own is P-256."""
 
     key: PublicKey
     person: str
+    passkey: Passkey | None = None
+
+    @property
+    def suite(self) -> str:
+        """The suite that a signature by this key must name."""
+        return self.key.suite if self.passkey is None else WEBAUTHN
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +144,24 @@ def seal(payload: JsonLike, signers: Sequence[Signer]) -> bytes:
 def add_signatures(envelope: Envelope, signers: Sequence[Signer]) -> bytes:
     """Return `envelope` with further signatures; a signer who signed already replaces his own."""
     new = {signer.public.key_id for signer in signers}
-    kept: list[JsonLike] = [
-        {"key_id": s.key_id, "signature": to_base64url(s.value), "suite": s.suite}
-        for s in envelope.signatures
-        if s.key_id not in new
-    ]
+    kept: list[JsonLike] = [s.to_json() for s in envelope.signatures if s.key_id not in new]
     added = canonical.decode_object(seal(envelope.payload, signers))["signatures"]
     if not isinstance(added, list):
         raise Misuse("An envelope without a list of signatures was made.", reason="bad_envelope")
     return canonical.encode({"payload": envelope.payload, "signatures": [*kept, *added]})
+
+
+def add_assertion(envelope: Envelope, signature: Signature) -> bytes:
+    """Return `envelope` with a passkey's signature; it replaces one by the same key.
+
+    Nothing is verified here: who adds it verifies the whole before it leaves his computer.
+    """
+    kept: list[JsonLike] = [
+        s.to_json() for s in envelope.signatures if s.key_id != signature.key_id
+    ]
+    return canonical.encode(
+        {"payload": envelope.payload, "signatures": [*kept, signature.to_json()]}
+    )
 
 
 def read_envelope(data: bytes, *, max_bytes: int = MAX_ENVELOPE_BYTES) -> Envelope:
@@ -160,7 +198,7 @@ def verify_threshold(envelope: Envelope, kind: str, role: Role) -> tuple[str, ..
     """Check that enough people of `role` signed, and return their names in order.
 
     Raises `Malformed` when the envelope is of another type, `Untrusted` when a signature by a
-    key of the role is wrong (rule 6) or too few people signed (rule 5).
+    key of the role is wrong (rule 7) or too few people signed (rule 5).
     """
     require_type(envelope, kind)
     people: set[str] = set()
@@ -168,9 +206,7 @@ def verify_threshold(envelope: Envelope, kind: str, role: Role) -> tuple[str, ..
         holder = role.keys.get(signature.key_id)
         if holder is None:
             continue
-        if signature.suite != holder.key.suite:
-            raise Untrusted("A signature names another suite than its key.", reason="bad_suite")
-        holder.key.verify(signature.value, envelope.signed_bytes)
+        _check(envelope, signature, holder)
         people.add(holder.person)
     if len(people) < role.threshold:
         raise Untrusted(
@@ -186,18 +222,42 @@ def verify_single(envelope: Envelope, kind: str, key: PublicKey) -> None:
 
     Raises `Malformed` or `Untrusted`.
     """
+    verify_holder(envelope, kind, RoleKey(key, ""))
+
+
+def verify_holder(envelope: Envelope, kind: str, holder: RoleKey) -> None:
+    """Like `verify_single`, for a key of a role, which may be a passkey."""
     require_type(envelope, kind)
-    if len(envelope.signatures) != 1 or envelope.signatures[0].key_id != key.key_id:
-        raise Untrusted(f"Expected one signature, by {key.key_id}.", reason="wrong_signer")
-    if envelope.signatures[0].suite != key.suite:
+    if len(envelope.signatures) != 1 or envelope.signatures[0].key_id != holder.key.key_id:
+        raise Untrusted(f"Expected one signature, by {holder.key.key_id}.", reason="wrong_signer")
+    _check(envelope, envelope.signatures[0], holder)
+
+
+def _check(envelope: Envelope, signature: Signature, holder: RoleKey) -> None:
+    if signature.suite != holder.suite:
         raise Untrusted("The signature names another suite than its key.", reason="bad_suite")
-    key.verify(envelope.signatures[0].value, envelope.signed_bytes)
+    if holder.passkey is None:
+        holder.key.verify(signature.value, envelope.signed_bytes)
+    elif signature.assertion is None:
+        raise Untrusted("Expected what the passkey said beside it.", reason="bad_signature")
+    else:
+        verify_assertion(
+            signature.assertion, signature.value, envelope.signed_bytes, holder.key, holder.passkey
+        )
 
 
 def _read_signature(value: Json) -> Signature:
-    fields = Fields(value, "a signature", {"key_id", "signature", "suite"})
+    named = isinstance(value, dict) and value.get("suite") == WEBAUTHN
+    beside = {"authenticator_data", "client_data"} if named else set[str]()
+    fields = Fields(value, "a signature", {"key_id", "signature", "suite"} | beside)
     return Signature(
         key_id=fields.key_id("key_id"),
-        suite=fields.choice("suite", SUITES),
+        suite=fields.choice("suite", (*SUITES, WEBAUTHN)),
         value=read_signature(fields.text("signature", most=128)),
+        assertion=Assertion(
+            fields.binary("authenticator_data", most=MAX_AUTHENTICATOR_BYTES),
+            fields.binary("client_data", most=MAX_CLIENT_BYTES),
+        )
+        if named
+        else None,
     )

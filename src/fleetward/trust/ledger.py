@@ -14,7 +14,8 @@ what is **contradicted**, what **cannot be known yet**. The rules:
 6. Each state of the record that a machine had journalled before it signed is a state of this
    record, and was reached before the place where the batch stands.
 7. So is every older checkpoint, and every state that a witness signed.
-8. Each entry is a batch, a deed or a document of this owner, and a document in the record was
+8. Who was inside a machine had its owner's permission (`ledger_sessions`).
+9. Each entry is a batch, a deed or a document of this owner, and a document in the record was
    signed by those who might (`ledger_documents`).
 9. Before each join stands the invitation that it names (`ledger_documents`).
 
@@ -47,6 +48,7 @@ from fleetward.trust.ledger_leaves import (
     BATCH,
     DEED,
     DOCUMENT,
+    SESSION_TYPES,
     STRANGE,
     BatchFact,
     LeafFact,
@@ -54,6 +56,7 @@ from fleetward.trust.ledger_leaves import (
 )
 from fleetward.trust.ledger_machines import MachinesInAudit
 from fleetward.trust.ledger_seen import StatesSeen
+from fleetward.trust.ledger_sessions import SessionsInAudit
 from fleetward.trust.ledger_tree import RecordTree
 from fleetward.trust.note import Checkpoint, origin_of, read_checkpoint, verify_checkpoint
 
@@ -94,6 +97,7 @@ class LedgerAudit:
         machines = self._documents.machines
         self._machines = MachinesInAudit(owner, machines, generations, self._findings)
         self._seen = StatesSeen(owner, self._findings)
+        self._sessions = SessionsInAudit(owner, self._documents, self._findings)
         self._current: Generation | None = None
         self._strange = 0
 
@@ -176,6 +180,7 @@ class LedgerAudit:
             for generation in self._seen.generations.values():
                 self._judge_whole(generation)
             self._documents.finish()
+            self._sessions.finish()
             self._machines.finish(self._auditor.now_ms)
             self._seen.finish()
         if self._strange:
@@ -244,6 +249,10 @@ class LedgerAudit:
 
     def _take_document(self, current: Generation, fact: LeafFact, leaf: bytes, entry: int) -> None:
         # 8.
+        if fact.type in SESSION_TYPES:
+            self._sessions.take(leaf, fact.type, current.number, entry)
+            return
+        # 9.
         if fact.type != GENERATION_TYPE:
             self._documents.take(leaf, fact.type, current.number, entry)
             return

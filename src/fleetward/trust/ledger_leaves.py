@@ -48,6 +48,10 @@ BAD: Final = "bad"
 DEED_TYPE: Final = "fleetward.deed.v1"
 JOINED: Final = "device.joined"
 """The kind of a deed that lets a machine in: its body names the invitation."""
+SESSION_TYPES: Final = frozenset(
+    f"fleetward.{name}.v1" for name in ("request", "offer", "grant", "stop", "denial", "receipt")
+)
+"""Papers of sessions. Their types by name: who reads an entry alone need not judge them."""
 DOCUMENT_TYPES: Final = frozenset(
     {
         ROOT_TYPE,
@@ -203,7 +207,7 @@ class LeafReader:
         if kind == DEED_TYPE:
             at_ms, join = self._read_deed(value)
             return LeafFact(DEED, digest, type=kind, at_ms=at_ms, join=join)
-        if kind in DOCUMENT_TYPES:
+        if kind in DOCUMENT_TYPES or kind in SESSION_TYPES:
             if kind != ROOT_TYPE:
                 read_envelope(leaf)
             return LeafFact(DOCUMENT, digest, type=kind)

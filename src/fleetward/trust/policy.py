@@ -8,9 +8,13 @@ Rules:
    nobody holds.
 3. The version is exactly one more. The epoch never falls.
 4. Owner and epoch are those of the root.
-5. No root comes from elsewhere: the server's CA, the fleet CA, the log key, witnesses, the
+5. Who may ask for a session, and for which, stands in `access` (see `trust.access`). A policy
+   without the field lets nobody ask: no policy of an earlier release opens anything.
+6. A passkey (suite `webauthn`) says at which rp id and origins it is used, and approves sessions;
+   it signs no policy, roster, head, invitation or lease, and asks for nothing.
+7. No root comes from elsewhere: the server's CA, the fleet CA, the log key, witnesses, the
    director, the makers, the recording key and the origins for downloads stand here, or nowhere.
-6. What the keys of earlier policies opened of the record, and still stands, is named here
+8. What the keys of earlier policies opened of the record, and still stands, is named here
    (`openings`, see `generation`).
 """
 
@@ -21,12 +25,21 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from fleetward.trust.access import AccessRules, read_access
 from fleetward.trust.canonical import Json, JsonObject
 from fleetward.trust.envelope import Envelope, Role, RoleKey, read_envelope, verify_threshold
 from fleetward.trust.errors import Malformed, Untrusted
 from fleetward.trust.fields import Fields, require_digest
-from fleetward.trust.keys import ED25519, PublicKey, read_key_fields
+from fleetward.trust.keys import (
+    ED25519,
+    ES256,
+    MAX_SPKI_BYTES,
+    PublicKey,
+    read_key_fields,
+    read_public_key,
+)
 from fleetward.trust.note import check_signer_name
+from fleetward.trust.passkey import WEBAUTHN, Passkey
 from fleetward.trust.root import OwnerRoot, check_threshold
 
 POLICY_TYPE: Final = "fleetward.owner-policy.v1"
@@ -34,6 +47,7 @@ ROLES: Final = ("policy", "roster", "head", "invite", "lease", "approve")
 """What a key can be for. `lease` renews the head's lease and nothing else."""
 MAX_KEYS: Final = 256
 MAX_NEVER_PORTS: Final = 64
+MAX_ORIGINS: Final = 16
 MAX_OPENINGS: Final = 64
 """Openings that one policy names: restores of the server while the one before it was in force."""
 MAX_LEASE_SECONDS: Final = 400 * 86_400
@@ -66,6 +80,9 @@ class Policy:
     roles: Mapping[str, Role]
     roots: Roots
     never_ports: tuple[int, ...]
+    keys: Mapping[str, RoleKey]
+    orgs: Mapping[str, str]
+    access: AccessRules
     openings: tuple[str, ...]
     hash: str
     raw: bytes
@@ -136,8 +153,9 @@ def _read_policy(envelope: Envelope) -> Policy:
             "type",
             "version",
         },
+        {"access"},
     )
-    keys = _read_keys(fields.items("keys", most=MAX_KEYS))
+    keys, orgs = _read_keys(fields.items("keys", most=MAX_KEYS))
     return Policy(
         owner=fields.digest("owner"),
         epoch=fields.integer("epoch", low=1),
@@ -147,6 +165,9 @@ def _read_policy(envelope: Envelope) -> Policy:
         roles=_read_roles(fields.map("roles"), keys),
         roots=_read_roots(fields.map("roots")),
         never_ports=_read_ports(fields.items("never_ports", most=MAX_NEVER_PORTS)),
+        keys=MappingProxyType(keys),
+        orgs=MappingProxyType(orgs),
+        access=_read_rules(fields, keys),
         openings=tuple(
             require_digest(each, "an opening")
             for each in fields.texts("openings", most=MAX_OPENINGS)
@@ -156,16 +177,46 @@ def _read_policy(envelope: Envelope) -> Policy:
     )
 
 
-def _read_keys(values: list[Json]) -> dict[str, RoleKey]:
+def _read_rules(fields: Fields, keys: Mapping[str, RoleKey]) -> AccessRules:
+    if not fields.has("access"):
+        return AccessRules()
+    rules = read_access(fields.map("access"))
+    for requester in rules.requesters:
+        holder = keys.get(requester)
+        if holder is None or holder.passkey is not None:
+            raise Malformed(f"A requester has no key here: {requester!r}.", reason="bad_role")
+    return rules
+
+
+def _read_keys(values: list[Json]) -> tuple[dict[str, RoleKey], dict[str, str]]:
     keys: dict[str, RoleKey] = {}
+    orgs: dict[str, str] = {}
     for value in values:
-        fields = Fields(value, "a key", {"key_id", "org", "person", "public", "suite"})
-        fields.text("org", most=80)
-        key = read_key_fields(fields)
-        if key.key_id in keys:
+        holder, org = _read_holder(value)
+        if holder.key.key_id in keys:
             raise Malformed("Expected each key once.", reason="duplicate_key")
-        keys[key.key_id] = RoleKey(key=key, person=fields.text("person", most=80, least=1))
-    return keys
+        keys[holder.key.key_id], orgs[holder.key.key_id] = holder, org
+    return keys, orgs
+
+
+def _read_holder(value: Json) -> tuple[RoleKey, str]:
+    names = {"key_id", "org", "person", "public", "suite"}
+    if not (isinstance(value, dict) and value.get("suite") == WEBAUTHN):
+        fields = Fields(value, "a key", names)
+        holder = RoleKey(read_key_fields(fields), fields.text("person", most=80, least=1))
+        return holder, fields.text("org", most=80)
+    # A passkey is a P-256 key that says where it is used.
+    fields = Fields(value, "a passkey", names | {"origins", "rp_id"})
+    key = read_public_key(ES256, fields.binary("public", most=MAX_SPKI_BYTES))
+    if fields.key_id("key_id") != key.key_id:
+        raise Malformed("Expected the key id to be the hash of the key.", reason="bad_key_id")
+    passkey = Passkey(
+        fields.text("rp_id", most=253, least=1), fields.texts("origins", most=MAX_ORIGINS)
+    )
+    return (
+        RoleKey(key, fields.text("person", most=80, least=1), passkey),
+        fields.text("org", most=80),
+    )
 
 
 def _read_roles(values: JsonObject, keys: Mapping[str, RoleKey]) -> Mapping[str, Role]:
@@ -177,6 +228,11 @@ def _read_roles(values: JsonObject, keys: Mapping[str, RoleKey]) -> Mapping[str,
         if missing := [i for i in ids if i not in keys]:
             raise Malformed(
                 f"The role {name!r} names no known key: {missing[0]!r}.", reason="bad_role"
+            )
+        if name != "approve" and any(keys[i].passkey for i in ids):
+            raise Malformed(
+                f"Expected passkeys to approve alone, and not in the role {name!r}.",
+                reason="bad_role",
             )
         members = {i: keys[i] for i in ids}
         threshold = role.integer("threshold")

@@ -4,8 +4,13 @@ A machine owns one branch, `fw.<device id>.`, and one inbox, `_INBOX.<device id>
 `up`, it listens on `down`, and the broker knows nothing else about it. The words of a subject are
 made and read here and nowhere else.
 
+A session has two subjects below its machine's branch, `fw.<device id>.session.<session>.in` and
+`.out`. The machine listens on `in` and speaks on `out`, of all of its sessions; whoever was granted
+the session does the reverse, for that one alone, on a connection of its own.
+
 History
 - 2026-11-23: first version.
+- 2026-11-26: `access` and `recording`; the subjects of sessions.
 """
 
 import re
@@ -20,6 +25,7 @@ INTAKE_SUBJECTS: Final = "fw.*.up.*"
 INTAKE_QUEUE: Final = "intake"
 
 _DEVICE_ID: Final = re.compile(r"[a-z2-7]{32}")
+_SESSION: Final = re.compile(r"[0-9a-f]{32}")
 _DOWN_WORD: Final = re.compile(r"[a-z][a-z_]{0,31}")
 
 
@@ -32,6 +38,8 @@ class Up(StrEnum):
     PROOF = "proof"
     BLOB = "blob"
     DOCUMENTS = "documents"
+    ACCESS = "access"
+    RECORDING = "recording"
     BEAT = "beat"
 
 
@@ -74,6 +82,38 @@ def down_all(device_id: str) -> str:
     return f"{ROOT}.{check_device_id(device_id)}.down.>"
 
 
+def session_name(grant_hash: str) -> str:
+    """The session's name in subjects and certificates: the first half of its grant's hash."""
+    return check_session(grant_hash[:32])
+
+
+def check_session(name: str) -> str:
+    """Return the name unchanged, or raise `Malformed` when it is not 32 hexadecimal digits."""
+    if _SESSION.fullmatch(name) is None:
+        raise Malformed(
+            f"a session is named by 32 digits of 0-9 and a-f; {name[:64]!r} came",
+            reason="session_malformed",
+        )
+    return name
+
+
+def session_in(device_id: str, session: str) -> str:
+    """Where the requester of a session speaks. Raises `Malformed`."""
+    return f"{ROOT}.{check_device_id(device_id)}.session.{check_session(session)}.in"
+
+
+def session_out(device_id: str, session: str) -> str:
+    """Where the machine speaks in a session. Raises `Malformed`."""
+    return f"{ROOT}.{check_device_id(device_id)}.session.{check_session(session)}.out"
+
+
+def session_allowances(device_id: str, session: str) -> Allowances:
+    """All that the broker lets the requester of one session do. Raises `Malformed`."""
+    return Allowances(
+        publish=(session_in(device_id, session),), subscribe=(session_out(device_id, session),)
+    )
+
+
 def inbox_prefix(device_id: str) -> str:
     """Where answers to this machine go, without the last dot. Raises `Malformed`."""
     return f"_INBOX.{check_device_id(device_id)}"
@@ -82,8 +122,15 @@ def inbox_prefix(device_id: str) -> str:
 def device_allowances(device_id: str) -> Allowances:
     """All that the broker lets this machine do. Raises `Malformed` for a bad id."""
     return Allowances(
-        publish=(f"{ROOT}.{check_device_id(device_id)}.up.*",),
-        subscribe=(down_all(device_id), f"{inbox_prefix(device_id)}.>"),
+        publish=(
+            f"{ROOT}.{check_device_id(device_id)}.up.*",
+            f"{ROOT}.{device_id}.session.*.out",
+        ),
+        subscribe=(
+            down_all(device_id),
+            f"{ROOT}.{device_id}.session.*.in",
+            f"{inbox_prefix(device_id)}.>",
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from fleetward.trust.errors import Malformed
+from fleetward.wire.access import AccessReply, RecordingReply
 from fleetward.wire.audit import BlobReply, ProofReply, Receipt
 from fleetward.wire.identity import HelloReply, NonceReply, Refusal
 from fleetward.wire.orders import Documents, Order, Reduce
@@ -23,7 +24,17 @@ MAX_MESSAGE_BYTES: Final = 1024 * 1024
 Pushed: TypeAlias = Documents | Order | Reduce
 """Pushed by the server: two carriers of signed bytes, and reductions."""
 
-Reply: TypeAlias = NonceReply | HelloReply | Receipt | ProofReply | BlobReply | Documents | Refusal
+Reply: TypeAlias = (
+    NonceReply
+    | HelloReply
+    | Receipt
+    | ProofReply
+    | BlobReply
+    | Documents
+    | AccessReply
+    | RecordingReply
+    | Refusal
+)
 """Answers to what the machine asked."""
 
 _pushed: Final[msgspec.json.Decoder[Pushed]] = msgspec.json.Decoder(Pushed)

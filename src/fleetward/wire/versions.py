@@ -6,11 +6,12 @@ server: fields are added with a default, never renamed, never given another mean
 | version | date       | change                                                             |
 |---------|------------|--------------------------------------------------------------------|
 | 1       | 2026-11-23 | join, renewal, nonce, hello, batch, proof, blob, documents, reduce |
+| 2       | 2026-11-26 | access, recording, the subjects of sessions                        |
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-WIRE_VERSION: Final = 1
+WIRE_VERSION: Final = 2
 """The newest version of the table above. A machine names it in its hello by its agent version."""

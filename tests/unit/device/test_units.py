@@ -35,8 +35,9 @@ def test_install_writes_units_that_start_with_the_machine(tree: Path) -> None:
         text = link.read_text()
         assert "Restart=always" in text
         assert "WantedBy=multi-user.target" in text
-    link = folder / "sockets.target.wants" / units.SOCKET_UNIT
-    assert link.resolve() == (folder / units.SOCKET_UNIT).resolve()
+    for name in (units.SOCKET_UNIT, units.SESSION_SOCKET_UNIT):
+        link = folder / "sockets.target.wants" / name
+        assert link.resolve() == (folder / name).resolve()
     assert UPLINK_USER in (tree / units.SYSUSERS).read_text()
 
 
@@ -50,6 +51,16 @@ def test_guard_gets_no_internet_socket_and_uplink_no_right(tree: Path) -> None:
     assert "NoNewPrivileges=yes" in uplink
 
 
+def test_only_root_has_a_session_started_and_nothing_outlives_it(tree: Path) -> None:
+    folder = tree / units.UNITS
+    listening = (folder / units.SESSION_SOCKET_UNIT).read_text()
+    assert "SocketMode=0600\n" in listening
+    assert "SocketUser" not in listening
+    session = (folder / units.SESSION_UNIT).read_text()
+    assert "KillMode=control-group\n" in session
+    assert "IPAddressAllow=localhost\n" in session
+
+
 def test_uninstall_removes_all_that_install_wrote(tree: Path) -> None:
     assert main(["uninstall", "--root", str(tree)]) == 0
     left = [p for p in tree.rglob("*") if p.is_symlink() or p.is_file()]
@@ -58,7 +69,7 @@ def test_uninstall_removes_all_that_install_wrote(tree: Path) -> None:
 
 
 @needs_analyze
-@pytest.mark.parametrize("name", [units.GUARD_UNIT, units.UPLINK_UNIT, units.SOCKET_UNIT])
+@pytest.mark.parametrize("name", [*units._ENABLED, units.SESSION_UNIT])
 def test_systemd_understands_every_line(tree: Path, name: str) -> None:
     done = subprocess.run(
         [str(ANALYZE), "verify", "--man=no", "--recursive-errors=no", tree / units.UNITS / name],

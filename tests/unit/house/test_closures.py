@@ -11,7 +11,7 @@ from tools import closures
 CRYPTOGRAPHY = frozenset({"cryptography", "_cffi_backend", "_openssl"})
 """One package under the names of its compiled parts."""
 
-AGENT_PACKAGES = CRYPTOGRAPHY | {"msgspec", "nats", "typing_extensions"}
+AGENT_PACKAGES = CRYPTOGRAPHY | {"msgspec", "nats", "pyhpke", "typing_extensions"}
 """All that may be loaded on a machine; msgspec takes typing_extensions along where it is."""
 
 GUARD_NEVER = frozenset({"asyncio", "http", "ssl", "urllib.request", "nats"})
@@ -62,12 +62,20 @@ def test_trust_needs_nothing_but_cryptography(graph: grimp.ImportGraph) -> None:
     assert "cryptography" in foreign
 
 
-@pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector"])
+@pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector", "session"])
 def test_agent_loads_few_packages(name: str) -> None:
     module = closures.PROGRAMS[name]
     if not closures.has_program(module):
         pytest.skip(f"{module} is not there yet")
     assert read_foreign(module) <= AGENT_PACKAGES
+
+
+def test_the_server_reaches_nothing_that_judges_who_may_enter() -> None:
+    listed = (closures.FOLDER / "server.txt").read_text(encoding="utf-8").splitlines()
+    assert "fleetward.trust.access" in listed
+    assert not [name for name in listed if name.startswith("fleetward.trust.grants")]
+    loaded = closures.see_loaded("fleetward.server.main, fleetward.server.handlers")
+    assert not [name for name in loaded if name.startswith("fleetward.trust.grants")]
 
 
 def test_guard_loads_nothing_that_speaks_to_a_network() -> None:

@@ -20,6 +20,10 @@ BREACHES = {
     "Programs stand on runtime, wire and trust": ("keyholder", "import fleetward.server"),
     "What a machine believes is decided": ("trust", "import socket"),
     "The agent carries no server library": ("device", "import sqlalchemy"),
+    "No file of the server can reach": (
+        "runtime/database.py",
+        "import fleetward.trust.grants.grant",
+    ),
     "Capabilities of the server do not import": ("server/events", "import fleetward.server.audit"),
     "decide.py has no I/O": ("server/events/decide.py", "import time"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.unit.keyholder.access_scene import scene
 from tests.unit.keyholder.owner_fixtures import (
     clock,
     data,
@@ -21,5 +22,6 @@ __all__ = [
     "one_server",
     "owner",
     "passphrase_file",
+    "scene",
     "server",
 ]

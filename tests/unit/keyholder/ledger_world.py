@@ -22,6 +22,7 @@ from fleetward.keyholder.signing import (
 )
 from fleetward.runtime.keys import FileSigner, make_key
 from fleetward.trust import canonical
+from fleetward.trust.canonical import JsonObject
 from fleetward.trust.envelope import document_hash, seal
 from fleetward.trust.generation import make_opening_payload
 from fleetward.trust.head import Head, Lease
@@ -152,14 +153,21 @@ class World:
             }
         )
 
-    def say(self, machine: Machine, count: int = 3, *, at_ms: int = NOW_MS) -> bytes:
-        """Let a machine sign a batch of `count` entries and return its header."""
-        lines, head = [], machine.head
-        for offset in range(1, count + 1):
-            line = make_entry(
-                machine.sequence + offset, at_ms, "boot-1", "posture.changed",
-                {"words": f"change {offset}"},
-            )  # fmt: skip
+    def say(
+        self,
+        machine: Machine,
+        count: int = 3,
+        *,
+        at_ms: int = NOW_MS,
+        said: Sequence[tuple[str, JsonObject]] = (),
+    ) -> bytes:
+        """Let a machine sign a batch of `count` entries, or of `said`, and return its header."""
+        changes: list[tuple[str, JsonObject]] = [
+            ("posture.changed", {"words": f"change {offset}"}) for offset in range(1, count + 1)
+        ]
+        lines, head, count = [], machine.head, len(said) or count
+        for offset, (kind, body) in enumerate(said or changes, 1):
+            line = make_entry(machine.sequence + offset, at_ms, "boot-1", kind, body)
             lines.append(line)
             head = next_head(head, line)
         header = BatchHeader(

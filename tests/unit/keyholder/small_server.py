@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +35,8 @@ class SmallServer:
     answers: dict[str, Any] = field(default_factory=dict)
     owner: str = ""
     refuse: str = ""
+    hook: Callable[[str, str, dict[str, Any]], tuple[int, Any, dict[str, str]] | None] | None = None
+    """Asked before all else: method, path below /api/v1, body; None: it has no answer."""
     request: bytes = b""
     """What it sends as the request for its issuing CA, when it lies about that."""
 
@@ -52,6 +54,7 @@ class SmallServer:
         self.posts.clear()
         self.answers.clear()
         self.owner = self.refuse = ""
+        self.hook = None
 
     @property
     def ca_sha256(self) -> str:
@@ -128,7 +131,7 @@ def _handler(state: SmallServer) -> type[BaseHTTPRequestHandler]:
                 self._answer(200, state.introduction())
             elif self.headers["Authorization"] != f"Bearer {TOKEN}":
                 self._refuse(401, "not_signed_in")
-            else:
+            elif not self._hooked("GET", {}):
                 answer = state.answers.get(self.path.removeprefix("/api/v1"))
                 if answer is None:
                     self._refuse(404, "not_found")
@@ -141,6 +144,8 @@ def _handler(state: SmallServer) -> type[BaseHTTPRequestHandler]:
                 self._refuse(401, "not_signed_in")
             elif state.refuse:
                 self._refuse(409, state.refuse)
+            elif self._hooked("POST", body):
+                pass
             elif self.path == "/api/v1/owner/documents":
                 from_base64url(body["root"])
                 state.uploads.append(body)
@@ -149,14 +154,28 @@ def _handler(state: SmallServer) -> type[BaseHTTPRequestHandler]:
                 state.posts.append((self.path.removeprefix("/api/v1"), body))
                 self._answer(200, {"ok": True})
 
+        def _hooked(self, method: str, body: dict[str, Any]) -> bool:
+            path = self.path.removeprefix("/api/v1")
+            answer = state.hook(method, path, body) if state.hook else None
+            if answer is None:
+                return False
+            status, value, headers = answer
+            if status >= 400:
+                self._refuse(status, str(value))
+            else:
+                self._answer(status, value, headers)
+            return True
+
         def _refuse(self, status: int, reason: str) -> None:
             problem = {"type": "x", "title": "x", "status": status, "detail": "No.",
                        "reason": reason}  # fmt: skip
             self._answer(status, problem)
 
-        def _answer(self, status: int, value: Any) -> None:
+        def _answer(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
             data = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
+            for name, text in (headers or {}).items():
+                self.send_header(name, text)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -25,8 +25,12 @@ def test_what_is_made_is_read_again() -> None:
 
 def test_a_device_may_use_its_own_branch_and_inbox_only() -> None:
     allowed = device_allowances(ID)
-    assert allowed.publish == (f"fw.{ID}.up.*",)
-    assert allowed.subscribe == (f"fw.{ID}.down.>", f"_INBOX.{ID}.>")
+    assert allowed.publish == (f"fw.{ID}.up.*", f"fw.{ID}.session.*.out")
+    assert allowed.subscribe == (
+        f"fw.{ID}.down.>",
+        f"fw.{ID}.session.*.in",
+        f"_INBOX.{ID}.>",
+    )
 
 
 @pytest.mark.parametrize(

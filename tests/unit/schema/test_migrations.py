@@ -76,6 +76,44 @@ def test_the_revisions_make_the_tables_in_the_code(database: Database) -> None:
     assert migrate(database, backup=no_backup) == []
 
 
+def test_a_database_of_the_first_release_is_brought_up_with_what_it_holds(
+    database: Database, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    (first / "versions").mkdir(parents=True)
+    for name in ("env.py", "versions/0001.py"):
+        shutil.copy(MIGRATIONS / name, first / name)
+    migrate(database, backup=no_backup, scripts=first)
+    assert current_revision(database) == "0001"
+    before = table_names(database)
+    leaf, device = (all_tables().tables[name] for name in ("audit_leaf", "identity_device"))
+    with database.write() as conn:
+        conn.execute(
+            leaf.insert().values(
+                owner_id="o", generation=1, position=0, kind="server.started", actor="server",
+                subject="server", reference="0" * 64, reference_start=0, at=1, body=b"\x00\xff",
+            )
+        )  # fmt: skip
+        conn.execute(
+            device.insert().values(
+                device_id="a" * 32, suite="es256", public=b"key", state="active", name="pump",
+                site="Plant", model="", system="", simulated=False, confirmed=True,
+                preapproved=False, invitation="", lineage=3, joined_at=1,
+            )
+        )  # fmt: skip
+        held = [list(conn.execute(sa.select(table))) for table in (leaf, device)]
+    backups: list[str | None] = []
+    applied = migrate(database, backup=lambda: backups.append(current_revision(database)))
+    assert (applied, backups) == (["0002"], ["0001"])
+    assert {name for name in table_names(database) - before if name.startswith("access_")} == (
+        table_names(database) - before
+    )
+    with database.read() as conn:
+        assert [list(conn.execute(sa.select(table))) for table in (leaf, device)] == held
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        assert compare_metadata(context, all_tables()) == []
+
+
 def test_every_table_of_devices_people_keys_and_records_has_an_owner_and_a_maker() -> None:
     tables = all_tables().sorted_tables
     assert len(tables) > 10

@@ -6,14 +6,19 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
+from tests.access_server import access_server
 from tests.server_world import ServerWorld
 from tests.trust_world import Machine
 
+from fleetward.runtime.database import Database
 from fleetward.server.drill.act import Drill, Drills
 from fleetward.server.drill.attacks import make_attacks
+from fleetward.server.drill.session_attacks import Papers
+from fleetward.server.drill.store import select_heard, select_papers
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.documents import OwnerView, advance, first_view, read_bundle
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
@@ -35,15 +40,18 @@ def test_no_attack_moves_a_machine(world: ServerWorld) -> None:
     machine = world.join("pump")
     world.confirm(machine)
     view = view_of(world, machine)
-    attacks = make_attacks(world.house.directory.require(), stolen(world), world.clock.now)
+    attacks = make_attacks(
+        world.house.directory.require(), Papers(machine.device), stolen(world), world.clock.now
+    )
     assert [a.id for a in attacks] == [
         "another-owner", "another-policy", "false-roster", "signed-code", "plain-code",
+        "session-alone", "grant-another-key", "signed-otherwise",
     ]  # fmt: skip
     reasons = {}
     for attack in attacks:
         if attack.channel != "documents":
             continue
-        bundle = msgspec.json.decode(attack.payload, type=Documents).bundle
+        bundle = msgspec.json.decode(attack.payloads[0], type=Documents).bundle
         with pytest.raises(FleetwardError) as caught:
             advance(view, read_bundle(from_base64url(bundle)))
         reasons[attack.id] = caught.value.reason
@@ -129,3 +137,37 @@ def test_no_answer_is_no_pass(world: ServerWorld, answers: str) -> None:
     drill = run(world, answers)
     assert drill.state == "unanswered"
     assert {s.outcome for s in drill.steps} == {"unanswered"}
+
+
+def test_the_thief_has_the_papers_of_true_sessions(tmp_path: Path, database: Database) -> None:
+    with access_server(database, tmp_path) as there:
+        device = there.pump.device
+
+        def look() -> Papers:
+            with there.world.database.read() as conn:
+                return select_papers(conn, device)
+
+        assert look() == Papers(device)
+        used, grant = there.live()
+        there.open(grant)
+        assert look() == Papers(device, grant=grant.raw, granted=used.raw)
+        waiting = there.ask()
+        offer = there.note_offer(waiting)
+        assert look() == Papers(device, waiting.raw, offer.raw, grant.raw, used.raw)
+
+
+def test_only_an_opening_for_what_an_attack_pushed_is_a_defeat(world: ServerWorld) -> None:
+    machine = world.join("pump")
+    world.confirm(machine)
+    machine.write("session.offered", {"request": "a" * 64, "words": "Tom asks."})
+    machine.write("session.opened", {"session": "b" * 64, "words": "Tom is inside."})
+    world.send(machine, Up.BATCH, machine.cut())
+
+    def hear(*subjects: str) -> str:
+        with world.database.read() as conn:
+            heard = select_heard(conn, machine.device, 0, frozenset(subjects))
+        return heard.kind if heard else ""
+
+    assert hear() == hear("c" * 64) == ""
+    assert hear("a" * 64) == "session.offered"
+    assert hear("b" * 64) == "session.opened"

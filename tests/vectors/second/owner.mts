@@ -1,10 +1,11 @@
 // The owner's documents: root, policies, roster, head, lease, invitation, opening.
 
 import { type Json, type JsonObject, decode } from "./canonical.mjs";
-import { type Envelope, type Role, readEnvelope, signedBytes, verifyThreshold } from "./envelope.mjs";
+import { type Envelope, type Holder, type Role, readEnvelope, signedBytes, verifyThreshold } from "./envelope.mjs";
 import { malformed, refused, untrusted } from "./errors.mjs";
 import { Fields, HEX64 } from "./fields.mjs";
-import { type PublicKey, readKeyFields, sha256 } from "./keys.mjs";
+import { type PublicKey, readKey, readKeyFields, sha256 } from "./keys.mjs";
+import { type Access, readAccess } from "./session.mjs";
 import { hashLeaf, root as treeRoot, verifyInclusion } from "./merkle.mjs";
 
 const ROLES = ["policy", "roster", "head", "invite", "lease", "approve"];
@@ -23,6 +24,10 @@ export interface Policy {
   version: number;
   hash: string;
   leaseSeconds: number;
+  keys: Role["keys"];
+  neverPorts: number[];
+  recordingKey: string;
+  access: Access | undefined;
   roles: Map<string, Role>;
   openings: string[];
 }
@@ -52,13 +57,31 @@ function peopleCan(threshold: number, role: Role["keys"]): Role {
 function readHolders(items: Json[], names: string[]): Role["keys"] {
   const holders: Role["keys"] = new Map();
   for (const item of items) {
-    const fields = new Fields(item, ["key_id", "person", "public", "suite", ...names]);
-    for (const name of names) fields.text(name, 80);
-    const key = readKeyFields(fields);
-    if (holders.has(key.id)) malformed("duplicate_key");
-    holders.set(key.id, { key, person: fields.text("person", 80, 1) });
+    const holder = names.includes("org") && isPasskey(item) ? readPasskey(item) : readHolder(item, names);
+    if (holders.has(holder.key.id)) malformed("duplicate_key");
+    holders.set(holder.key.id, holder);
   }
   return holders;
+}
+
+function isPasskey(item: Json): boolean {
+  return typeof item === "object" && !Array.isArray(item) && item["suite"] === "webauthn";
+}
+
+function readHolder(item: Json, names: string[]): Holder {
+  const fields = new Fields(item, ["key_id", "person", "public", "suite", ...names]);
+  for (const name of names) fields.text(name, 80);
+  return { key: readKeyFields(fields), person: fields.text("person", 80, 1) };
+}
+
+function readPasskey(item: Json): Holder {
+  const names = ["key_id", "org", "origins", "person", "public", "rp_id", "suite"];
+  const fields = new Fields(item, names);
+  fields.text("org", 80);
+  const key = readKey("es256", fields.binary("public", 128));
+  if (fields.keyId("key_id") !== key.id) malformed("bad_key_id");
+  const passkey = { rpId: fields.text("rp_id", 253, 1), origins: fields.texts("origins", 16) };
+  return { key, person: fields.text("person", 80, 1), passkey };
 }
 
 export function verifyRoot(data: Buffer, owner: string): Root {
@@ -79,7 +102,7 @@ function readNoteKey(value: Json): PublicKey {
   return key.suite === "ed25519" ? key : malformed("bad_key");
 }
 
-function readRoots(value: JsonObject): void {
+function readRoots(value: JsonObject): string {
   const fields = new Fields(value, [
     "director", "download_origins", "fleet_ca", "log_key", "makers", "recording_key", "server_ca",
     "witnesses",
@@ -87,7 +110,6 @@ function readRoots(value: JsonObject): void {
   fields.digest("server_ca");
   fields.digest("fleet_ca");
   fields.text("director", 64);
-  fields.text("recording_key", 256);
   fields.texts("download_origins", 32);
   readNoteKey(fields.map("log_key"));
   for (const [name, key] of Object.entries(fields.map("witnesses"))) {
@@ -97,6 +119,15 @@ function readRoots(value: JsonObject): void {
   for (const digest of Object.values(fields.map("makers"))) {
     if (typeof digest !== "string" || !HEX64.test(digest)) malformed("bad_field");
   }
+  return fields.text("recording_key", 256);
+}
+
+function readRules(payload: JsonObject, holders: Role["keys"]): Access | undefined {
+  if (!("access" in payload)) return undefined;
+  const access = readAccess(payload["access"]!);
+  const named = access.requesters.map((id) => holders.get(id));
+  if (!named.every((holder) => holder && !holder.passkey)) malformed("bad_role");
+  return access;
 }
 
 function readRoles(value: JsonObject, holders: Role["keys"]): Map<string, Role> {
@@ -106,7 +137,9 @@ function readRoles(value: JsonObject, holders: Role["keys"]): Map<string, Role> 
       const role = new Fields(fields.map(name), ["keys", "threshold"]);
       const members: Role["keys"] = new Map();
       for (const id of role.texts("keys", 256)) {
-        members.set(id, holders.get(id) ?? malformed("bad_role"));
+        const holder = holders.get(id) ?? malformed("bad_role");
+        if (holder.passkey && name !== "approve") malformed("bad_role");
+        members.set(id, holder);
       }
       return [name, peopleCan(role.integer("threshold"), members)];
     }),
@@ -116,10 +149,11 @@ function readRoles(value: JsonObject, holders: Role["keys"]): Map<string, Role> 
 function readPolicy(envelope: Envelope): Policy {
   const fields = new Fields(envelope.payload, [
     "epoch", "issued_at", "keys", "lease_seconds", "never_ports", "openings", "owner", "roles", "roots",
-    "type", "version",
+    "type", "version", ...("access" in envelope.payload ? ["access"] : []),
   ]);
   fields.integer("issued_at");
-  readRoots(fields.map("roots"));
+  const recordingKey = readRoots(fields.map("roots"));
+  const holders = readHolders(fields.items("keys", 256), ["org"]);
   const ports = fields.items("never_ports", 64);
   const good = ports.every((p) => typeof p === "number" && p > 0 && p < 65536);
   if (!good || new Set(ports).size !== ports.length) malformed("bad_field");
@@ -132,7 +166,11 @@ function readPolicy(envelope: Envelope): Policy {
     version: fields.integer("version", 1),
     hash: envelope.hash,
     leaseSeconds: fields.integer("lease_seconds", 60, MAX_LEASE),
-    roles: readRoles(fields.map("roles"), readHolders(fields.items("keys", 256), ["org"])),
+    roles: readRoles(fields.map("roles"), holders),
+    keys: holders,
+    neverPorts: ports.filter((p) => typeof p === "number"),
+    recordingKey,
+    access: readRules(envelope.payload, holders),
   };
 }
 

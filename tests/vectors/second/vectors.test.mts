@@ -14,6 +14,7 @@ import { startOfChain, verifyBatch, verifyHello, verifyJoin, verifyRenewal } fro
 import { hashLeaf, root, verifyConsistency, verifyInclusion } from "./merkle.mjs";
 import { verifyCheckpoint, verifyCosignature } from "./note.mjs";
 import * as owner from "./owner.mjs";
+import { type Session, verifySession, verifyStop } from "./session.mjs";
 import { type View, advance, firstView, readBundle } from "./view.mjs";
 import { deviceWords, sixWords } from "./words.mjs";
 
@@ -28,6 +29,11 @@ const hex = (text: string): Buffer => Buffer.from(text, "hex");
 const keyOf = (g: Given): PublicKey => readKey(g.suite, b(g.public));
 const policyOf = (g: Given): owner.Policy =>
   owner.verifyChain(owner.verifyRoot(b(g.root), g.owner), g.policies.map(b));
+const sessionOf = (g: Given): Session => {
+  const documents = { request: b(g.request), offer: b(g.offer), grant: b(g.grant) };
+  const moment = { boot: g.boot, now: g.now, lease: g.lease, sandboxed: g.sandboxed };
+  return verifySession(documents, policyOf(g), keyOf(g.device), moment);
+};
 const chainOf = (g: Given): owner.Policy[] =>
   g.policies.map((_: string, at: number) =>
     policyOf({ ...g, policies: g.policies.slice(0, at + 1) }),
@@ -99,6 +105,14 @@ const checks: Record<string, (g: Given) => unknown> = {
     return { seconds: lease.seconds, serial: lease.serial };
   },
   invitation: (g) => owner.verifyInvitation(b(g.invitation), policyOf(g), g.now),
+  session: (g) => {
+    const found = sessionOf(g);
+    return {
+      people: found.people, scopes: found.scopes.map((s) => s.json), seconds: found.seconds,
+      session: found.hash, words: sixWords(hex(found.hash), list),
+    };
+  },
+  "session.stop": (g) => ({ person: verifyStop(b(g.stop), policyOf(g), sessionOf(g)) }),
   opening: (g) => owner.verifyOpening(b(g.opening), chainOf(g)),
   join_string: (g) => readJoinString(g.text),
   address: (g) => readAddress(g.text),

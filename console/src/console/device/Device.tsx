@@ -15,6 +15,7 @@ import { Reachability } from './Reachability';
 import { RecentHistory, SinceLastVisit } from './History';
 import { ProofAndFacts } from './ProofAndFacts';
 import { isListName } from './lists';
+import { DeviceSessions } from '../sessions/DeviceSessions';
 import { Software } from './Software';
 import { isSilent } from './silence';
 import './device.css';
@@ -57,6 +58,7 @@ function DevicePage({ device }: { device: DeviceData }) {
         <Software device={device} silent={silent} />
       </div>
       <Properties properties={device.properties} silent={silent} seen={device.software.as_of !== null} />
+      <DeviceSessions id={device.id} />
       <RecentHistory id={device.id} />
       <ProofAndFacts device={device} silent={silent} />
     </Page>

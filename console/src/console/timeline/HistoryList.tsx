@@ -9,6 +9,9 @@ import './timeline.css';
 const toneOf = (kind: string): Tone =>
   /refus|lost|trunc/.test(kind) ? 'bad' : /quarantin|reduced|changed|jumped/.test(kind) ? 'warn' : 'quiet';
 
+/** A device speaks of sessions on it; in the record the same word is somebody who signed in. */
+const ofSession = (item: HistoryItem): boolean => item.source === 'machine' && item.kind.startsWith('session.');
+
 function Line({ item, of }: { item: HistoryItem; of?: string }) {
   const at = parseTime(item.at);
   const place = [
@@ -35,7 +38,7 @@ function Line({ item, of }: { item: HistoryItem; of?: string }) {
           {place.length > 0 && <span className="moment-place">{place.join(', ')}</span>}
         </p>
       </div>
-      <Chip tone={toneOf(item.kind)}>{sayKind(item.kind)}</Chip>
+      <Chip tone={toneOf(item.kind)}>{ofSession(item) ? 'Session' : sayKind(item.kind)}</Chip>
     </li>
   );
 }

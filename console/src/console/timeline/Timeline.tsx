@@ -19,6 +19,7 @@ const KINDS = [
   { value: 'refusals', label: 'What devices refused', kind: 'gate.refused' },
   { value: 'devices', label: 'What was done to devices', kind: 'device.' },
   { value: 'owner', label: 'What the owner signed', kind: 'document.' },
+  { value: 'sessions', label: 'Who asked to enter a device', kind: 'access.' },
   { value: 'people', label: 'People added or removed', kind: 'person.' },
   { value: 'drills', label: 'Drills', kind: 'drill.' },
 ];

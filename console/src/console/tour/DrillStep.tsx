@@ -7,6 +7,7 @@ import type { Drill, DrillStep as Step, Tour } from '../../api/types';
 import { Age } from '../../shared/time/AsOf';
 import { Answer, Failure } from '../../shared/ui/Answer';
 import { Note, State, type Face } from '../../shared/ui/State';
+import { Words } from '../../shared/ui/Words';
 import { faceOfDevice } from '../../shared/words/faces';
 import { useMachine } from './useMachine';
 
@@ -71,7 +72,7 @@ function Attacks({ drill, device }: { drill: Drill; device: string }) {
             <div>
               <strong>{step.attack}</strong>
               <p>{step.words}</p>
-              {step.answer && <p className="attack-answer">{step.answer}</p>}
+              {step.answer && <p className="attack-answer"><Words text={step.answer} /></p>}
               {step.at && <span className="small quiet"><Age at={step.at} /></span>}
             </div>
             <State face={FACES[step.outcome]} />

@@ -15,13 +15,14 @@ import { LetInStep } from './LetInStep';
 import { LieStep } from './LieStep';
 import { MachineStep } from './MachineStep';
 import { SignedInStep } from './SignedInStep';
+import { TechnicianStep } from './TechnicianStep';
 import { LAST, STEPS, readStep, resumeAt } from './steps';
 import './tour.css';
 
 /** The step with a button of its own. */
-const DRILL = 5;
+const DRILL = 6;
 
-/** Seven steps on live events; left at any time, it goes on where it was. */
+/** Eight steps on live events; left at any time, it goes on where it was. */
 export default function Tour() {
   const { step } = useParams<{ step?: string }>();
   const tour = useQuery({ queryKey: ['tour'], queryFn: api.tour });
@@ -85,9 +86,11 @@ function StepBody({ tour, at, onDrill }: { tour: TourData; at: number; onDrill: 
       return <ChangeStep tour={tour} />;
     case 4:
       return <LetInStep tour={tour} />;
+    case 5:
+      return <TechnicianStep tour={tour} />;
     case DRILL:
       return <DrillStep tour={tour} onDrill={onDrill} />;
-    case 6:
+    case 7:
       return <LieStep tour={tour} />;
     default:
       return <KeepStep tour={tour} />;

@@ -1,15 +1,16 @@
 import type { Tour } from '../../api/types';
 
-/** The seven steps, and where somebody stands in them. Pure. */
+/** The eight steps, and where somebody stands in them. Pure. */
 
 export const STEPS = [
   { id: 1, title: 'Come in', question: 'You are in' },
   { id: 2, title: 'Your machine', question: 'This is your machine' },
   { id: 3, title: 'Change something', question: 'Change something, and watch' },
   { id: 4, title: 'Let one in', question: 'Let a machine in' },
-  { id: 5, title: 'Steal the server', question: 'What if somebody steals this server?' },
-  { id: 6, title: 'Catch a lie', question: 'Would you notice a lie?' },
-  { id: 7, title: 'Keep it', question: 'Keep it, or start afresh' },
+  { id: 5, title: 'Let a technician in', question: 'Let a technician in, this once' },
+  { id: 6, title: 'Steal the server', question: 'What if somebody steals this server?' },
+  { id: 7, title: 'Catch a lie', question: 'Would you notice a lie?' },
+  { id: 8, title: 'Keep it', question: 'Keep it, or start afresh' },
 ] as const;
 
 export const LAST = STEPS.length;

@@ -8,6 +8,7 @@ import { Answer } from '../../shared/ui/Answer';
 import { Facts, Page, Section } from '../../shared/ui/Page';
 import { Chip } from '../../shared/ui/State';
 import { sayCount } from '../../shared/ui/Table';
+import { Passkeys } from './Passkeys';
 import { sayScope } from './scopes';
 
 /** Who may sign what, and by which roots machines know everybody else. */
@@ -23,6 +24,7 @@ export function Policy() {
           aside={<AsOf at={new Date(state.dataUpdatedAt).toISOString()} subject="page" label="read" />}
         >
           <PeopleAndKeys state={data} />
+          <Passkeys state={data} />
           <Roots state={data} />
           <Documents state={data} />
         </Page>
@@ -52,7 +54,7 @@ function Key({ of: key }: { of: OwnerKey }) {
   return (
     <li className="signer-key">
       <span className="mono">{key.key_id}</span>
-      <Chip>{key.suite}</Chip>
+      <Chip>{key.suite === 'webauthn' ? 'passkey' : key.suite}</Chip>
       {key.scopes.map((scope) => <Chip key={scope} tone="accent">{sayScope(scope)}</Chip>)}
     </li>
   );

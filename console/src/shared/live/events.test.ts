@@ -23,6 +23,11 @@ describe('what an event makes old', () => {
   it('is one device where it names one', () => {
     expect(keysFor({ topic: 'device.changed', deviceId: 'abc' })).toContainEqual(['device', 'abc']);
   });
+  it('is the sessions where somebody asked or came in', () => {
+    const keys = keysFor({ topic: 'access.changed', deviceId: 'abc' });
+    expect(keys).toContainEqual(['sessions']);
+    expect(keys).toContainEqual(['device', 'abc']);
+  });
   it('is everything where the topic is new to this page', () => {
     expect(keysFor({ topic: 'something-new', deviceId: null })).toBeNull();
   });

@@ -46,8 +46,12 @@ export function keysFor(event: StreamEvent): Key[] | null {
     case 'device.changed':
     case 'evidence':
       return [['today'], ['devices'], ['sites'], device, ['timeline'], ['tour'], ['pending'], ['roster'], ['doctor']];
+    case 'access.changed':
+      return [['sessions'], ['session-of'], ['today'], device, ['timeline'], ['access']];
     case 'record.changed':
       return [['record'], ['today'], ['state']];
+    case 'access':
+      return [['access'], ['timeline']];
     case 'drill.changed':
       return [['drill'], ['timeline'], ['tour']];
     default:

@@ -1,4 +1,4 @@
-import type { Built, Connection, DeviceState, PropertyState, RecordState } from '../../api/types';
+import type { AccessState, Built, Connection, DeviceState, PropertyState, RecordState } from '../../api/types';
 import type { Face, Tone } from '../ui/State';
 
 /** How each state looks and what it is called. Pure; 'not visible' is never green, zero or failed. */
@@ -70,6 +70,25 @@ export function faceOfRecord(state: RecordState): Face {
       return { tone: 'bad', icon: 'alert', words: 'Broken' };
     case 'unknown':
       return { tone: 'quiet', icon: 'empty', words: 'Not known yet' };
+  }
+}
+
+export function faceOfSession(state: AccessState): Face {
+  switch (state) {
+    case 'asked':
+      return { tone: 'quiet', icon: 'clock', words: 'Waits for the device' };
+    case 'offered':
+      return { tone: 'warn', icon: 'person', words: 'Waits for the owner' };
+    case 'granted':
+      return { tone: 'accent', icon: 'check', words: 'Allowed, not begun' };
+    case 'open':
+      return { tone: 'accent', icon: 'session', words: 'Inside now' };
+    case 'ended':
+      return { tone: 'quiet', icon: 'check', words: 'Over' };
+    case 'denied':
+      return { tone: 'bad', icon: 'block', words: 'The device said no' };
+    case 'stopped':
+      return { tone: 'quiet', icon: 'cross', words: 'Stopped' };
   }
 }
 

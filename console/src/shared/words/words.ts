@@ -48,6 +48,7 @@ const KINDS: [RegExp, string][] = [
   [/^(session|person|passkey|token|login)/, 'People'],
   [/^(owner|document)\./, 'Owner'],
   [/^(record|intake)\./, 'Record'],
+  [/^access\./, 'Session'],
   [/^drill\./, 'Drill'],
   [/^device\./, 'Device'],
 ];

@@ -1,22 +1,24 @@
 """What the owner's console knows and does: the desk, the server, and the time.
 
-It holds the approver's and the refresh key open, never the root: a policy is not changed from a
-browser. While it runs it renews the lease once a day, and asks the server every few seconds who
-waits.
+It holds the approver's, the refresh and the recording key open, never the root: a policy is
+changed only for who types the passphrase again, see `passkey_keeper`. While it runs it renews the
+lease once a day, and asks the server every few seconds who waits. What concerns sessions is in
+`access_keeper`.
 """
 
 from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.auditor import own_folder
+from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
+from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.desk import Desk, Invited
 from fleetward.keyholder.documents import OwnerDocuments
@@ -37,22 +39,23 @@ from fleetward.trust.ledger import Auditor
 
 RENEW_AFTER_MS: Final = 86_400_000
 OPEN_KEYS: Final = ("approver", "refresh")
+RECORDING_KEY: Final = "recording"
+"""Opened too where the folder has it, to watch and replay sessions."""
 MAX_RECORDS: Final = 3
 """Fetched records that are kept, the newest last; older ones make room."""
-
-
-Reach: TypeAlias = Callable[[], ApiClient]
-"""Finds the server anew each time: after a restart it has another port and another token."""
 
 
 class Keeper:
     """The state behind the owner's console. Safe to call from any thread."""
 
     def __init__(self, desk: Desk, reach: Reach | None, clock: Clock) -> None:
-        desk.forget_passphrase(OPEN_KEYS)
+        recording = (RECORDING_KEY,) if desk.folder.has(f"keys/{RECORDING_KEY}.key") else ()
+        desk.forget_passphrase((*OPEN_KEYS, *recording))
         self.desk: Final = desk
         self.changes: Final = Changes()
         self._reach = reach or _reach_nobody
+        self.passkeys: Final = PasskeyKeeper(desk, self._hand_over, clock)
+        self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
         self._clock = clock
         self._acting = threading.Lock()
         self._pending: list[PendingMachine] = []
@@ -83,6 +86,7 @@ class Keeper:
             self._address = client.api
             self._pending = fetch_pending(client)
             self._trouble = ""
+            self.access.look(client)
         except FleetwardError as e:
             self._trouble = e.message
         if self._owed and not self._trouble:

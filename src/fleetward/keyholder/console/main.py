@@ -16,9 +16,9 @@ import uvicorn
 
 from fleetward.keyholder.console.app import HOST, STATIC, create_app
 from fleetward.keyholder.console.keeper import Keeper
+from fleetward.keyholder.console.port import bind_port
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.files import atomic_write
-from fleetward.trust.errors import Unreachable
 
 LOOK_EVERY_SECONDS: Final = 5
 RENEW_EVERY_SECONDS: Final = 600
@@ -30,7 +30,7 @@ _SECRET_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class ConsoleWish:
-    """How the console shall run. Port 0 takes one that is free."""
+    """How the console shall run. Port 0 takes the one of last time; see `port`."""
 
     port: int = 0
     ready_file: Path | None = None
@@ -57,8 +57,10 @@ def serve_console(
     Raises `Unreachable` when the port is taken.
     """
     secret = secrets.token_urlsafe(_SECRET_BYTES)
-    with _bind(wish.port) as listening:
-        url = f"http://{HOST}:{listening.getsockname()[1]}/"
+    with bind_port(keeper.desk, wish.port) as listening:
+        origin = f"http://{HOST}:{listening.getsockname()[1]}"
+        keeper.passkeys.serve_at(origin)
+        url = f"{origin}/"
         app = create_app(keeper, secret, clock, wish.static)
         config = uvicorn.Config(
             app,
@@ -96,20 +98,3 @@ async def _repeat(act: Callable[[], None], every_seconds: int) -> None:
     while True:
         await asyncio.to_thread(act)
         await asyncio.sleep(every_seconds)
-
-
-def _bind(port: int) -> socket.socket:
-    """Return a socket on loopback; there is no way to name another address."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
-    except OSError as e:
-        listening.close()
-        raise Unreachable(
-            f"Expected port {port} of loopback to be free; the system says: {e.strerror}. "
-            "Name another by --port.",
-            reason="port_taken",
-        ) from e
-    listening.listen(64)
-    return listening

@@ -28,6 +28,8 @@ class KeyView(Answer, frozen=True, kw_only=True):
     key_id: str
     suite: str
     scopes: list[str]
+    origins: list[str] = msgspec.field(default_factory=list)
+    """Where it is used, for a passkey."""
 
 
 class PersonView(Answer, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
+from fleetward.keyholder.console.access_routes import make_access_handlers
 from fleetward.keyholder.console.keeper import Keeper
 from fleetward.keyholder.console.model import (
     Confirm,
@@ -22,6 +23,7 @@ from fleetward.keyholder.console.model import (
     State,
     Verdict,
 )
+from fleetward.keyholder.console.passkey_routes import make_passkey_handlers
 from fleetward.keyholder.console.views import (
     show_head,
     show_machine,
@@ -41,7 +43,12 @@ from fleetward.trust.errors import Misuse
 
 def make_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRouterHandler]:
     """Return all handlers below /api/v1."""
-    return [*_make_readers(keeper), *_make_signers(keeper, clock)]
+    return [
+        *_make_readers(keeper),
+        *_make_signers(keeper, clock),
+        *make_access_handlers(keeper.access),
+        *make_passkey_handlers(keeper.passkeys),
+    ]
 
 
 def _make_readers(keeper: Keeper) -> list[ControllerRouterHandler]:

@@ -36,7 +36,13 @@ def show_policy(policy: Policy) -> PolicyView:
         for key_id, holder in role.keys.items():
             keys = people.setdefault(holder.person, {})
             shown = keys.setdefault(
-                key_id, KeyView(key_id=key_id, suite=holder.key.suite, scopes=[])
+                key_id,
+                KeyView(
+                    key_id=key_id,
+                    suite=holder.suite,
+                    scopes=[],
+                    origins=list(holder.passkey.origins) if holder.passkey else [],
+                ),
             )
             shown.scopes.append(scope)
     return PolicyView(

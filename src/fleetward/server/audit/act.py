@@ -19,6 +19,7 @@ from fleetward.server.audit.decide import (
     make_batch_leaf,
     make_deed_leaf,
     make_document_leaf,
+    make_session_leaf,
 )
 from fleetward.server.audit.tree import Tree
 from fleetward.server.deeds import Deed
@@ -94,6 +95,22 @@ class Ledger:
             if self.generation == 0 and kind == "root":
                 self._open_first(owner_id, at_ms)
             leaf = make_document_leaf(kind, raw, owner_id, at_ms)
+            with self._database.read() as conn:
+                known = store.select_references(
+                    conn, self.owner_id, self.generation, [leaf.reference]
+                )
+            if not known:
+                self.append([leaf])
+
+    def append_signed(self, kind: str, raw: bytes, by: tuple[str, str], at_ms: int) -> None:
+        """Make a signed document of a session a leaf, once.
+
+        `by` is who brought it, and the machine. Raises `Unreachable`, or `Refused` while the
+        record waits for its owner.
+        """
+        with self._lock:
+            self.require_open()
+            leaf = make_session_leaf(kind, raw, by, at_ms)
             with self._database.read() as conn:
                 known = store.select_references(
                     conn, self.owner_id, self.generation, [leaf.reference]

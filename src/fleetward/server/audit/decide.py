@@ -14,6 +14,15 @@ from fleetward.trust.errors import FleetwardError
 DEED_TYPE: Final = "fleetward.deed.v1"
 BATCH: Final = "batch"
 DOCUMENT_PREFIX: Final = "document."
+OF_SESSIONS: Final = {
+    "document.request": "Somebody asked to enter a machine.",
+    "document.offer": "A machine checked a request to enter it.",
+    "document.grant": "The owner's people let somebody enter a machine.",
+    "document.stop": "A session, or a request for one, was stopped.",
+    "document.denial": "A machine said no to a request or a grant.",
+    "document.receipt": "A machine said how a session on it ended.",
+}
+"""What is signed about sessions, in words. Whether it holds, the owner's own check says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,12 @@ def make_document_leaf(kind: str, raw: bytes, owner: str, at_ms: int) -> Leaf:
     )
 
 
+def make_session_leaf(kind: str, raw: bytes, by: tuple[str, str], at_ms: int) -> Leaf:
+    """Return the leaf of a signed document of a session. `by` is who brought it and the machine."""
+    reference = hashlib.sha256(raw).hexdigest()
+    return Leaf(DOCUMENT_PREFIX + kind, by[0], f"device:{by[1]}", reference, at_ms, raw)
+
+
 def make_batch_leaf(device: str, batch_hash: str, header: bytes, at_ms: int) -> Leaf:
     """Return the leaf of a machine's batch: its signed header."""
     return Leaf(BATCH, f"device:{device}", f"device:{device}", batch_hash, at_ms, header)
@@ -70,6 +85,8 @@ def start_of(reference: str) -> int:
 
 def describe_leaf(kind: str, body: bytes) -> str:
     """Return one line in plain words for a deed's or a document's leaf."""
+    if kind in OF_SESSIONS:
+        return OF_SESSIONS[kind]
     if kind.startswith(DOCUMENT_PREFIX):
         return f"The owner signed a new {kind.removeprefix(DOCUMENT_PREFIX)}."
     try:

@@ -12,14 +12,17 @@ from typing import Final, Literal, Protocol
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
 from fleetward.server.deeds import Deed, DeedRecorder
-from fleetward.server.drill.attacks import Attack, HeldDocuments, make_attacks
-from fleetward.server.drill.store import Heard, newest_sequence, select_heard
+from fleetward.server.drill.attack import Attack, HeldDocuments
+from fleetward.server.drill.attacks import make_attacks
+from fleetward.server.drill.session_attacks import Papers
+from fleetward.server.drill.store import Heard, newest_sequence, select_heard, select_papers
 from fleetward.trust.errors import FleetwardError, Refused
 from fleetward.trust.keys import Signer
 
 STEP_SECONDS: Final = 20.0
 LOOK_SECONDS: Final = 0.2
 KEPT_DRILLS: Final = 50
+REFUSED: Final = "gate.refused"
 _log: Final = logging.getLogger(__name__)
 
 Outcome = Literal["waiting", "refused", "accepted", "unanswered"]
@@ -84,7 +87,7 @@ class Drills:
                 reason="not_connected",
             )
         now = self.clock.wall_ms()
-        attacks = make_attacks(self.documents(), self.stolen(), now)
+        attacks = make_attacks(self.documents(), self._find_papers(device), self.stolen(), now)
         drill = Drill(
             id=secrets.token_hex(8),
             device_id=device,
@@ -119,20 +122,34 @@ class Drills:
         try:
             heard = await asyncio.to_thread(self._newest, device)
             for place, attack in enumerate(attacks):
-                await self.pusher().push(device, attack.channel, attack.payload)
-                answer = await self._listen(device, heard)
-                if answer is not None:
-                    heard = answer.sequence
-                self._note(drill_id, place, answer)
+                heard = await self._try(drill_id, place, attack, heard)
         except FleetwardError as e:
             _log.warning("the drill %s was broken off: %s", drill_id, e.message)
         finally:
             self._finish(drill_id)
 
-    async def _listen(self, device: str, after: int) -> Heard | None:
+    async def _try(self, drill_id: str, place: int, attack: Attack, heard: int) -> int:
+        """Push all of an attack; note the first answer, or the first that is no refusal."""
+        device = self._drills[drill_id].device_id
+        noted: Heard | None = None
+        for payload in attack.payloads:
+            await self.pusher().push(device, attack.channel, payload)
+            answer = await self._listen(device, heard, attack.subjects)
+            if answer is None:
+                noted = None
+                break
+            heard = answer.sequence
+            if noted is None or answer.kind != REFUSED:
+                noted = answer
+            if answer.kind != REFUSED:
+                break
+        self._note(drill_id, place, noted)
+        return heard
+
+    async def _listen(self, device: str, after: int, subjects: frozenset[str]) -> Heard | None:
         deadline = self.loop.time() + self.answer_seconds
         while self.loop.time() < deadline:
-            answer = await asyncio.to_thread(self._hear, device, after)
+            answer = await asyncio.to_thread(self._hear, device, after, subjects)
             if answer is not None:
                 return answer
             await asyncio.sleep(LOOK_SECONDS)
@@ -142,9 +159,13 @@ class Drills:
         with self.database.read() as conn:
             return newest_sequence(conn, device)
 
-    def _hear(self, device: str, after: int) -> Heard | None:
+    def _find_papers(self, device: str) -> Papers:
         with self.database.read() as conn:
-            return select_heard(conn, device, after)
+            return select_papers(conn, device)
+
+    def _hear(self, device: str, after: int, subjects: frozenset[str]) -> Heard | None:
+        with self.database.read() as conn:
+            return select_heard(conn, device, after, subjects)
 
     def _note(self, drill_id: str, place: int, answer: Heard | None) -> None:
         drill = self._drills[drill_id]
@@ -152,7 +173,7 @@ class Drills:
         if answer is None:
             steps[place] = replace(steps[place], outcome="unanswered")
         else:
-            outcome: Outcome = "refused" if answer.kind == "gate.refused" else "accepted"
+            outcome: Outcome = "refused" if answer.kind == REFUSED else "accepted"
             steps[place] = replace(
                 steps[place],
                 outcome=outcome,

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
 
 import msgspec
 
-from fleetward.trust.canonical import Json, JsonLike, decode_object, to_base64url
+from fleetward.server.drill.attack import Attack, HeldDocuments, make_order_attack
+from fleetward.server.drill.session_attacks import Papers, make_session_attacks
+from fleetward.trust.canonical import Json, JsonObject, decode_object, to_base64url
 from fleetward.trust.documents import Bundle
 from fleetward.trust.envelope import read_envelope, seal
-from fleetward.trust.head import Head, make_head_payload, make_lease_payload, verify_head
+from fleetward.trust.head import make_head_payload, make_lease_payload, verify_head
 from fleetward.trust.keys import Signer
 from fleetward.trust.policy import ROLES, Policy, verify_policy_chain
-from fleetward.trust.root import OwnerRoot, make_root, root_hash, verify_root
-from fleetward.trust.roster import Roster, make_roster_payload, verify_roster
-from fleetward.wire.orders import Documents, Order
+from fleetward.trust.root import make_root, root_hash, verify_root
+from fleetward.trust.roster import make_roster_payload, verify_roster
+from fleetward.wire.orders import Documents
 
 
-class HeldDocuments(Protocol):
-    """The owner's documents as the server holds them."""
-
-    @property
-    def root(self) -> OwnerRoot: ...
-
-    @property
-    def policy(self) -> Policy: ...
-
-    @property
-    def roster(self) -> Roster: ...
-
-    @property
-    def head(self) -> Head: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Attack:
-    """One attack: what is tried, in words, and the bytes to push at a machine."""
-
-    id: str
-    attack: str
-    words: str
-    channel: str
-    payload: bytes
-
-
-def make_attacks(held: HeldDocuments, stolen: Sequence[Signer], now_ms: int) -> list[Attack]:
-    """Return every attack of the drill, with `stolen` keys and the real documents."""
+def make_attacks(
+    held: HeldDocuments, papers: Papers, stolen: Sequence[Signer], now_ms: int
+) -> list[Attack]:
+    """Return every attack of the drill, with `stolen` keys, the real documents and papers."""
     policy = _forge_policy(held.policy, stolen, now_ms)
     return [
         Attack(
@@ -55,43 +30,36 @@ def make_attacks(held: HeldDocuments, stolen: Sequence[Signer], now_ms: int) -> 
             "Hand the machine to another owner",
             "A complete, well-signed set of documents of an owner that the thief made.",
             "documents",
-            _documents(_forge_owner(held.policy, stolen[0], now_ms)),
+            (_documents(_forge_owner(held.policy, stolen[0], now_ms)),),
         ),
         Attack(
             "another-policy",
             "Give the thief's keys the right to decide",
             "The owner's next policy, signed with every key that the server holds.",
             "documents",
-            _documents(Bundle(root=held.root.raw, policies=(policy,))),
+            (_documents(Bundle(root=held.root.raw, policies=(policy,))),),
         ),
         Attack(
             "false-roster",
             "Put a false machine on the list",
             "A new roster and a head that names it, signed with the server's keys.",
             "documents",
-            _documents(_forge_roster(held, stolen, now_ms)),
+            (_documents(_forge_roster(held, stolen, now_ms)),),
         ),
-        Attack(
+        make_order_attack(
             "signed-code",
             "Run code with a stolen signature",
             "An order to run a command, signed with the server's own log key.",
-            "order",
-            _order(
-                {
-                    "command": "id > /tmp/owned",
-                    "issued_at": now_ms,
-                    "type": "fleetward.runbook.v1",
-                },
-                stolen,
-            ),
+            [seal(_runbook(now_ms), stolen)],
         ),
         Attack(
             "plain-code",
             "Run code without a signature",
             "A message that simply tells the machine what to run.",
             "order",
-            b'{"type":"run","command":"id > /tmp/owned"}',
+            (b'{"type":"run","command":"id > /tmp/owned"}',),
         ),
+        *make_session_attacks(held, papers, stolen, now_ms),
     ]
 
 
@@ -99,8 +67,12 @@ def _documents(bundle: Bundle) -> bytes:
     return msgspec.json.encode(Documents(bundle=to_base64url(bundle.to_bytes())))
 
 
-def _order(payload: Mapping[str, JsonLike], stolen: Sequence[Signer]) -> bytes:
-    return msgspec.json.encode(Order(envelope=to_base64url(seal(payload, stolen))))
+def _runbook(now_ms: int) -> JsonObject:
+    return {
+        "command": "id > /tmp/owned",
+        "issued_at": now_ms,
+        "type": "fleetward.runbook.v1",
+    }
 
 
 def _forge_policy(policy: Policy, stolen: Sequence[Signer], now_ms: int) -> bytes:
@@ -117,6 +89,9 @@ def _forge_policy(policy: Policy, stolen: Sequence[Signer], now_ms: int) -> byte
         "roles": {role: {"keys": list(ids), "threshold": 1} for role in ROLES},
         "version": policy.version + 1,
     }
+    access = payload.get("access")
+    if isinstance(access, dict):
+        payload["access"] = {**access, "requesters": list(ids)}
     return seal(payload, stolen)
 
 

@@ -8,10 +8,14 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from fleetward.server.drill.session_attacks import Papers
 from fleetward.server.schema.tables import metadata
 from fleetward.trust.journal import read_entry
 
 ANSWERS: Final = ("gate.refused", "gate.accepted", "gate.refreshed", "gate.reduced")
+DEFEATS: Final = ("session.offered", "session.opened")
+"""Answers too, where they name what an attack pushed: technicians go on with their work."""
+WAITING: Final = ("offered", "asked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +37,55 @@ def newest_sequence(conn: Connection, device: str) -> int:
     return int(newest or 0)
 
 
-def select_heard(conn: Connection, device: str, after: int) -> Heard | None:
-    """Return the first answer of a machine's gate behind a sequence, or None."""
-    event = metadata.tables["events_event"]
-    row = conn.execute(
-        sa.select(event.c.sequence, event.c.kind, event.c.body)
-        .where(event.c.device_id == device, event.c.sequence > after, event.c.kind.in_(ANSWERS))
-        .order_by(event.c.sequence)
+def select_papers(conn: Connection, device: str) -> Papers:
+    """Return the newest papers of sessions with a machine."""
+    request, note = metadata.tables["access_request"], metadata.tables["access_note"]
+    newest = (
+        sa.select(request.c.request_id, request.c.envelope)
+        .where(request.c.device_id == device)
+        .order_by(request.c.asked_at.desc())
+        .limit(1)
+    )
+    waiting = conn.execute(newest.where(request.c.state.in_(WAITING))).first()
+    granted = conn.execute(
+        sa.select(request.c.envelope, note.c.envelope.label("grant"))
+        .join(note, note.c.request_id == request.c.request_id)
+        .where(request.c.device_id == device, note.c.kind == "grant")
+        .order_by(note.c.at.desc())
         .limit(1)
     ).first()
-    if row is None:
-        return None
-    body = read_entry(row.body).body
-    reason, words = body.get("reason", ""), body.get("words", "")
-    return Heard(int(row.sequence), str(row.kind), str(reason), str(words))
+    offer = None
+    if waiting is not None:
+        offer = conn.execute(
+            sa.select(note.c.envelope)
+            .where(note.c.request_id == waiting.request_id, note.c.kind == "offer")
+            .order_by(note.c.number.desc())
+            .limit(1)
+        ).scalar()
+    return Papers(
+        device=device,
+        request=bytes(waiting.envelope) if waiting else b"",
+        offer=bytes(offer or b""),
+        grant=bytes(granted.grant) if granted else b"",
+        granted=bytes(granted.envelope) if granted else b"",
+    )
+
+
+def select_heard(
+    conn: Connection, device: str, after: int, subjects: frozenset[str] = frozenset()
+) -> Heard | None:
+    """Return the first answer of a machine's gate behind a sequence, or None."""
+    event = metadata.tables["events_event"]
+    kinds = (*ANSWERS, *DEFEATS) if subjects else ANSWERS
+    rows = conn.execute(
+        sa.select(event.c.sequence, event.c.kind, event.c.body)
+        .where(event.c.device_id == device, event.c.sequence > after, event.c.kind.in_(kinds))
+        .order_by(event.c.sequence)
+    )
+    for row in rows:
+        body = read_entry(row.body).body
+        if row.kind in DEFEATS and not subjects & {body.get("request"), body.get("session")}:
+            continue
+        reason, words = body.get("reason", ""), body.get("words", "")
+        return Heard(int(row.sequence), str(row.kind), str(reason), str(words))
+    return None

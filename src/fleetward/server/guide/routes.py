@@ -16,7 +16,10 @@ from fleetward.server.guide import store
 from fleetward.server.guide.doctor import Doctor
 from fleetward.server.web.permissions import ACTION
 
-LAST_STEP: Final = 7
+LAST_STEP: Final = 8
+ADDED_STEP: Final = 5
+"""Behind the steps of the first release; progress that was stored then is moved up by one."""
+COUNTED: Final = "steps"
 
 
 class TourWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,6 +40,9 @@ class TourFacts(msgspec.Struct, frozen=True, kw_only=True):
     close_port_command: str | None = None
     owner_console_command: str | None = None
     panel_command: str | None = None
+    connect_command: str | None = None
+    stop_command: str | None = None
+    replay_command: str | None = None
     export_command: str | None = None
     verify_command: str | None = None
     alter_command: str | None = None
@@ -68,7 +74,7 @@ def make_guide_handlers(
     def show_tour() -> Tour:
         """Return where the tour stands."""
         with database.read() as conn:
-            return _read(store.select_notes(conn), facts())
+            return _read(move_up(store.select_notes(conn)), facts())
 
     @post("/tour", opt={ACTION: "tour.step"}, sync_to_thread=True, status_code=200)
     def step_tour(data: JSONBody[TourWish]) -> Tour:
@@ -76,7 +82,9 @@ def make_guide_handlers(
         with database.write() as conn:
             if data.restart:
                 store.delete_notes(conn)
-            notes = store.select_notes(conn)
+            notes = move_up(store.select_notes(conn))
+            for name, value in notes.items():
+                store.write_note(conn, name, value)
             if data.step is not None:
                 store.write_note(conn, "step", str(min(max(data.step, 1), LAST_STEP)))
             if data.done is not None and 1 <= data.done <= LAST_STEP:
@@ -87,6 +95,16 @@ def make_guide_handlers(
             return _read(store.select_notes(conn), facts())
 
     return [show_doctor, show_tour, step_tour]
+
+
+def move_up(notes: dict[str, str]) -> dict[str, str]:
+    """Return what is remembered, by the numbers that the steps have now."""
+    if notes.get(COUNTED) == str(LAST_STEP):
+        return notes
+    done = [step + (step >= ADDED_STEP) for step in json.loads(notes.get("done", "[]"))]
+    step = int(notes.get("step", "1"))
+    moved = {"done": json.dumps(done), "step": str(step + (step > ADDED_STEP))}
+    return {**notes, **moved, COUNTED: str(LAST_STEP)}
 
 
 def _read(notes: dict[str, str], facts: TourFacts) -> Tour:

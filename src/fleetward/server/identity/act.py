@@ -90,10 +90,15 @@ class Devices:
         self._seen: dict[str, int] = {}
         self._knocks: dict[tuple[str, str], tuple[int, int]] = {}
         self._listeners: list[Callable[[str], None]] = []
+        self._greeters: list[Callable[[str], None]] = []
 
     def listen(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with a machine's id whenever its state changed."""
         self._listeners.append(listener)
+
+    def on_greeting(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with a machine's id whenever it has greeted."""
+        self._greeters.append(listener)
 
     def known(self, device: str) -> Known | None:
         """Return what is known of a machine, or None."""
@@ -153,6 +158,14 @@ class Devices:
         if scope.whole_fleet:
             return None
         return store.select_covered(scope.devices or frozenset(), scope.sites or frozenset())
+
+    def name_of(self, device: str) -> str:
+        """Return the name of a machine. Raises `Refused` (not_found) when there is none."""
+        with self._database.read() as conn:
+            row = store.select_device(conn, device)
+        if row is None:
+            raise Refused("No machine of this id is known here.", reason="not_found")
+        return str(row.name)
 
     def join(self, statement: bytes, invitation: bytes) -> tuple[IssuedCertificate, Bundle]:
         """Take a machine in. Raises `Malformed`, `Untrusted` or `Refused`; each try is recorded."""
@@ -297,6 +310,8 @@ class Devices:
                 connected=True,
             )
         self._changed(hello.device)
+        for greeter in self._greeters:
+            greeter(hello.device)
         return self.state_of(hello.device)
 
     def see(self, device: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -19,9 +20,11 @@ from fleetward.runtime.keys import FileSigner
 from fleetward.runtime.x509 import (
     MAX_PEM_BYTES,
     Authority,
+    SessionSpiffeId,
     SpiffeId,
     certificate_sha256,
     issue_device_certificate,
+    issue_session_certificate,
     make_authority,
     make_request,
     new_key,
@@ -106,26 +109,56 @@ class CertificateAuthorities:
         self, chain_pem: str, owner: str, device: str, transport: PublicKey, times: tuple[int, int]
     ) -> IssuedCertificate:  # fmt: skip
         """Return a certificate for a transport key, valid between the two `times` (Unix ms)."""
-        if not chain_pem:
-            raise Refused("This server cannot issue certificates yet.", reason="no_owner")
-        chain = read_certificates(chain_pem.encode("ascii"))
-        public = serialization.load_der_public_key(transport.spki)
-        if not isinstance(public, ec.EllipticCurvePublicKey):
-            raise Malformed("Expected a P-256 transport key.", reason="bad_key")
-        serial = secrets.randbits(120) | 1 << 120
+        chain, public = _check_parts(chain_pem, transport)
         certificate = issue_device_certificate(
             Authority(chain[0], self._issuing_key),
             public,
             spiffe_id=SpiffeId(owner, device),
-            serial=serial,
+            serial=_new_serial(),
             not_before_ms=times[0],
             not_after_ms=min(times[1], not_after_ms(chain[0])),
         )
-        return IssuedCertificate(
-            chain_pem=write_certificates([certificate, *chain]).decode("ascii"),
-            serial=f"{serial:x}",
-            not_after_ms=not_after_ms(certificate),
+        return _to_issued(certificate, chain)
+
+    def issue_session(
+        self, chain_pem: str, owner: str, session: str, transport: PublicKey, times: tuple[int, int]
+    ) -> IssuedCertificate:  # fmt: skip
+        """Return a certificate for the transport key of a session's requester, as `issue` does."""
+        chain, public = _check_parts(chain_pem, transport)
+        certificate = issue_session_certificate(
+            Authority(chain[0], self._issuing_key),
+            public,
+            spiffe_id=SessionSpiffeId(owner, session),
+            serial=_new_serial(),
+            not_before_ms=times[0],
+            not_after_ms=min(times[1], not_after_ms(chain[0])),
         )
+        return _to_issued(certificate, chain)
+
+
+def _check_parts(
+    chain_pem: str, transport: PublicKey
+) -> tuple[tuple[x509.Certificate, ...], ec.EllipticCurvePublicKey]:
+    if not chain_pem:
+        raise Refused("This server cannot issue certificates yet.", reason="no_owner")
+    public = serialization.load_der_public_key(transport.spki)
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise Malformed("Expected a P-256 transport key.", reason="bad_key")
+    return read_certificates(chain_pem.encode("ascii")), public
+
+
+def _new_serial() -> int:
+    return secrets.randbits(120) | 1 << 120
+
+
+def _to_issued(
+    certificate: x509.Certificate, chain: tuple[x509.Certificate, ...]
+) -> IssuedCertificate:
+    return IssuedCertificate(
+        chain_pem=write_certificates([certificate, *chain]).decode("ascii"),
+        serial=f"{certificate.serial_number:x}",
+        not_after_ms=not_after_ms(certificate),
+    )
 
 
 def fleet_root(chain_pem: str) -> bytes:

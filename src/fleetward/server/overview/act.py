@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+import msgspec
 from sqlalchemy.engine import Connection
 
 from fleetward.runtime.clock import Clock
@@ -13,6 +14,7 @@ from fleetward.runtime.database import Database
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.overview import store
 from fleetward.server.overview.decide import (
+    Asking,
     CardFacts,
     Group,
     Tally,
@@ -112,7 +114,10 @@ class Overview:
         now = self._sources.clock.wall_ms()
         counted, groups, waiting = self._count(wanted)
         cards = make_cards(
-            groups, self._broken_card(now, wanted), self._sources.set_up() if counted.total else ()
+            groups,
+            self._broken_card(now, wanted),
+            self._sources.set_up() if counted.total else (),
+            self._asking(wanted),
         )
         return Today(
             sentence=make_sentence(counted),
@@ -268,6 +273,23 @@ class Overview:
             )
         waiting = _wait_for_owner(groups.get("unconfirmed"), unconfirmed)
         return tally([(row.site, row.need, row.number) for row in rows]), groups, waiting
+
+    def _asking(self, wanted: Filter) -> Asking | None:
+        with self._database.read() as conn:
+            rows = store.select_asking(conn, wanted)
+        if not rows:
+            return None
+        first = rows[0]
+        return Asking(
+            number=len(rows),
+            sites=tuple(sorted({row.site for row in rows})),
+            since_ms=first.offered_at,
+            request=first.request_id,
+            who=f"{first.person} of {first.org}" if first.org else first.person,
+            device=first.name,
+            reason=first.reason,
+            scopes=tuple(msgspec.json.decode(first.scopes, type=list[str])),
+        )
 
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
         with self._database.read() as conn:

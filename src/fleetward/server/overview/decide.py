@@ -24,6 +24,20 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """Requests to enter machines that wait for their owner: how many, where, and the oldest."""
+
+    number: int
+    sites: tuple[str, ...]
+    since_ms: int
+    request: str
+    who: str
+    device: str
+    reason: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CardFacts:
     """A card before its times are written out."""
 
@@ -89,13 +103,18 @@ def make_sentence(counted: Tally) -> str:
 
 
 def make_cards(
-    groups: Mapping[str, Group], broken: CardFacts | None, extra: Sequence[CardFacts]
+    groups: Mapping[str, Group],
+    broken: CardFacts | None,
+    extra: Sequence[CardFacts],
+    asking: Asking | None = None,
 ) -> list[CardFacts]:
     """Return at most seven cards in rank: someone waits, identity or record broken, containment,
     exposure, updates, silence, set-up. `extra` are cards of the last rank. Machines that their
     owner has not confirmed work, and wait on another person: they are no card.
     """
     cards: list[CardFacts] = []
+    if asking is not None:
+        cards.append(_asking(asking))
     if "waiting" in groups:
         cards.append(_waiting(groups["waiting"]))
     if broken is not None:
@@ -125,6 +144,25 @@ def _href(group: Group, tab: str = "") -> str:
     if group.number == 1 and group.device_id:
         return f"/devices/{group.device_id}" + (f"?tab={tab}" if tab else "")
     return f"/fleet?need={group.need}"
+
+
+def _asking(asking: Asking) -> CardFacts:
+    one = asking.number == 1
+    return CardFacts(
+        "sessions",
+        "waiting",
+        f"{asking.who} asks to enter {asking.device}"
+        if one
+        else f"{asking.number} requests to enter machines wait for their owner",
+        where_of(asking.sites),
+        f"“{asking.reason}” It is about {' and '.join(asking.scopes)}. Only its owner can say yes, "
+        "in the owner’s console; this page cannot."
+        if one
+        else "Only their owner can say yes, in the owner’s console; this page cannot.",
+        asking.since_ms,
+        "See how to answer",
+        f"/sessions/{asking.request}" if one else "/sessions?state=offered",
+    )
 
 
 def _waiting(group: Group) -> CardFacts:

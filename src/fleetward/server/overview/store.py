@@ -13,6 +13,8 @@ from fleetward.server.schema.tables import metadata
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
+MAX_ASKING: Final = 500
+"""Requests that are counted on the first page."""
 HIDDEN_STATES: Final = ("retired",)
 SORTS: Final = ("name", "site", "last_seen", "need", "updates", "open_ports")
 
@@ -265,13 +267,25 @@ def _newest(columns: Any) -> list[Any]:
     ]
 
 
-ROUTINE_EVENTS: Final = ("posture.inventory", "transport.renewed", "gate.refreshed")
+ROUTINE_EVENTS: Final = (
+    "posture.inventory",
+    "transport.renewed",
+    "gate.refreshed",
+    "session.recorded",
+)
 ROUTINE_DEEDS: Final = (
     "device.renewed",
     "document.head",
     "document.invitation",
     "document.lease",
     "document.roster",
+    # What these say, the deeds and the machine's own entries say in words.
+    "document.request",
+    "document.offer",
+    "document.grant",
+    "document.stop",
+    "document.denial",
+    "document.receipt",
     "session.opened",
     "login_link.made",
     "token.made",
@@ -370,6 +384,35 @@ def count_refusals(
             )
             .order_by(leaf.c.at.desc())
             .limit(50)
+        )
+    )
+
+
+def select_asking(conn: Connection, wanted: Filter) -> list[Row]:
+    """Return requests to enter machines that wait for their owner, the oldest first."""
+    request, (device, _) = metadata.tables["access_request"], _tables()
+    clause = request.c.state == "offered"
+    if wanted.sites is not None or wanted.devices is not None:
+        clause &= sa.or_(
+            device.c.site.in_(sorted(wanted.sites or ())),
+            device.c.device_id.in_(sorted(wanted.devices or ())),
+        )
+    return list(
+        conn.execute(
+            sa.select(
+                request.c.request_id,
+                request.c.person,
+                request.c.org,
+                request.c.reason,
+                request.c.scopes,
+                request.c.offered_at,
+                device.c.name,
+                device.c.site,
+            )
+            .select_from(request.join(device, device.c.device_id == request.c.device_id))
+            .where(clause)
+            .order_by(request.c.offered_at)
+            .limit(MAX_ASKING)
         )
     )
 

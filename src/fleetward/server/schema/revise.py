@@ -2,7 +2,7 @@
 
 It compares the tables in the code with what the revisions make, and writes the difference into
 `migrations/versions/`. Format and read the file before it is committed: a rename looks like a drop
-and an add. Before the first release, 0001 is written anew instead: delete it and run this.
+and an add. A revision that was committed is never changed again: what exists was made by it.
 """
 
 from __future__ import annotations

@@ -100,6 +100,15 @@ _ROWS: Final = (
     _deed("devices.readmit", "device", Role.OPERATOR, scoped=True),
     _read("events.read", "event", scoped=True),
     _read("timeline.read", "event", scoped=True),
+    # Sessions: the server carries and shows; what decides are signatures, and the machine
+    _read("access.read", "session", scoped=True),
+    _deed("access.request", "session", Role.OPERATOR, scoped=True),
+    _deed("access.grant", "session", Role.OPERATOR, scoped=True),
+    _deed("access.stop", "session", Role.OPERATOR, scoped=True),
+    _deed("access.connect", "session", Role.OPERATOR, scoped=True),
+    # Once a person, session and hour: a beat comes every few seconds, and a replay in pieces
+    _read("access.watch", "session", Role.OPERATOR, scoped=True),
+    _read("access.replay", "session", Role.OPERATOR, scoped=True),
     # Proof
     _read("record.read", "record"),
     _read("record.export", "record", Role.OPERATOR),

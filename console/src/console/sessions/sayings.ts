@@ -1,0 +1,75 @@
+import type { AccessDetail, AccessRow } from '../../api/types';
+import { parseTime, sayLength } from '../../shared/time/time';
+
+/** Words about sessions. Pure: the present moment is always an argument. */
+
+/** "10 min": how long somebody may be inside. */
+export const sayFor = (seconds: number): string => sayLength(seconds * 1000);
+
+export const sayWho = (row: Pick<AccessRow, 'person' | 'org'>): string =>
+  row.org ? `${row.person} of ${row.org}` : row.person;
+
+/** "ada", "ada and ben", "ada, ben and eve". */
+export function sayList(names: readonly string[]): string {
+  if (names.length < 2) return names[0] ?? '';
+  return `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+}
+
+const ENDINGS: Record<string, string> = {
+  closed: 'who was inside left',
+  length: 'its time was over',
+  idle: 'nothing moved in it any more',
+  stopped: 'it was stopped',
+  unwatched: 'nobody watched any more',
+  panel: 'somebody pressed the button on the device',
+  policy: 'a newer policy of the owner does not allow it',
+  failed: 'something in it was not as it must be',
+  restarted: 'the agent on the device ended',
+};
+
+export const sayEnding = (how: string): string => ENDINGS[how] ?? how.replaceAll('_', ' ');
+
+export function sayBytes(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  for (const [unit, size] of [['GB', 1e9], ['MB', 1e6], ['kB', 1e3]] as const) {
+    if (bytes >= size) return `${(bytes / size).toLocaleString('en-GB', { maximumFractionDigits: 1 })} ${unit}`;
+  }
+  return '';
+}
+
+/** How long somebody was inside, or has been until now. */
+export function lengthInside(row: AccessRow, now: number): number | null {
+  const opened = parseTime(row.opened_at);
+  if (opened === null) return null;
+  return Math.max(0, (parseTime(row.ended_at) ?? now) - opened);
+}
+
+/** Whether its time must be over although the device has not said so. */
+export function isOverdue(row: AccessRow, now: number): boolean {
+  const opened = parseTime(row.opened_at);
+  return row.state === 'open' && opened !== null && now - opened > (row.seconds + 120) * 1000;
+}
+
+/** The one sentence of a session: who, where, when, with whose permission. */
+export function saySession(row: AccessDetail, now: number): string {
+  const who = sayWho(row);
+  const by = row.people.length > 0 ? `, let in by ${sayList(row.people)}` : '';
+  const length = lengthInside(row, now);
+  const time = length === null ? '' : ` for ${sayLength(length)}`;
+  switch (row.state) {
+    case 'asked':
+      return `${who} asks to enter ${row.device_name}, which has not answered yet.`;
+    case 'offered':
+      return `${who} asks to enter ${row.device_name}. Only its owner can say yes.`;
+    case 'granted':
+      return `${who} may enter ${row.device_name} now${by}.`;
+    case 'open':
+      return `${who} is inside ${row.device_name}${by}.`;
+    case 'ended':
+      return `${who} was inside ${row.device_name}${time}${by}.`;
+    case 'denied':
+      return `${row.device_name} did not let ${who} in.`;
+    case 'stopped':
+      return `${who} was not let into ${row.device_name}.`;
+  }
+}

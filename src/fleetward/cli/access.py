@@ -1,0 +1,130 @@
+"""`fleetward request` and `session`: ask for a session, and see what became of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fleetward.cli.access_options import (
+    PLAIN,
+    As,
+    AsJson,
+    CaseName,
+    For,
+    Machine,
+    PassphraseFile,
+    Reason,
+    SessionId,
+    open_api,
+    open_folder,
+)
+from fleetward.keyholder.access.asking import ask
+from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope, say_length
+from fleetward.keyholder.access.server_rows import AccessApi
+from fleetward.keyholder.access.telling import (
+    show_case,
+    show_request,
+    show_row,
+    tell_case,
+    tell_row,
+)
+from fleetward.keyholder.api import ApiClient
+from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.place import find_server
+from fleetward.keyholder.speak import emit, refusals
+from fleetward.runtime.clock import SystemClock
+from fleetward.trust.grants.request import Wish
+
+request_app = typer.Typer(**PLAIN)
+session_app = typer.Typer(help="See requests and sessions.", no_args_is_help=True, **PLAIN)
+
+Data = Annotated[Path | None, typer.Option("--data", help="A server on this computer.")]
+Server = Annotated[str, typer.Option("--server", help="A server elsewhere: https://HOST[:PORT].")]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File of mode 600.")]
+
+
+@request_app.command()
+def request(
+    machine: Machine,
+    scope: Annotated[list[str], typer.Option("--scope", help=f"{EXAMPLES}.")],
+    reason: Reason,
+    length: For = "30m",
+    case: CaseName = "",
+    as_: As = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a session and return. `fleetward connect --request R` goes on once it is granted.
+
+    fleetward request pump-7 --scope terminal:app --for 30m --reason "the pump does not start"
+    """
+    with refusals():
+        folder = open_folder(as_)
+        api = open_api(folder)
+        learned = folder.learn(api.client)
+        entry = learned.find_machine(machine)
+        scopes = tuple(parse_scope(text) for text in scope)
+        wish = Wish(entry.device, scopes, parse_length(length), reason, case)
+        signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
+        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
+        shown = {**show_request(made), "machine": entry.name}
+        words = (
+            f"Asked {entry.name} for {'; '.join(s.words() for s in scopes)}, "
+            f"{say_length(made.seconds)}.\nRequest {made.hash}\nWhen the owner has said yes: "
+            f"fleetward connect {entry.name} --request {made.hash[:16]}"
+        )
+        emit(shown, as_json, words)
+
+
+@session_app.command("list")
+def list_sessions(
+    state: Annotated[str, typer.Option("--state", help="One state only, as open.")] = "",
+    as_: As = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List requests and sessions as the server tells them, newest first.
+
+    fleetward session list --state open
+    """
+    with refusals():
+        rows = _api(as_, data, server, token_file).rows(state=state)
+        lines = [tell_row(row) for row in rows]
+        emit([show_row(row) for row in rows], as_json, "\n".join(lines) or "None yet.")
+
+
+@session_app.command("show")
+def show_session(
+    named: SessionId,
+    as_: As = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one request and what became of it; from a technician's folder its papers are checked.
+
+    fleetward session show 3f9a01bc
+    """
+    with refusals():
+        if data is not None or server:
+            row = _api(as_, data, server, token_file).find(named)
+            emit(show_row(row), as_json, f"{tell_row(row)}\n{'; '.join(show_row(row)['scopes'])}")
+            return
+        folder = open_folder(as_)
+        api = open_api(folder)
+        papers = api.find(named)
+        case = folder.learn(api.client).judge.read_case(papers)
+        shown: dict[str, Any] = show_case(case, papers.state)
+        emit(shown, as_json, tell_case(case, papers.state))
+
+
+def _api(as_: Path | None, data: Path | None, server: str, token_file: Path | None) -> AccessApi:
+    if data is None and not server:
+        return open_api(open_folder(as_))
+    place = find_server(data, server, token_file)
+    return AccessApi(ApiClient(place.api, place.token, place.server_ca_pem))

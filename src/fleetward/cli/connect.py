@@ -1,0 +1,259 @@
+"""`fleetward connect`: ask, wait for the owner's yes, and be there."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from fleetward.cli.access_options import (
+    PLAIN,
+    As,
+    AsJson,
+    CaseName,
+    For,
+    Machine,
+    PassphraseFile,
+    open_api,
+    open_folder,
+)
+from fleetward.keyholder.access.asking import Wait, ask
+from fleetward.keyholder.access.judging import Case
+from fleetward.keyholder.access.learning import Learned
+from fleetward.keyholder.access.requester_folder import RequesterFolder
+from fleetward.keyholder.access.scope_words import parse_length
+from fleetward.keyholder.access.server_rows import AccessApi
+from fleetward.keyholder.access.session_run import (
+    Done,
+    Runner,
+    Work,
+    run_session,
+    say_moved,
+    wait_receipt,
+)
+from fleetward.keyholder.access.telling import ENDED_WORDS, show_request
+from fleetward.keyholder.access.wishing import UNNAMED, Fronts, choose_scopes, fronts_of
+from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.speak import emit, refusals, say
+from fleetward.runtime.clock import SystemClock
+from fleetward.trust.errors import FleetwardError, Refused
+from fleetward.trust.grants.request import Wish
+from fleetward.trust.keys import Signer
+
+connect_app = typer.Typer(**PLAIN)
+
+OPTIONAL = ("--terminal", "--logs", "--files")
+"""Options whose value may be left out, where the policy allows only one."""
+
+
+class _OptionalValues(TyperCommand):
+    """A command that fills in the value of an option behind which nothing stands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `UNNAMED` where a value is left out, then parse as usual."""
+        filled: list[str] = []
+        for place, argument in enumerate(args):
+            filled.append(argument)
+            behind = args[place + 1 : place + 2]
+            if argument in OPTIONAL and (not behind or behind[0].startswith("-")):
+                filled.append(UNNAMED)
+        return super().parse_args(ctx, filled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What a command says of the request."""
+
+    machine: str
+    request: str
+    scopes: tuple[str, ...]
+    length: str
+    reason: str
+    case: str
+
+
+@connect_app.command(cls=_OptionalValues)
+def connect(
+    machine: Machine,
+    terminal: Annotated[
+        str, typer.Option("--terminal", help="A terminal as this user; may be left out; or root.")
+    ] = "",
+    port: Annotated[
+        list[int] | None, typer.Option("--port", help="A TCP port of the machine; may repeat.")
+    ] = None,
+    http: Annotated[bool, typer.Option("--http", help="The port is a web page.")] = False,
+    listen: Annotated[int, typer.Option("--listen", help="Local port; 0 takes a free one.")] = 0,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="Join stdin and stdout with the port (ProxyCommand).")
+    ] = False,
+    logs: Annotated[
+        str, typer.Option("--logs", help="Logs of this systemd unit; may be left out.")
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with new lines.")] = False,
+    lines: Annotated[int, typer.Option("--lines", min=0, help="So many last lines.")] = 200,
+    files: Annotated[
+        str, typer.Option("--files", help="Files below this folder of it; may be left out.")
+    ] = "",
+    lists: Annotated[list[str] | None, typer.Option("--list", help="List this folder.")] = None,
+    gets: Annotated[list[str] | None, typer.Option("--get", help="Fetch this file.")] = None,
+    puts: Annotated[list[Path] | None, typer.Option("--put", help="Put this local file.")] = None,
+    into: Annotated[Path, typer.Option("--into", help="Where --get puts files.")] = Path(),
+    to: Annotated[str, typer.Option("--to", help="Where --put puts files, there.")] = "",
+    scope: Annotated[list[str] | None, typer.Option("--scope", help="Ask for this too.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why. The owner reads it.")] = "",
+    case: CaseName = "",
+    length: For = "30m",
+    request: Annotated[str, typer.Option("--request", help="Go on with this request.")] = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, print its id, and end.")] = False,
+    as_: As = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a session, wait for the owner's yes, and open it. `~.` or Ctrl-C leaves.
+
+    fleetward connect pump-7 --terminal --reason "the pump does not start"
+
+    fleetward connect pump-7 --port 8080 --http --listen 8080 --reason "look at its page"
+
+    fleetward connect pump-7 --files --get logs/pump.log --reason "read its log"
+
+    ssh -o ProxyCommand="fleetward connect pump-7 --port 2222 --stdio --reason update" pump-7
+    """
+    fronts = Fronts(
+        terminal=terminal,
+        ports=tuple(port or ()),
+        http=http,
+        logs=logs,
+        files=files or (UNNAMED if lists or gets or puts else ""),
+        write=bool(puts),
+    )
+    work = Work(listen, stdio, lines, follow, tuple(lists or ()), tuple(gets or ()),
+                tuple(puts or ()), into, to)  # fmt: skip
+    asking = _Asking(machine, request, tuple(scope or ()), length, reason, case)
+    with refusals():
+        _check(fronts, work, asking, as_json)
+        folder_ = open_folder(as_)
+        _connect(folder_, asking, (fronts, work), (passphrase_file, no_wait, as_json))
+
+
+def _check(fronts: Fronts, work: Work, asking: _Asking, as_json: bool) -> None:
+    if work.stdio and len(fronts.ports) != 1:
+        raise Refused("--stdio joins one port: name it by --port.", reason="no_port")
+    if not asking.request and not asking.reason:
+        raise Refused("Say why by --reason: the owner decides by it.", reason="no_reason")
+    if as_json and (work.stdio or fronts.terminal or fronts.logs):
+        raise Refused(
+            "A terminal, logs and --stdio write to stdout themselves: --json has no place there.",
+            reason="no_json_here",
+        )
+
+
+def _connect(
+    folder: RequesterFolder,
+    asking: _Asking,
+    wanted: tuple[Fronts, Work],
+    how: tuple[Path | None, bool, bool],
+) -> None:
+    passphrase_file, no_wait, as_json = how
+    api = open_api(folder)
+    learned = folder.learn(api.client)
+    entry = learned.find_machine(asking.machine)
+    signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
+    if asking.request:
+        hash_ = folder.find_kept(asking.request)
+        if folder.kept(hash_).device != entry.device:
+            raise Refused("That request is for another machine.", reason="another_device")
+    else:
+        scopes = choose_scopes(wanted[0], asking.scopes, learned.judge.policy.access)
+        wish = Wish(entry.device, scopes, parse_length(asking.length), asking.reason, asking.case)
+        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
+        hash_ = made.hash
+        say(f"Asked for {'; '.join(s.words() for s in scopes)}. Request {hash_[:16]}.")
+        if no_wait:
+            emit({**show_request(made), "machine": entry.name}, as_json, hash_)
+            return
+    try:
+        granted = Wait(folder, api, hash_).until_granted(say)
+    except KeyboardInterrupt:
+        say(f"No longer waiting. The request stands: --request {hash_[:16]} goes on with it.")
+        raise SystemExit(1) from None
+    _run(folder, (api, learned), granted, signer, wanted, as_json)
+
+
+def _run(
+    folder: RequesterFolder,
+    near: tuple[AccessApi, Learned],
+    case: Case,
+    signer: Signer,
+    wanted: tuple[Fronts, Work],
+    as_json: bool,
+) -> None:
+    api, learned = near
+    fronts, work = wanted
+    if not fronts.any and case.grant is not None:
+        fronts = fronts_of(case.grant.scopes)
+    hash_ = case.request.hash
+    private = folder.kept(hash_).private
+    runner = Runner(say, _Meter(), lambda done: _tell_ready(done, as_json))
+    opened, failed = True, False
+    done: Done | None = None
+    try:
+        done = asyncio.run(run_session(api, case, (signer, private), (fronts, work), runner))
+    except KeyboardInterrupt:
+        say("Leaving.")
+    except FleetwardError as e:
+        failed = True
+        opened = e.reason not in ("machine_silent", "bus_unreachable", "server_unreachable")
+        say(f"{e.message} [{e.reason}]")
+    if not opened:
+        raise SystemExit(1)
+    ended = wait_receipt(folder, api, learned, hash_, time.sleep)
+    _tell_end(ended, done, as_json)
+    if failed:
+        raise SystemExit(1)
+
+
+def _tell_ready(done: Done, as_json: bool) -> None:
+    for port, address in done.listening.items():
+        say(f"Port {port} of the machine is at {address}. Ctrl-C ends the session.")
+    if done.listening and as_json:
+        emit({"session": done.session, "listening": done.listening}, as_json, "")
+
+
+def _tell_end(case: Case | None, done: Done | None, as_json: bool) -> None:
+    if case is None or case.receipt is None:
+        say("The session is over; the machine's receipt has not come yet.")
+    else:
+        say(f"The session is over: {ENDED_WORDS[case.receipt.ended_by]}.")
+    if done is None or not (done.files or done.moved):
+        return
+    shown: dict[str, Any] = {
+        "session": done.session,
+        "files": done.files,
+        "moved": say_moved(done.moved),
+    }
+    lines = [f"{row['size']:>12}  {row['kind']:6}  {row['name']}" for row in done.files]
+    lines += [f"{m.local}  {m.size} bytes  sha256 {m.sha256}" for m in done.moved]
+    emit(shown, as_json, "\n".join(lines))
+
+
+class _Meter:
+    """Tells on a terminal how far a file got."""
+
+    def __init__(self) -> None:
+        self._told = 0.0
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if sys.stderr.isatty() and (now - self._told > 0.5 or done >= total):
+            self._told = now
+            sys.stderr.write(f"\r{name[:60]}: {done} of {total} bytes\x1b[K")
+            if done >= total:
+                sys.stderr.write("\n")
+            sys.stderr.flush()

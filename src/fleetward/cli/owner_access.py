@@ -1,0 +1,269 @@
+"""`fleetward owner approve|deny|stop|cosign`: the owner's answers to those who ask."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleetward.cli.access_options import SessionId
+from fleetward.cli.owner_options import (
+    AsJson,
+    Data,
+    Owner,
+    PassphraseFile,
+    Server,
+    TokenFile,
+    open_desk,
+)
+from fleetward.cli.owner_watch import watch_case
+from fleetward.keyholder.access.answering import (
+    Answer,
+    Prepared,
+    check_lease,
+    check_may_approve,
+    prepare_grant,
+    read_question,
+    sign_blind_stop,
+    sign_grant,
+    sign_stop,
+    verify_own_grant,
+)
+from fleetward.keyholder.access.cosigning import MAX_DRAFT_BYTES, cosign, make_draft, open_draft
+from fleetward.keyholder.access.judging import Judge
+from fleetward.keyholder.access.scope_words import parse_length, parse_scope
+from fleetward.keyholder.access.server_rows import WAITING, AccessApi
+from fleetward.keyholder.access.telling import (
+    show_case,
+    show_prepared,
+    tell_prepared,
+    tell_question,
+)
+from fleetward.keyholder.desk import Desk
+from fleetward.keyholder.documents import OwnerDocuments
+from fleetward.keyholder.hand import reach_server
+from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.speak import emit, refusals, say
+from fleetward.runtime.clock import SystemClock
+from fleetward.runtime.files import atomic_write, read_bounded
+from fleetward.runtime.keys import open_key
+from fleetward.trust.canonical import to_base64url
+from fleetward.trust.errors import FleetwardError, Refused, Untrusted
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; the words are printed.")]
+
+
+def approve(
+    request: SessionId,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Give this scope only; may repeat.")
+    ] = None,
+    length: Annotated[str, typer.Option("--for", help="Give less time, as 15m.")] = "",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="End it when nobody watches; then watch it here.")
+    ] = False,
+    draft: Annotated[
+        Path | None, typer.Option("--draft", help="Hand over a grant that others signed too.")
+    ] = None,
+    yes: Yes = False,
+    no_follow: Annotated[
+        bool, typer.Option("--no-follow", help="Do not watch here; watch it elsewhere.")
+    ] = False,
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say yes to a request, as it is or to less of it. Compare the six words with who asks.
+
+    fleetward owner approve 3f9a01bc --only terminal:app --for 15m --watch --data DIR
+    """
+    with refusals():
+        desk = open_desk(owner, data, passphrase_file)
+        api = AccessApi(reach_server(desk.folder, data, server, token_file))
+        if draft is not None:
+            prepared, raw = _take_draft(desk, draft)
+            _require_named(prepared.question.request.hash, request)
+        else:
+            answer = Answer(
+                scopes=tuple(parse_scope(text) for text in only or ()),
+                seconds=parse_length(length) if length else 0,
+                watched=watch,
+            )
+            prepared, raw = _sign(desk, api, request, answer, yes=yes)
+        question = prepared.question
+        api.hand(question.request.hash, "grant", raw)
+        emit(show_prepared(prepared), as_json,
+             f"Granted. It opens when {question.entry.name} has it.")  # fmt: skip
+        if prepared.terms.watched and not no_follow and not as_json:
+            case = _judge(desk.documents()).read_case(api.papers(question.request.hash))
+            watch_case(desk, api, case, as_json=as_json)
+
+
+def deny(
+    request: SessionId,
+    reason: Annotated[str, typer.Option("--reason", help="Why; who asked reads it.")] = "",
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say no to a request.
+
+    fleetward owner deny 3f9a01bc --reason "not during surgery" --data DIR
+    """
+    with refusals():
+        _end(open_desk(owner, data, passphrase_file), (data, server, token_file),
+             (request, reason, as_json), denying=True)  # fmt: skip
+
+
+def stop(
+    session: SessionId,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands in the record.")] = "",
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a session at once, and all that was started in it.
+
+    fleetward owner stop 3f9a01bc --reason "enough" --data DIR
+    """
+    with refusals():
+        _end(open_desk(owner, data, passphrase_file), (data, server, token_file),
+             (session, reason, as_json), denying=False)  # fmt: skip
+
+
+def cosign_grant(
+    draft: Annotated[Path, typer.Argument(help="A grant that waits for more signatures.")],
+    root: Annotated[
+        str, typer.Option("--root", help="The owner root's 64 digits, as you know it.")
+    ],
+    key: Annotated[Path, typer.Option("--key", help="Your sealed approver key.")],
+    yes: Yes = False,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add your yes to a grant that takes more than one person. Give the file back to the owner.
+
+    fleetward owner cosign grant-3f9a01bc.json --root 5f1c… --key bo.key
+    """
+    with refusals():
+        now_ms = SystemClock().wall_ms()
+        opened = open_draft(read_bounded(draft, MAX_DRAFT_BYTES), root, now_ms)
+        _show(opened.prepared)
+        _ask(yes=yes)
+        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file))
+        atomic_write(draft, cosign(opened, signer))
+        emit(show_prepared(opened.prepared), as_json, f"Signed. Give {draft} back to the owner.")
+
+
+def _sign(
+    desk: Desk, api: AccessApi, request: str, answer: Answer, *, yes: bool
+) -> tuple[Prepared, bytes]:
+    documents, now_ms = desk.documents(), SystemClock().wall_ms()
+    check_lease(documents, now_ms)
+    question = read_question(_judge(documents), api.find(request), now_ms)
+    signer = desk.signer("approver")
+    check_may_approve(question, signer.public.key_id)
+    prepared = prepare_grant(question, answer, now_ms)
+    _show(prepared)
+    _ask(yes=yes)
+    raw = sign_grant(prepared, [signer])
+    try:
+        verify_own_grant(raw, prepared)
+    except Untrusted as e:
+        if e.reason != "too_few_signatures":
+            raise
+        name = f"drafts/grant-{prepared.question.request.hash[:16]}.json"
+        desk.folder.keep_draft(name, make_draft(documents, question, raw))
+        raise Refused(
+            f"{e.message} The draft is in {desk.folder.path / name}: let others run `fleetward "
+            f"owner cosign FILE --root {documents.owner} --key KEY`, then run `fleetward owner "
+            f"approve {question.request.hash[:16]} --draft FILE`.",
+            reason="more_signatures_needed",
+        ) from e
+    return prepared, raw
+
+
+def _take_draft(desk: Desk, path: Path) -> tuple[Prepared, bytes]:
+    documents, now_ms = desk.documents(), SystemClock().wall_ms()
+    opened = open_draft(read_bounded(path, MAX_DRAFT_BYTES), documents.owner, now_ms)
+    if opened.prepared.question.policy.hash != documents.policy.hash:
+        raise Refused(
+            "The draft is under another policy than yours of now. Approve it anew.",
+            reason="another_policy",
+        )
+    verify_own_grant(opened.draft.signed, opened.prepared)
+    return opened.prepared, opened.draft.signed
+
+
+def _end(
+    desk: Desk,
+    near: tuple[Path | None, str, Path | None],
+    said: tuple[str, str, bool],
+    *,
+    denying: bool,
+) -> None:
+    named, reason, as_json = said
+    api = AccessApi(reach_server(desk.folder, *near))
+    papers = api.find(named)
+    if denying and papers.state not in WAITING:
+        raise Refused(
+            f"This is {papers.state} already. A session is ended by `fleetward owner stop`.",
+            reason="answered_already",
+        )
+    signer, now_ms = desk.signer("approver"), SystemClock().wall_ms()
+    policy = desk.documents().policy
+    try:
+        case = _judge(desk.documents()).read_case(papers)
+        ended = case.request if denying or case.grant is None else case.grant
+        raw = sign_stop(policy, ended, reason, signer, now_ms).raw
+        shown = show_case(case, papers.state)
+        words = f"{case.entry.name}: {case.request.person}"
+    except FleetwardError as e:
+        say(f"Its papers are not believed ({e.message}); the stop is signed all the same.")
+        subject = papers.id if denying or not papers.session else papers.session
+        raw = sign_blind_stop(policy, subject, reason, signer, now_ms)
+        shown, words = {"id": papers.id, "session": papers.session}, papers.id[:16]
+    api.hand(papers.id, "stop", raw)
+    what = "Refused" if denying else "Stopped"
+    shown |= {"stop": to_base64url(raw)}
+    emit(shown, as_json, f"{what}: {words}. The machine obeys as soon as it hears it.")
+
+
+def _judge(documents: OwnerDocuments) -> Judge:
+    return Judge(documents.policies, documents.entries)
+
+
+def _require_named(hash_: str, named: str) -> None:
+    if len(named) < 8 or not hash_.startswith(named.strip().lower()):
+        raise Refused("The draft is for another request.", reason="another_request")
+
+
+def _show(prepared: Prepared) -> None:
+    say(tell_question(prepared.question))
+    say(tell_prepared(prepared))
+
+
+def _ask(*, yes: bool) -> None:
+    """Have a person say yes. Raises `Refused` for anything else, and without a terminal."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused(
+            "Nobody is here to say yes. In a script: --yes, after the words were compared.",
+            reason="not_confirmed",
+        )
+    sys.stderr.write("Sign this? Type yes: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise Refused("Nothing was signed.", reason="not_confirmed")

@@ -1,0 +1,109 @@
+"""`fleetward requester …`: a technician's own folder, made once for each owner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fleetward.cli.access_options import PLAIN, As, AsJson, PassphraseFile, open_folder
+from fleetward.keyholder.access.requester_folder import (
+    DEFAULT_FOLDER,
+    RequesterFacts,
+    RequesterFolder,
+    make_requester,
+)
+from fleetward.keyholder.access.requester_line import write_owner_command, write_requester_key
+from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.speak import emit, refusals
+from fleetward.runtime.clock import SystemClock
+from fleetward.runtime.http.times import to_rfc3339
+from fleetward.trust.errors import Refused
+from fleetward.trust.keys import PublicKey
+from fleetward.trust.words import device_words
+
+requester_app = typer.Typer(
+    help="Be somebody who asks for sessions.", no_args_is_help=True, **PLAIN
+)
+
+
+@requester_app.command("init")
+def init(
+    person: Annotated[str, typer.Option("--person", help="Your name.")],
+    owner_root: Annotated[
+        str, typer.Option("--owner-root", help="The owner root's 64 digits; from the owner.")
+    ],
+    org: Annotated[str, typer.Option("--org", help="Your organisation.")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="Where to make the folder.")] = None,
+    server: Annotated[str, typer.Option("--server", help="https://HOST[:PORT] of it.")] = "",
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="File of mode 600; role operator.")
+    ] = None,
+    server_ca: Annotated[
+        Path | None, typer.Option("--server-ca", help="The server's own CA in PEM, if it has one.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A server on this computer: its folder.")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make your key, pin the owner whose machines you service, and print a line for the owner.
+
+    fleetward requester init --person Tom --org "Makers Ltd" --owner-root 5f1c…
+    --server https://fleet.example --token-file token
+    """
+    with refusals():
+        if data is None and not (server and token_file):
+            raise Refused(
+                "Expected --server URL with --token-file F, or --data DIR on the server's own "
+                "computer.",
+                reason="no_server_named",
+            )
+        facts = RequesterFacts(
+            person=person,
+            org=org,
+            owner_root=owner_root.strip().lower(),
+            created_at=to_rfc3339(SystemClock().wall_ms()),
+            server=server if data is None else "",
+            token_file=str(token_file.absolute()) if token_file else "",
+            data=str(data.absolute()) if data else "",
+        )
+        path = out or Path.home() / DEFAULT_FOLDER
+        passphrase = ask_passphrase(passphrase_file, twice=True, of="your folder")
+        folder, signer = make_requester(path, passphrase, facts, server_ca)
+        _tell(folder, signer.public, as_json)
+
+
+@requester_app.command("show")
+def show(as_: As = None, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Print the line for the owner again.
+
+    fleetward requester show
+    """
+    with refusals():
+        folder = open_folder(as_)
+        _tell(
+            folder, folder.signer(ask_passphrase(passphrase_file, of="your folder")).public, as_json
+        )
+
+
+def _tell(folder: RequesterFolder, key: PublicKey, as_json: bool) -> None:
+    facts = folder.facts()
+    line = write_owner_command(facts.person, facts.org, key)
+    shown: dict[str, Any] = {
+        "folder": str(folder.path),
+        "person": facts.person,
+        "org": facts.org,
+        "key_id": key.key_id,
+        "key": write_requester_key(key),
+        "owner_root": facts.owner_root,
+        "words": device_words(facts.owner_root, key.key_id),
+        "owner_command": line,
+    }
+    words = (
+        f"Your folder: {folder.path}\nGive this line to the owner, and compare these six words "
+        f"with him:\n\n  {line}\n\n  {shown['words']}\n"
+    )
+    emit(shown, as_json, words)

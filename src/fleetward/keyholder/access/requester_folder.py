@@ -1,0 +1,237 @@
+"""A technician's folder: his key, whose machines he services, and where their server is.
+
+    requester.toml      person, organisation, the owner root that he was told, the server
+    requester.key       sealed under his passphrase
+    server-ca.pem       the server's own CA, where it has one
+    seen.json           the newest head, policy and roster that he saw
+    requests/HASH.json  the session key of one request, until its session has ended
+
+A session key lies open in a 0600 file for as long as its request waits: it opens nothing without
+the owner's yes, and nothing a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fleetward.keyholder.access.learning import Learned, Seen, learn_owner, read_seen
+from fleetward.keyholder.api import ApiClient
+from fleetward.keyholder.folder import OwnerFolder
+from fleetward.keyholder.place import Place, api_address, find_server, read_token
+from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
+from fleetward.runtime.http.times import to_rfc3339
+from fleetward.runtime.keys import FileSigner, make_key, open_key, seal_key
+from fleetward.trust.canonical import from_base64url, to_base64url
+from fleetward.trust.errors import Malformed, Refused, Unreachable
+from fleetward.trust.fields import require_digest
+from fleetward.trust.keys import ED25519
+
+DEFAULT_FOLDER: Final = "fleetward-requester"
+"""Below the home directory."""
+MAX_NAME: Final = 80
+_FORMAT: Final = 1
+_MAX_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RequesterFacts:
+    """What `requester.toml` says. Either `data`, or `server` and `token_file`."""
+
+    person: str
+    org: str
+    owner_root: str
+    created_at: str
+    server: str = ""
+    token_file: str = ""
+    data: str = ""
+
+
+class KeptRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request that was made here, with the private half of its session key; base64url."""
+
+    request: str
+    session_key: str
+    device: str
+    created_at: str
+
+    @property
+    def envelope(self) -> bytes:
+        """The signed request."""
+        return from_base64url(self.request)
+
+    @property
+    def private(self) -> bytes:
+        """The session key."""
+        return from_base64url(self.session_key)
+
+
+class RequesterFolder:
+    """One technician's folder for one owner."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+
+    @classmethod
+    def open(cls, path: Path) -> RequesterFolder:
+        """Return the folder at `path`. Raises `Refused` when there is none, or others may read."""
+        if not (path / "requester.toml").is_file():
+            raise Refused(
+                f"Expected a technician's folder at {path}; there is none. Name it by --as, or "
+                "make one by `fleetward requester init`.",
+                reason="no_requester_folder",
+            )
+        if path.stat().st_mode & 0o077:
+            raise Refused(
+                f"Expected {path} to be closed to other users; it is open. "
+                f"See who could read it, then: chmod 700 {path}",
+                reason="folder_open",
+            )
+        return cls(path)
+
+    def facts(self) -> RequesterFacts:
+        """Return what `requester.toml` says. Raises `Malformed`."""
+        try:
+            text = read_bounded(self.path / "requester.toml", _MAX_BYTES).decode("utf-8")
+            values = tomllib.loads(text)
+            if values.pop("format") != _FORMAT:
+                raise TypeError("another format")
+            facts = RequesterFacts(**values)
+        except (ValueError, TypeError, KeyError) as e:
+            raise Malformed(
+                f"Expected requester.toml of format {_FORMAT} in {self.path}; {e}.",
+                reason="bad_requester_toml",
+            ) from e
+        if not all(isinstance(v, str) for v in values.values()):
+            raise Malformed("Expected texts in requester.toml.", reason="bad_requester_toml")
+        return facts
+
+    def signer(self, passphrase: bytes) -> FileSigner:
+        """Return the requester's key. Raises `Refused` for a wrong passphrase."""
+        return open_key(read_bounded(self.path / "requester.key", _MAX_BYTES), passphrase)
+
+    def client(self) -> ApiClient:
+        """Return a client of the folder's server. Raises `Refused`, `Unreachable`."""
+        facts = self.facts()
+        place = self._place(facts)
+        authority = ""
+        with contextlib.suppress(Unreachable):
+            authority = read_bounded(self.path / "server-ca.pem", _MAX_BYTES).decode("ascii")
+        return ApiClient(place.api, place.token, authority or place.server_ca_pem)
+
+    def learn(self, client: ApiClient) -> Learned:
+        """Return the owner's verified documents, and remember how new they are."""
+        before = Seen()
+        path = self.path / "seen.json"
+        if path.exists():
+            before = read_seen(read_bounded(path, _MAX_BYTES))
+        learned = learn_owner(client, self.facts().owner_root, before)
+        if learned.seen != before:
+            atomic_write(path, msgspec.json.encode(learned.seen))
+        return learned
+
+    def keep(self, hash_: str, kept: KeptRequest) -> None:
+        """Keep the session key of a request."""
+        make_private_directory(self.path / "requests")
+        atomic_write(self._kept_path(hash_), msgspec.json.encode(kept))
+
+    def kept(self, hash_: str) -> KeptRequest:
+        """Return a request that was made here. Raises `Refused` when it was not."""
+        try:
+            data = read_bounded(self._kept_path(hash_), _MAX_BYTES)
+            return msgspec.json.decode(data, type=KeptRequest)
+        except Unreachable as e:
+            raise Refused(
+                f"The session key of {hash_[:16]}… is not in {self.path}: the request was made "
+                "from another folder, or its session has ended. Ask again.",
+                reason="no_session_key",
+            ) from e
+        except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+            raise Malformed(f"Expected a kept request; {e}.", reason="bad_kept_request") from e
+
+    def kept_hashes(self) -> list[str]:
+        """Return the requests that were made here and whose session keys are still there."""
+        found = (self.path / "requests").glob("*.json")
+        return sorted(p.stem for p in found if len(p.stem) == 64)
+
+    def find_kept(self, named: str) -> str:
+        """Return the whole hash of a request made here. Raises `Refused`."""
+        found = [h for h in self.kept_hashes() if h.startswith(named.lower())]
+        if len(named) < 8 or len(found) != 1:
+            raise Refused(
+                f"Expected a request that was made from {self.path}, got {named[:80]!r}. Those "
+                f"that wait: {', '.join(h[:16] for h in self.kept_hashes()) or 'none'}.",
+                reason="no_session_key",
+            )
+        return found[0]
+
+    def forget(self, hash_: str) -> None:
+        """Delete the session key of a request: its session has ended, or will never be."""
+        self._kept_path(hash_).unlink(missing_ok=True)
+
+    def _kept_path(self, hash_: str) -> Path:
+        return self.path / "requests" / f"{require_digest(hash_, 'the request')}.json"
+
+    @staticmethod
+    def _place(facts: RequesterFacts) -> Place:
+        if facts.data:
+            return find_server(
+                Path(facts.data), "", Path(facts.token_file) if facts.token_file else None
+            )
+        return Place(api_address(facts.server), read_token(Path(facts.token_file)))
+
+
+def make_requester(
+    path: Path, passphrase: bytes, facts: RequesterFacts, server_ca: Path | None = None
+) -> tuple[RequesterFolder, FileSigner]:
+    """Make a technician's folder, complete or not at all. Raises `Refused`, `Malformed`."""
+    require_digest(facts.owner_root, "the owner root")
+    for what, text, least in (("person", facts.person, 1), ("organisation", facts.org, 0)):
+        if not least <= len(text) <= MAX_NAME or not text.isprintable():
+            raise Malformed(
+                f"Expected the {what} to be at most {MAX_NAME} printable characters.",
+                reason="bad_name",
+            )
+    if path.is_symlink() or path.exists():
+        raise Refused(
+            f"Expected nothing at {path}; something is there. Name another place by --out.",
+            reason="folder_exists",
+        )
+    RequesterFolder._place(facts)  # a server that cannot be named is told before a key is made
+    building = OwnerFolder.create(path).path
+    try:
+        signer = make_key(ED25519)
+        atomic_write(
+            building / "requester.key", seal_key(signer, passphrase, "fleetward requester")
+        )
+        if server_ca is not None:
+            atomic_write(building / "server-ca.pem", read_bounded(server_ca, _MAX_BYTES))
+        atomic_write(building / "requester.toml", _write_facts(facts))
+        OwnerFolder(building).publish(path)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return RequesterFolder(path), signer
+
+
+def keep_request(
+    folder: RequesterFolder, made: tuple[str, bytes], private: bytes, device: str, now_ms: int
+) -> None:
+    """Keep a request's session key. `made` are the request's hash and bytes."""
+    hash_, envelope = made
+    kept = KeptRequest(to_base64url(envelope), to_base64url(private), device, to_rfc3339(now_ms))
+    folder.keep(hash_, kept)
+
+
+def _write_facts(facts: RequesterFacts) -> bytes:
+    lines = [f"format = {_FORMAT}"]
+    for name in ("person", "org", "owner_root", "created_at", "server", "token_file", "data"):
+        text = getattr(facts, name).replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(f'{name} = "{text}"')
+    return ("\n".join(lines) + "\n").encode("utf-8")

@@ -1,0 +1,264 @@
+"""Sessions behind the owner's console: what waits, what is open, and the owner's answers.
+
+What the page shows of a request comes from its verified papers. What it signs is a grant that was
+prepared here and shown with its six words: the page names it by its hash, and can name no other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from fleetward.keyholder.access.answering import (
+    Answer,
+    Prepared,
+    Question,
+    check_lease,
+    check_may_approve,
+    prepare_grant,
+    read_question,
+    sign_blind_stop,
+    sign_grant,
+    sign_stop,
+    verify_own_grant,
+)
+from fleetward.keyholder.access.cosigning import make_draft
+from fleetward.keyholder.access.judging import Judge
+from fleetward.keyholder.access.passkeys import Yes, add_yes
+from fleetward.keyholder.access.scope_words import parse_scope
+from fleetward.keyholder.access.server_rows import LIVE, WAITING, AccessApi, AccessRow
+from fleetward.keyholder.api import ApiClient
+from fleetward.keyholder.console.access_model import AccessView, Answered
+from fleetward.keyholder.console.access_views import show_case, show_doubted
+from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
+from fleetward.keyholder.console.screening import Screen, open_screen
+from fleetward.keyholder.console.stream import Changes
+from fleetward.keyholder.desk import Desk
+from fleetward.runtime.clock import Clock
+from fleetward.trust.envelope import RoleKey, read_envelope, seal
+from fleetward.trust.errors import FleetwardError, Refused, Untrusted
+from fleetward.trust.grants.grant import MAX_GRANT_BYTES
+
+MAX_LOOKED_AT: Final = 100
+"""Requests whose papers a page has checked; older ones are for `fleetward owner session`."""
+MAX_PREPARED: Final = 32
+MAX_SCREENS: Final = 4
+PREPARED_FOR_MS: Final = 10 * 60_000
+"""A grant that was shown this long ago is prepared anew: its times would be old."""
+Reach: TypeAlias = Callable[[], ApiClient]
+"""Finds the server anew each time: after a restart it has another port and another token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A grant that a page was shown, and the signatures that it got on this page so far."""
+
+    at_ms: int
+    prepared: Prepared
+    signed: bytes = b""
+
+
+class AccessKeeper:
+    """The state behind the pages of requests and sessions. Safe to call from any thread."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        reach: Reach,
+        changes: Changes,
+        clock: Clock,
+        passkeys: PasskeyKeeper,
+    ) -> None:
+        self.passkeys: Final = passkeys
+        self._desk = desk
+        self._reach = reach
+        self._changes = changes
+        self._clock = clock
+        self._acting = threading.Lock()
+        self._seen: list[tuple[str, str]] = []
+        self._settled: dict[str, AccessView] = {}
+        self._prepared: OrderedDict[str, Shown] = OrderedDict()
+        self._screens: OrderedDict[str, Screen] = OrderedDict()
+
+    def look(self, client: ApiClient) -> None:
+        """Tell the pages when the server has other requests or states. Raises `Unreachable`.
+
+        A server that refuses the list is told to who opens the page; the other pages go on.
+        """
+        try:
+            seen = [(row.id, row.state) for row in AccessApi(client).rows()]
+        except Refused:
+            seen = []
+        if seen != self._seen:
+            self._seen = seen
+            self._changes.tell("access")
+
+    def views(self) -> tuple[list[AccessView], int]:
+        """Return what the server has, judged here, and how many older ones were left out."""
+        api, judge = self._api(), self._judge()
+        rows = api.rows()
+        shown = [self._view(api, judge, row) for row in rows[:MAX_LOOKED_AT]]
+        return shown, max(len(rows) - MAX_LOOKED_AT, 0)
+
+    def view(self, id_: str) -> AccessView:
+        """Return one request, judged anew. Raises as the API does."""
+        api = self._api()
+        return self._view(api, self._judge(), api.papers(id_))
+
+    def prepare(self, id_: str, scopes: list[str], seconds: int, *, watched: bool) -> Prepared:
+        """Return the grant that an answer means, and keep it until it is signed."""
+        now_ms = self._clock.wall_ms()
+        documents = self._desk.documents()
+        check_lease(documents, now_ms)
+        question = read_question(self._judge(), self._api().papers(id_), now_ms)
+        self._check_somebody_may(question)
+        answer = Answer(tuple(parse_scope(text) for text in scopes), seconds, watched)
+        prepared = prepare_grant(question, answer, now_ms)
+        with self._acting:
+            self._prepared[prepared.hash] = Shown(now_ms, prepared)
+            while len(self._prepared) > MAX_PREPARED:
+                self._prepared.popitem(last=False)
+        return prepared
+
+    def approve(self, grant: str, yes: Yes | None = None) -> Answered:
+        """Sign a grant that was shown, and hand it over. Raises `Refused` for any other.
+
+        With a passkey's `yes` it is the signature; without, the approver's key signs.
+        """
+        with self._acting:
+            shown = self._prepared.get(grant)
+            if shown is None or self._clock.wall_ms() - shown.at_ms > PREPARED_FOR_MS:
+                raise Refused(
+                    "This was shown too long ago. Look at it again.", reason="not_prepared"
+                )
+            prepared = shown.prepared
+            raw = self._sign(shown, yes)
+            try:
+                verify_own_grant(raw, prepared)
+            except Untrusted as e:
+                if e.reason != "too_few_signatures":
+                    raise
+                self._prepared[grant] = Shown(shown.at_ms, prepared, raw)
+                raise self._keep_draft(prepared, raw) from e
+            request = prepared.question.request
+            self._api().hand(request.hash, "grant", raw)
+            self._prepared.pop(grant, None)
+        self._changes.tell("access")
+        return Answered(
+            id=request.hash,
+            session=prepared.hash,
+            words=f"Granted. It opens when {prepared.question.entry.name} has it.",
+            watched=prepared.terms.watched,
+        )
+
+    def _sign(self, shown: Shown, yes: Yes | None) -> bytes:
+        """Return the grant as it was shown, with one more signature."""
+        prepared = shown.prepared
+        if yes is None:
+            return sign_grant(prepared, [self._desk.signer("approver")], shown.signed)
+        # The envelope is made of what was shown, whatever the page says meanwhile.
+        raw = shown.signed or seal(prepared.payload, [])
+        envelope = read_envelope(raw, max_bytes=MAX_GRANT_BYTES)
+        return add_yes(envelope, yes, self.passkeys_for(prepared.question))
+
+    def passkeys_for(self, question: Question) -> dict[str, RoleKey]:
+        """Return the passkeys that may answer here."""
+        return self.passkeys.approvers(question.policy, question.request.person)
+
+    def own_key_may(self, question: Question) -> bool:
+        """Say whether the approver's key of this folder may answer."""
+        try:
+            check_may_approve(question, self._desk.signer("approver").public.key_id)
+        except Refused:
+            return False
+        return True
+
+    def _check_somebody_may(self, question: Question) -> None:
+        """Raise `Refused` when neither this folder's key nor a passkey here may answer."""
+        if not self.passkeys_for(question):
+            check_may_approve(question, self._desk.signer("approver").public.key_id)
+
+    def end(self, id_: str, reason: str, *, denying: bool) -> Answered:
+        """Say no to a request, or end its session. It is signed whatever the papers say."""
+        api, signer = self._api(), self._desk.signer("approver")
+        papers = api.papers(id_)
+        if denying and papers.state not in WAITING:
+            raise Refused(f"This is {papers.state} already.", reason="answered_already")
+        policy, now_ms = self._desk.documents().policy, self._clock.wall_ms()
+        try:
+            case = self._judge().read_case(papers)
+            ended = case.request if denying or case.grant is None else case.grant
+            raw, session, name = (
+                sign_stop(policy, ended, reason, signer, now_ms).raw,
+                case.session,
+                case.entry.name,
+            )
+        except FleetwardError:
+            subject = papers.id if denying or not papers.session else papers.session
+            raw = sign_blind_stop(policy, subject, reason, signer, now_ms)
+            session, name = papers.session, "The machine"
+        api.hand(papers.id, "stop", raw)
+        self._changes.tell("access")
+        what = "You said no" if denying else "Stopped"
+        words = f"{what}. {name} obeys as soon as it hears it."
+        return Answered(id=papers.id, session=session, words=words)
+
+    def screen(self, id_: str) -> Screen:
+        """Return the screen of a request's session, opened once. Raises as `read_case` does."""
+        with self._acting:
+            if id_ not in self._screens:
+                api = self._api()
+                case = self._judge().read_case(api.papers(id_))
+                self._screens[id_] = open_screen(self._desk, case, self._reach, self._clock)
+                while len(self._screens) > MAX_SCREENS:
+                    self._screens.popitem(last=False)
+            self._screens.move_to_end(id_)
+            return self._screens[id_]
+
+    def _view(self, api: AccessApi, judge: Judge, row: AccessRow) -> AccessView:
+        if row.id in self._settled and row.state == self._settled[row.id].state:
+            return self._settled[row.id]
+        try:
+            papers = api.papers(row.id)
+            case = judge.read_case(papers)
+            question: Question | FleetwardError | None = None
+            if papers.state in WAITING:
+                question = self._ask(judge, papers.id, api)
+            view = show_case(case, papers, question)
+        except FleetwardError as e:
+            return show_doubted(row, e)
+        if row.state not in (*WAITING, *LIVE) and (view.ended_at or row.state != "ended"):
+            self._settled[row.id] = view
+        return view
+
+    def _ask(self, judge: Judge, id_: str, api: AccessApi) -> Question | FleetwardError:
+        """Return what can be answered, or why nothing can by this folder."""
+        try:
+            question = read_question(judge, api.papers(id_), self._clock.wall_ms())
+            self._check_somebody_may(question)
+        except FleetwardError as e:
+            return e
+        return question
+
+    def _keep_draft(self, prepared: Prepared, raw: bytes) -> Refused:
+        documents = self._desk.documents()
+        name = f"drafts/grant-{prepared.question.request.hash[:16]}.json"
+        self._desk.folder.keep_draft(name, make_draft(documents, prepared.question, raw))
+        return Refused(
+            f"You signed; it takes {prepared.question.people} people. Who else has a passkey can "
+            "use it here now. The draft is in "
+            f"{self._desk.folder.path / name}: let others run `fleetward owner cosign FILE --root "
+            f"{documents.owner} --key KEY`, then run `fleetward owner approve "
+            f"{prepared.question.request.hash[:16]} --draft FILE`.",
+            reason="more_signatures_needed",
+        )
+
+    def _api(self) -> AccessApi:
+        return AccessApi(self._reach())
+
+    def _judge(self) -> Judge:
+        documents = self._desk.documents()
+        return Judge(documents.policies, documents.entries)

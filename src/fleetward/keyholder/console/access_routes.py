@@ -1,0 +1,94 @@
+"""HTTP of requests and sessions: it only translates between the page and the keeper."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from litestar import get, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from fleetward.keyholder.access.passkeys import Yes
+from fleetward.keyholder.console.access_keeper import AccessKeeper
+from fleetward.keyholder.console.access_model import (
+    AccessList,
+    AccessView,
+    Answered,
+    Approve,
+    EndWish,
+    PasskeyYes,
+    Prepare,
+    PreparedView,
+    Screening,
+)
+from fleetward.keyholder.console.access_views import show_prepared
+from fleetward.trust.canonical import from_base64url
+from fleetward.trust.fields import require_digest
+from fleetward.trust.passkey import Assertion
+
+Begin: TypeAlias = Annotated[int, QueryParameter(ge=0, le=2**31)]
+Live: TypeAlias = Annotated[int, QueryParameter(ge=0, le=1)]
+
+
+def read_yes(said: PasskeyYes) -> Yes:
+    """Return a passkey's yes. Raises `Malformed`."""
+    return Yes(
+        from_base64url(said.signature),
+        Assertion(from_base64url(said.authenticator_data), from_base64url(said.client_data)),
+    )
+
+
+def make_access_handlers(access: AccessKeeper) -> list[ControllerRouterHandler]:
+    """Return the handlers below /api/v1/access."""
+    return [*_make_readers(access), *_make_signers(access)]
+
+
+def _make_readers(access: AccessKeeper) -> list[ControllerRouterHandler]:
+    @get("/access", sync_to_thread=True)
+    def list_access() -> AccessList:
+        """Return requests and sessions, their papers checked here."""
+        items, more = access.views()
+        return AccessList(items=items, more=more)
+
+    @get("/access/{request_id:str}", sync_to_thread=True)
+    def show_access(request_id: FromPath[str]) -> AccessView:
+        """Return one request or session."""
+        return access.view(require_digest(request_id, "the request"))
+
+    @get("/access/{request_id:str}/recording", sync_to_thread=True)
+    def read_recording(request_id: FromPath[str], begin: Begin = 0, live: Live = 0) -> Screening:
+        """Return a recording's events from a place on. With `live` 1 somebody looks now."""
+        return access.screen(require_digest(request_id, "the request")).read(begin, live=live == 1)
+
+    return [list_access, show_access, read_recording]
+
+
+def _make_signers(access: AccessKeeper) -> list[ControllerRouterHandler]:
+    @post("/access/prepare", sync_to_thread=True, status_code=200)
+    def prepare(data: JSONBody[Prepare]) -> PreparedView:
+        """Prepare a grant and show its six words. Nothing is signed yet."""
+        prepared = access.prepare(data.id, data.scopes, data.seconds, watched=data.watched)
+        keys = access.passkeys_for(prepared.question)
+        return show_prepared(
+            prepared,
+            keys,
+            access.passkeys.names(list(keys)),
+            own_key=access.own_key_may(prepared.question),
+        )
+
+    @post("/access/approve", sync_to_thread=True, status_code=200)
+    def approve(data: JSONBody[Approve]) -> Answered:
+        """Sign the grant that was shown, and hand it over."""
+        return access.approve(data.grant, read_yes(data.passkey) if data.passkey else None)
+
+    @post("/access/deny", sync_to_thread=True, status_code=200)
+    def deny(data: JSONBody[EndWish]) -> Answered:
+        """Say no to a request."""
+        return access.end(data.id, data.reason, denying=True)
+
+    @post("/access/stop", sync_to_thread=True, status_code=200)
+    def stop(data: JSONBody[EndWish]) -> Answered:
+        """End a session."""
+        return access.end(data.id, data.reason, denying=False)
+
+    return [prepare, approve, deny, stop]

@@ -1,0 +1,76 @@
+"""The port of the owner's console: the same one at each start, for passkeys are bound to it.
+
+A policy names the whole origin of a passkey, its port too. So the port that was taken once is
+remembered in the owner's folder. While no passkey needs it, another is taken when it is not free.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from fleetward.keyholder.console.app import HOST
+from fleetward.keyholder.desk import Desk
+from fleetward.trust.errors import Unreachable
+
+PORT_FILE: Final = "console-port"
+FIRST_PORTS: Final = range(7480, 7490)
+"""Tried before any other: no system hands them out for connections of its own."""
+
+
+def bind_port(desk: Desk, wished: int = 0) -> socket.socket:
+    """Return a listening socket on loopback; there is no way to name another address.
+
+    Port 0 takes the one of last time. Raises `Unreachable` when the port that is wished for, or
+    that passkeys need, is taken.
+    """
+    last = read_port(desk)
+    if wished:
+        listening = _bind(wished)
+    elif last and _is_needed(desk, last):
+        listening = _bind(last)
+    else:
+        listening = _bind_first([*([last] if last else []), *FIRST_PORTS])
+    port = listening.getsockname()[1]
+    if port != last:
+        desk.folder.replace(PORT_FILE, f"{port}\n".encode())
+    listening.listen(64)
+    return listening
+
+
+def read_port(desk: Desk) -> int:
+    """Return the port of last time, or 0."""
+    if not desk.folder.has(PORT_FILE):
+        return 0
+    text = desk.folder.read(PORT_FILE, 16).strip()
+    return int(text) if text.isdigit() and int(text) < 65_536 else 0
+
+
+def _is_needed(desk: Desk, port: int) -> bool:
+    origin = f"http://{HOST}:{port}"
+    keys = desk.documents().policy.keys.values()
+    return any(origin in holder.passkey.origins for holder in keys if holder.passkey)
+
+
+def _bind_first(ports: list[int]) -> socket.socket:
+    for port in ports:
+        try:
+            return _bind(port)
+        except Unreachable:
+            continue
+    return _bind(0)
+
+
+def _bind(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+    except OSError as e:
+        listening.close()
+        raise Unreachable(
+            f"Expected port {port} of loopback to be free; the system says: {e.strerror}. "
+            "End what holds it, or name another by --port; passkeys work at their own port alone.",
+            reason="port_taken",
+        ) from e
+    return listening

@@ -1,0 +1,138 @@
+"""What the API says and takes about sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from fleetward.runtime.http.times import Instant
+
+State = Literal["asked", "offered", "granted", "open", "ended", "denied", "stopped"]
+MAX_ENVELOPE_CHARACTERS = 96 * 1024
+"""A grant of 64 KiB in base64url."""
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Common settings of every answer."""
+
+
+class AccessRow(_Answer, frozen=True):
+    """A request and what became of it.
+
+    `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
+    its six words. Person, org and scopes are shown as the request and the stored policy have them:
+    the machine and the owner's tools verify, this server does not.
+    """
+
+    id: str
+    device_id: str
+    device_name: str
+    site: str
+    state: State
+    requester: str
+    person: str
+    org: str
+    reason: str
+    case: str
+    scopes: list[str]
+    seconds: int
+    asked_at: Instant
+    offered_at: Instant | None
+    granted_at: Instant | None
+    opened_at: Instant | None
+    ended_at: Instant | None
+    ended_by: str
+    session: str
+    words: str
+    recording_bytes: int
+
+
+class AccessPage(_Answer, frozen=True):
+    """A page of requests, newest first."""
+
+    items: list[AccessRow]
+    total: int
+    page: int
+    per_page: int
+
+
+class AccessStep(_Answer, frozen=True):
+    """One thing that happened to a request, in words. `who` is a person, or empty."""
+
+    at: Instant
+    kind: str
+    who: str
+    words: str
+
+
+class DeviceKey(_Answer, frozen=True):
+    """The machine's identity key as this server knows it. Take it from the roster instead."""
+
+    key_id: str
+    public: str
+    suite: str
+
+
+class AccessDetail(AccessRow, frozen=True):
+    """A request with its signed envelopes (base64url; empty where there is none).
+
+    `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
+    that the whole recording is here.
+    """
+
+    request: str
+    offer: str
+    grant: str
+    denial: str
+    receipt: str
+    device_key: DeviceKey
+    people: list[str]
+    watched: bool
+    wall: str
+    sandbox: str
+    denied_words: str
+    ended_who: str
+    bytes_in: int
+    bytes_out: int
+    recording_done: bool
+    steps: list[AccessStep]
+
+
+class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A signed envelope, base64url."""
+
+    envelope: Annotated[str, msgspec.Meta(max_length=MAX_ENVELOPE_CHARACTERS)]
+
+
+class Taken(_Answer, frozen=True):
+    """The envelope is stored, or on its way. The machine decides what it does."""
+
+    id: str
+    state: State
+
+
+class ConnectionWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A P-256 transport key (SPKI, base64url), and the requester's signed word for it.
+
+    `proof` is an envelope of the type `fleetward.connection.v1` (base64url), signed by the key that
+    the request names as its requester.
+    """
+
+    public_key: Annotated[str, msgspec.Meta(max_length=512)]
+    proof: Annotated[str, msgspec.Meta(max_length=8192)]
+
+
+class Connection(_Answer, frozen=True):
+    """All that a requester needs to come to the bus for one session.
+
+    `certificate` and `server_ca` are PEM; `bus` are addresses as `host:port`.
+    """
+
+    certificate: str
+    bus: list[str]
+    server_ca: str
+    server_ca_sha256: str
+    device_id: str
+    session: str
+    expires_at: Instant

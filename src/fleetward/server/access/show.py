@@ -1,0 +1,206 @@
+"""Rows and envelopes in, the API's words out. It reads, it never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
+from fleetward.server.access import store
+from fleetward.server.access.book import Book
+from fleetward.server.access.decide import STATES, say_seconds
+from fleetward.server.access.model import AccessDetail, AccessRow, AccessStep, DeviceKey
+from fleetward.server.access.reading import (
+    DENIAL,
+    GRANT,
+    OFFER,
+    OPENED,
+    RECEIPT,
+    STOP,
+    Granted,
+    Said,
+    read_granted,
+    read_said,
+    read_stopped,
+)
+from fleetward.server.access.store import Filter, Row
+from fleetward.server.web.caller import Caller
+from fleetward.trust.canonical import to_base64url
+from fleetward.trust.errors import FleetwardError, Malformed
+from fleetward.trust.words import six_words
+
+ENDINGS: Final = {
+    "closed": "who was inside left",
+    "length": "its time was over",
+    "idle": "nothing moved in it",
+    "stopped": "it was stopped",
+    "unwatched": "nobody watched any more",
+    "panel": "the button on the machine was pressed",
+    "policy": "a newer policy does not allow it",
+    "failed": "something came that does not belong into a session",
+    "restarted": "the agent on the machine ended",
+}
+
+
+class Shown:
+    """What the API says about sessions."""
+
+    def __init__(self, book: Book) -> None:
+        self._near = book.near
+
+    def page(
+        self, states: str, device: str, span: tuple[int, int], caller: Caller
+    ) -> tuple[list[AccessRow], int]:
+        """Return a page (offset, limit) of requests and how many there are. Raises `Malformed`."""
+        wanted = tuple(state for state in states.split(",") if state)
+        if unknown := sorted(set(wanted) - set(STATES)):
+            raise Malformed(
+                f"Expected states of {', '.join(STATES)}, got {unknown[0][:40]!r}.",
+                reason="bad_state",
+            )
+        scope = caller.scope
+        narrowed = None if scope.whole_fleet else (scope.sites or frozenset())
+        devices = None if scope.whole_fleet else (scope.devices or frozenset())
+        with self._near.database.read() as conn:
+            rows, total = store.select_page(conn, Filter(wanted, device, narrowed, devices), *span)
+        return [AccessRow(**_fields(row)) for row in rows], total
+
+    def row(self, row: Row) -> AccessRow:
+        """Return a request as it is listed."""
+        return AccessRow(**_fields(row))
+
+    def detail(self, row: Row) -> AccessDetail:
+        """Return a request with all that came for it."""
+        with self._near.database.read() as conn:
+            notes = store.select_notes(conn, row.request_id)
+        newest = {note.kind: note for note in notes}
+        current = _current_grant(notes, row.session_id)
+        granted = self._granted(bytes(current.envelope)) if current is not None else None
+        said = {
+            kind: self._said(kind, bytes(newest[kind].envelope))
+            for kind in (OFFER, DENIAL, RECEIPT)
+            if kind in newest
+        }
+        receipt, offer = said.get(RECEIPT), said.get(OFFER)
+        key = self._near.machines.key_of(row.device_id)
+        return AccessDetail(
+            **_fields(row),
+            request=to_base64url(row.envelope),
+            offer=_raw(newest.get(OFFER)),
+            grant=_raw(current),
+            denial=_raw(newest.get(DENIAL)),
+            receipt=_raw(newest.get(RECEIPT)),
+            device_key=DeviceKey(key_id=key.key_id, public=to_base64url(key.spki), suite=key.suite),
+            people=self._people(granted.signers) if granted else [],
+            watched=bool(granted and granted.watched),
+            wall=offer.wall if offer else "",
+            sandbox=offer.sandbox if offer else "",
+            denied_words=said[DENIAL].words if row.state == "denied" and DENIAL in said else "",
+            ended_who=receipt.who if receipt else "",
+            bytes_in=receipt.bytes_in if receipt else 0,
+            bytes_out=receipt.bytes_out if receipt else 0,
+            recording_done=bool(row.recording_done),
+            steps=self._steps(row, notes),
+        )
+
+    def _steps(self, row: Row, notes: Sequence[Row]) -> list[AccessStep]:
+        asked = f"Asked: “{row.reason}”"
+        steps = [
+            AccessStep(at=to_rfc3339(row.asked_at), kind="request", who=row.person, words=asked)
+        ]
+        makers: dict[str, Callable[[Row], tuple[str, str]]] = {
+            OFFER: lambda _: ("", "The device checked the request and would open."),
+            GRANT: self._say_grant,
+            STOP: self._say_stop,
+            OPENED: lambda _: ("", "The device opened the session."),
+            DENIAL: self._say_denial,
+            RECEIPT: self._say_receipt,
+        }
+        for note in notes:
+            who, words = makers[note.kind](note)
+            at = row.opened_at if note.kind == OPENED and row.opened_at else note.at
+            if note.kind == RECEIPT and row.ended_at:
+                at = row.ended_at
+            steps.append(AccessStep(at=to_rfc3339(at), kind=note.kind, who=who, words=words))
+        return steps
+
+    def _say_grant(self, note: Row) -> tuple[str, str]:
+        granted = self._granted(bytes(note.envelope))
+        if granted is None:
+            return "", "Somebody sent a yes that cannot be read."
+        watched = ", while somebody watches" if granted.watched else ""
+        length = say_seconds(granted.seconds)
+        said = f"Said yes to {', '.join(granted.scopes)}, for {length}{watched}."
+        return " and ".join(self._people(granted.signers)), said
+
+    def _say_stop(self, note: Row) -> tuple[str, str]:
+        try:
+            stopped = read_stopped(bytes(note.envelope), self._near.owner.owner_id)
+        except FleetwardError:
+            return "", "Somebody sent a stop that cannot be read."
+        reason = f" “{stopped.reason}”" if stopped.reason else ""
+        return " and ".join(self._people(stopped.signers)), f"Said no, or stop.{reason}"
+
+    def _say_denial(self, note: Row) -> tuple[str, str]:
+        said = self._said(DENIAL, bytes(note.envelope))
+        return "", f"The device said no. {said.words}"
+
+    def _say_receipt(self, note: Row) -> tuple[str, str]:
+        said = self._said(RECEIPT, bytes(note.envelope))
+        how = ENDINGS.get(said.ended_by, said.ended_by)
+        by = f" by {said.who}" if said.who and said.ended_by == "stopped" else ""
+        return "", f"The device says that it is over: {how}{by}."
+
+    def _people(self, keys: Sequence[str]) -> list[str]:
+        policy = self._near.owner.policy
+        return list(
+            dict.fromkeys(
+                policy.keys[key].person if key in policy.keys else f"key {key[:8]}" for key in keys
+            )
+        )
+
+    def _granted(self, raw: bytes) -> Granted | None:
+        try:
+            return read_granted(raw, self._near.owner.owner_id)
+        except FleetwardError:
+            return None
+
+    def _said(self, kind: str, raw: bytes) -> Said:
+        return read_said(kind, raw, self._near.owner.owner_id)
+
+
+def _current_grant(notes: Sequence[Row], session: str) -> Row | None:
+    grants = [note for note in notes if note.kind == GRANT and note.subject == session]
+    return grants[-1] if grants else None
+
+
+def _raw(note: Row | None) -> str:
+    return "" if note is None else to_base64url(note.envelope)
+
+
+def _fields(row: Row) -> dict[str, Any]:
+    return {
+        "id": row.request_id,
+        "device_id": row.device_id,
+        "device_name": row.device_name,
+        "site": row.site,
+        "state": row.state,
+        "requester": row.requester,
+        "person": row.person,
+        "org": row.org,
+        "reason": row.reason,
+        "case": row.case_name,
+        "scopes": msgspec.json.decode(row.scopes, type=list[str]),
+        "seconds": row.seconds,
+        "asked_at": to_rfc3339(row.asked_at),
+        "offered_at": to_rfc3339_or_none(row.offered_at or None),
+        "granted_at": to_rfc3339_or_none(row.granted_at or None),
+        "opened_at": to_rfc3339_or_none(row.opened_at or None),
+        "ended_at": to_rfc3339_or_none(row.ended_at or None),
+        "ended_by": row.ended_by,
+        "session": row.session_id,
+        "words": six_words(bytes.fromhex(row.session_id)) if row.session_id else "",
+        "recording_bytes": row.recording_bytes,
+    }

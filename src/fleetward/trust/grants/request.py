@@ -1,0 +1,167 @@
+"""The request: a requester's signed wish to enter one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fleetward.trust.access import MAX_SECONDS, Rule, Scope, TcpScope, permits, read_scopes
+from fleetward.trust.canonical import JsonObject, to_base64url
+from fleetward.trust.envelope import read_envelope, verify_holder
+from fleetward.trust.errors import Malformed, Refused, Untrusted
+from fleetward.trust.fields import Fields
+from fleetward.trust.policy import Policy
+
+REQUEST_TYPE: Final = "fleetward.request.v1"
+MAX_REQUEST_BYTES: Final = 16 * 1024
+SESSION_KEY_BYTES: Final = 32
+"""An X25519 public key (RFC 7748)."""
+NONCE_BYTES: Final = 16
+MAX_AGE_MS: Final = 7 * 86_400_000
+"""A request that nobody answered for a week is asked again."""
+MAX_SCOPE_ITEMS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A verified request. `person` is who the policy says holds the key."""
+
+    owner: str
+    epoch: int
+    device: str
+    requester: str
+    person: str
+    org: str
+    session_key: bytes
+    scopes: tuple[Scope, ...]
+    seconds: int
+    reason: str
+    case: str
+    issued_at_ms: int
+    hash: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants, before it is signed."""
+
+    device: str
+    scopes: tuple[Scope, ...]
+    seconds: int
+    reason: str
+    case: str = ""
+
+
+def make_request_payload(
+    policy: Policy, wish: Wish, requester: str, keys: tuple[bytes, bytes], issued_at_ms: int
+) -> JsonObject:
+    """Return the payload of a request. `keys` are the session's public key and a fresh nonce."""
+    session_key, nonce = keys
+    return {
+        "case": wish.case,
+        "device": wish.device,
+        "epoch": policy.epoch,
+        "issued_at": issued_at_ms,
+        "nonce": to_base64url(nonce),
+        "owner": policy.owner,
+        "reason": wish.reason,
+        "requester": requester,
+        "scopes": [scope.to_json() for scope in wish.scopes],
+        "seconds": wish.seconds,
+        "session_key": to_base64url(session_key),
+        "type": REQUEST_TYPE,
+    }
+
+
+def verify_request(data: bytes, policy: Policy, device: str) -> Request:
+    """Return the request that a requester of this policy signed for `device`.
+
+    Raises `Malformed`, `Untrusted`, or `Refused` when the rules permit no such session. How old
+    it is remains the caller's duty: only it has a clock.
+    """
+    envelope = read_envelope(data, max_bytes=MAX_REQUEST_BYTES)
+    fields = Fields(
+        envelope.payload,
+        "the request",
+        {
+            "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester",
+            "scopes", "seconds", "session_key", "type",
+        },
+    )  # fmt: skip
+    # 1. A requester of the policy in force signed it, alone.
+    requester = fields.key_id("requester")
+    holder = policy.keys.get(requester)
+    if holder is None or requester not in policy.access.requesters:
+        raise Untrusted(
+            "The request is by nobody whom this machine's owner lets ask. The owner names "
+            "requesters with `fleetward owner policy requester`.",
+            reason="unknown_requester",
+        )
+    verify_holder(envelope, REQUEST_TYPE, holder)
+    # 2. For this owner, this epoch, this machine.
+    if fields.digest("owner") != policy.owner:
+        raise Untrusted("The request is to another owner.", reason="another_owner")
+    if fields.integer("epoch", low=1) != policy.epoch:
+        raise Untrusted("The request is of an epoch that has passed.", reason="old_epoch")
+    if fields.key_id("device") != device:
+        raise Untrusted("The request is for another machine.", reason="another_device")
+    # 3. The keys have their sizes.
+    session_key = fields.binary("session_key", most=SESSION_KEY_BYTES)
+    if len(session_key) != SESSION_KEY_BYTES or (
+        len(fields.binary("nonce", most=NONCE_BYTES)) != NONCE_BYTES
+    ):
+        raise Malformed("Expected a session key and a nonce of their sizes.", reason="bad_field")
+    # 4. The rules permit what is asked for.
+    scopes = read_scopes(fields.items("scopes", most=MAX_SCOPE_ITEMS))
+    seconds = fields.integer("seconds", low=1, high=MAX_SECONDS)
+    check_rules(policy, scopes, seconds)
+    return Request(
+        owner=policy.owner,
+        epoch=policy.epoch,
+        device=device,
+        requester=requester,
+        person=holder.person,
+        org=policy.orgs.get(requester, ""),
+        session_key=session_key,
+        scopes=scopes,
+        seconds=seconds,
+        reason=fields.text("reason", most=500, least=1),
+        case=fields.text("case", most=100),
+        issued_at_ms=fields.integer("issued_at"),
+        hash=envelope.hash,
+        raw=data,
+    )
+
+
+def check_rules(policy: Policy, scopes: Sequence[Scope], seconds: int) -> tuple[Rule, ...]:
+    """Return the rules of these scopes when they permit them for so long. Raises `Refused`."""
+    rules: list[Rule] = []
+    for scope in scopes:
+        rule = policy.access.rule_of(scope)
+        if rule is None:
+            raise Refused(
+                f"The owner's policy opens no {scope.words()}; it has no rule for {scope.kind}. "
+                "The owner changes that with `fleetward owner policy access`.",
+                reason="scope_not_in_policy",
+            )
+        if isinstance(scope, TcpScope) and scope.port in policy.never_ports:
+            raise Refused(
+                f"Port {scope.port} is on the owner's list of ports that are never opened.",
+                reason="port_never",
+            )
+        if not permits(rule, scope):
+            raise Refused(
+                f"The owner's policy does not allow {scope.words()}. The owner changes that "
+                "with `fleetward owner policy access`.",
+                reason="scope_not_allowed",
+            )
+        if seconds > rule.seconds:
+            raise Refused(
+                f"The owner's policy allows {scope.words()} for {rule.seconds} seconds at most; "
+                f"{seconds} were asked for.",
+                reason="too_long",
+            )
+        rules.append(rule)
+    return tuple(rules)

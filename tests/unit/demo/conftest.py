@@ -1,0 +1,16 @@
+"""The fixtures of an owner, for the demo's part as one."""
+
+from __future__ import annotations
+
+from tests.unit.keyholder.owner_fixtures import (
+    clock,
+    data,
+    desk,
+    made_once,
+    one_server,
+    owner,
+    passphrase_file,
+    server,
+)
+
+__all__ = ["clock", "data", "desk", "made_once", "one_server", "owner", "passphrase_file", "server"]

@@ -1,0 +1,98 @@
+"""The owner's console over a scene of sessions, served for a browser to look at.
+
+python -m tests.unit.keyholder.access_stage     prints the address, until Ctrl-C
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.unit.keyholder.access_scene import Scene, make_scene
+from tests.unit.keyholder.owner_fixtures import PASSPHRASE
+from tests.unit.keyholder.small_server import TOKEN, serving
+from tests.unit.keyholder.test_access_flow import asked, granted
+
+from fleetward.keyholder.access.answering import Answer
+from fleetward.keyholder.api import ApiClient
+from fleetward.keyholder.console.keeper import Keeper
+from fleetward.keyholder.console.main import ConsoleWish, serve_console
+from fleetward.keyholder.desk import Desk
+from fleetward.keyholder.init import init_owner, name_local_server
+from fleetward.runtime.clock import SystemClock
+from fleetward.trust.access import FilesScope, LogsScope, RootScope, TcpScope, TerminalScope
+
+SHELL = (
+    b'[0.0,"r","80x20"]',
+    b'[0.1,"m","terminal opened as app"]',
+    b'[0.4,"o","\\u001b[32mapp@pump-7\\u001b[0m:~$ "]',
+    b'[1.2,"i","systemctl status pump\\r"]',
+    b'[1.3,"o","systemctl status pump\\r\\n\\u001b[31m\\u25cf\\u001b[0m pump.service - "]',
+    b'[1.4,"o","Infusion pump\\r\\n'
+    b'     Active: \\u001b[1;31mfailed\\u001b[0m (Result: exit-code)\\r\\n"]',
+    b'[9.0,"o","\\u001b]52;c;ZXZpbA==\\u0007\\u001b[32mapp@pump-7\\u001b[0m:~$ "]',
+)
+
+
+def fill(scene: Scene) -> None:
+    """Put requests and sessions of every kind into a scene."""
+    scene.server.answers["/owner/pending"] = {"items": []}
+    asked(scene)
+    granted(scene)
+    scene.record(scene.row, *SHELL[:3])
+    scene.record(scene.row, *SHELL[3:])
+    scene.record(scene.row, b'[12.0,"m","terminal closed"]')
+    scene.finish(scene.row)
+    asked(scene, FilesScope("/srv/app", "read", 10**6))
+    scene.row.papers["offer"] = b""
+    scene.row.state = "asked"
+    asked(scene, TcpScope(8080, "http"))
+    granted(scene, Answer(watched=True))
+    scene.record(scene.row, *SHELL)
+    asked(scene, RootScope())
+    asked(scene, TerminalScope("app"), LogsScope("nginx.service"), TcpScope(8080, "raw"))
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[Scene, str]]:
+    """Serve the console over such a scene; yield it and the address with its secret."""
+    with serving(folder) as server:
+        named = name_local_server(server.write_data(folder / "data"))
+        init_owner(folder / "owner", PASSPHRASE, named, ("Ward 3", "Ada"), SystemClock())
+        desk = Desk.open(folder / "owner", _passphrase(folder), SystemClock())
+        scene = make_scene(desk, server, folder)
+        fill(scene)
+        keeper = Keeper(desk, lambda: ApiClient(server.api, TOKEN), SystemClock())
+        addresses: list[str] = []
+        thread = threading.Thread(
+            target=serve_console,
+            args=(keeper, SystemClock(), ConsoleWish(), addresses.append),
+            daemon=True,
+        )
+        thread.start()
+        while not addresses:
+            time.sleep(0.05)
+        yield scene, addresses[0]
+
+
+def _passphrase(folder: Path) -> Path:
+    path = folder / "passphrase"
+    path.write_bytes(PASSPHRASE)
+    path.chmod(0o600)
+    return path
+
+
+if __name__ == "__main__":
+    place = Path(tempfile.mkdtemp(prefix="access-stage-"))
+    try:
+        with served(place) as (_, address):
+            print(address, flush=True)
+            while True:
+                time.sleep(1)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.requester_end import RequesterEnd, StreamEnd  # noqa: E402
-from tests.session_world import SessionWorld, session_world  # noqa: E402
+from tests.session_world import SessionWorld, decode_hash, session_world  # noqa: E402
 from tests.system.broker_world import free_port  # noqa: E402
 
 from fleetward.trust.access import Scope, TcpScope, TerminalScope  # noqa: E402
@@ -140,8 +140,6 @@ async def measure_openings(world: SessionWorld) -> tuple[list[float], list[float
         grant = world.make_grant(request, offer)
         began = time.monotonic()
         await world.push(grant)
-        from tests.session_world import decode_hash
-
         keys = (world.access.session_private, offer.session_key)
         end = RequesterEnd(world.bus, world.device, decode_hash(grant), keys)
         shell = await (await end.begin()).open(0)

@@ -16,6 +16,7 @@ from tests.access_world import FILES, PAGE, RULES
 from tests.trust_world import DAY_MS, NOW_MS, alter, payload_of, resign
 from tests.unit.device.session_guard import HeldDoors, SessionGuard
 
+from fleetward.device.gate_sessions import MOST_STOPPED
 from fleetward.runtime.channel import make_session_key
 from fleetward.runtime.keys import make_key
 from fleetward.trust.access import AccessRules, RootScope, Rule
@@ -390,6 +391,10 @@ def test_a_stop_that_comes_before_its_grant_is_kept_in_mind(guard: SessionGuard)
     assert guard.refusal(by_nobody) == "wrong_signer"
     stop = seal(make_stop_payload(policy, session, "a mistake", NOW_MS), [ada])
     assert guard.refusal(stop) == "no_such_session"
+    # Another stop of the owner, handed over again and again, does not push it out of mind.
+    old = seal(make_stop_payload(policy, "0" * 64, "long ago", NOW_MS), [ada])
+    for _ in range(MOST_STOPPED):
+        guard.refusal(old)
     assert refuse(guard, grant) == "grant_stopped"
 
 

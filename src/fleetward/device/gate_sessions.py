@@ -293,12 +293,11 @@ class SessionGate:
         held = self._offers.get(subject) if isinstance(subject, str) else None
         if held is None:
             # It may have come before what it stops.
-            self._stopped = [*self._stopped, verify_stop_ahead(data, policy).subject]
-            self._stopped = self._stopped[-MOST_STOPPED:]
+            self._remember_stop(verify_stop_ahead(data, policy).subject)
             raise Refused("There is no such session or request here.", reason="no_such_session")
         stop = verify_stop(data, policy, held.request)
         self._forget(held.request.hash)
-        self._stopped = [*self._stopped, held.request.hash][-MOST_STOPPED:]
+        self._remember_stop(held.request.hash)
         words = f"{stop.person} refused the request of {held.request.person}. {stop.reason}".strip()
         body: JsonObject = {
             "person": stop.person,
@@ -310,6 +309,11 @@ class SessionGate:
             self._diary.order("session.refused", body)
         self._deny(held.request.hash, "request_stopped", words)
         return "none"
+
+    def _remember_stop(self, subject: str) -> None:
+        """Keep it in mind once: an old stop, handed over again and again, pushes no other out."""
+        if subject not in self._stopped and subject not in self._sessions.kept.sessions:
+            self._stopped = [*self._stopped, subject][-MOST_STOPPED:]
 
     def _take_beat(self, data: bytes, envelope: Envelope) -> Opened:
         live = self._find_live(envelope)

@@ -138,7 +138,7 @@ class Stream:
         self.waiting += data
 
     def read(self) -> None:
-        """Read what the machine has to say, record it, and send it."""
+        """Read what the machine has to say, record it, and send it. Every kind has its own."""
         raise NotImplementedError
 
     def resize(self, columns: int, rows: int) -> None:

@@ -1,6 +1,6 @@
 """A session over a real broker, sealed and recorded, beside OpenSSH on the same loopback.
 
-    python bench/session.py [--seconds 4] [--keys 200]
+    python bench/session.py [--seconds 4] [--keys 200] [--meshcentral FOLDER]
 
 Workload: the agent as it runs (guard, uplink, a process for the session, the sandbox where there is
 one), a broker with TLS 1.3 and client certificates, and this program as the requester with an end
@@ -10,7 +10,10 @@ that sends what it can. Opening is measured from handing over the grant to the p
 stopping from handing over the stop to the receipt. Every byte of ours is in a recording first.
 
 Beside it, **OpenSSH**: `sshd` of this computer on a port of its own with a key made for this run,
-the same commands, `ssh -L` for the port. It records nothing. Without `sshd` that half is left out.
+the same commands, `ssh -L` for the port. It records nothing. Without `sshd` that part is left out.
+
+**MeshCentral**, when FOLDER holds what `npm install meshcentral` put there: see `meshcentral.py`.
+Each is measured after the other in one run; on a computer that does other things, take ratios.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.meshcentral import run_peer  # noqa: E402
 from tests.requester_end import RequesterEnd, StreamEnd  # noqa: E402
 from tests.session_world import SessionWorld, decode_hash, session_world  # noqa: E402
 from tests.system.broker_world import free_port  # noqa: E402
@@ -241,14 +245,28 @@ async def read_for(reader: asyncio.StreamReader, seconds: float) -> float:
 def tell(name: str, found: Figures) -> None:
     """Print a row."""
     print(
-        f"{name:10} keystroke p50 {found.p50_ms:6.2f} ms  p95 {found.p95_ms:6.2f} ms   "
+        f"{name:11} keystroke p50 {found.p50_ms:6.2f} ms  p95 {found.p95_ms:6.2f} ms   "
         f"output {found.output_mb:6.1f} MB/s   port {found.port_mb:6.1f} MB/s",
         flush=True,
     )
 
 
-async def run(keys: int, seconds: float) -> None:
-    """Measure both and print."""
+def measure_meshcentral(
+    installed: Path, folder: Path, keys: int, seconds: float, port: int
+) -> Figures:
+    """Measure the same through MeshCentral."""
+    home = folder / "meshcentral"
+    home.mkdir()
+    with run_peer(installed, home, free_port()) as peer:
+        times, output, forwarded = peer.measure(home, keys, seconds, port)
+    seconds_each = [one / 1000 for one in times]
+    return Figures(
+        percentile(seconds_each, 0.5), percentile(seconds_each, 0.95), output / 1e6, forwarded / 1e6
+    )
+
+
+async def run(keys: int, seconds: float, meshcentral: Path | None) -> None:
+    """Measure all and print."""
     with tempfile.TemporaryDirectory() as name, sending_port() as port:
         folder = Path(name)
         async with session_world(folder) as world:
@@ -262,16 +280,27 @@ async def run(keys: int, seconds: float) -> None:
             f"{statistics.median(stopped) * 1000:.0f} ms, worst {max(stopped) * 1000:.0f} ms "
             "(goal 1000)"
         )
+        if meshcentral is None:
+            print("MeshCentral not measured: name a folder with --meshcentral")
+        else:
+            theirs = measure_meshcentral(meshcentral, folder, keys, seconds, port)
+            tell("MeshCentral", theirs)
+            compare("MeshCentral", ours, theirs)
         if shutil.which("sshd") is None:
             print("OpenSSH    not measured: there is no sshd on this computer")
             return
         with ssh_server(folder) as client:
             theirs = await measure_ssh(client, keys, seconds, port)
         tell("OpenSSH", theirs)
-        print(
-            f"ratio      keystroke p50 {ours.p50_ms / theirs.p50_ms:.1f}, output "
-            f"{ours.output_mb / theirs.output_mb:.2f}, port {ours.port_mb / theirs.port_mb:.2f}"
-        )
+        compare("OpenSSH", ours, theirs)
+
+
+def compare(name: str, ours: Figures, theirs: Figures) -> None:
+    """Print what ours is to theirs."""
+    print(
+        f"ratio to {name}: keystroke p50 {ours.p50_ms / theirs.p50_ms:.1f}, output "
+        f"{ours.output_mb / theirs.output_mb:.2f}, port {ours.port_mb / theirs.port_mb:.2f}"
+    )
 
 
 def main() -> None:
@@ -279,8 +308,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--keys", type=int, default=200)
+    parser.add_argument("--meshcentral", type=Path)
     options = parser.parse_args()
-    asyncio.run(run(options.keys, options.seconds))
+    asyncio.run(run(options.keys, options.seconds, options.meshcentral))
 
 
 if __name__ == "__main__":

@@ -6,16 +6,21 @@ Everything is what `fleetward demo` started: the machine is this one, its page i
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
 from tests.browser.console_chromium import chromium
+from tests.browser.demo_openssh import find_sshd, ssh_server
 from tests.browser.demo_steps import NOTICE_MS, copied, open_owner, run_copied
 from tests.browser.demo_technician import Technician, technician
 from tests.browser.demo_walk import (
+    BIN,
     Keyboard,
     Program,
     Visit,
@@ -130,6 +135,35 @@ def test_a_technician_is_let_in_stopped_replayed_and_found(demo: Program, browse
     ).stdout
     assert "Tom of Makers Ltd was inside" in told
     assert "It ended: stopped." in told
+
+
+def test_a_real_openssh_client_goes_through_the_session(demo: Program, tmp_path: Path) -> None:
+    if find_sshd() is None:
+        pytest.skip("sshd is not installed")
+    secret = demo.ready["technician_passphrase_file"]
+    with ssh_server(tmp_path) as (port, client):
+        asked = demo.run_json(
+            "request", demo.this, "--scope", f"tcp:{port}/raw", "--reason", "its files",
+            "--as", demo.ready["technician"], "--passphrase-file", secret,
+        )  # fmt: skip
+        wait_for(lambda: newest(demo)["state"] == "offered", 20, "the machine's offer")
+        demo.run(
+            "owner", "approve", asked["id"], "--yes", "--data", demo.data,
+            "--owner", demo.data / "owner", "--passphrase-file", demo.data / "owner-passphrase",
+        )  # fmt: skip
+        proxy = [
+            str(BIN / "fleetward"), "connect", demo.this, "--port", str(port), "--stdio",
+            "--request", asked["id"], "--as", demo.ready["technician"],
+            "--passphrase-file", secret,
+        ]  # fmt: skip
+        words = [*client, "-o", f"ProxyCommand={shlex.join(proxy)}", "pump", "cat; echo $((6*7))"]
+        done = subprocess.run(
+            words, input="through it\n" * 20_000, capture_output=True, text=True, timeout=60,
+            env={**os.environ, "HOME": str(demo.home)},
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "through it\n" * 20_000 + "42\n"
+    wait_for(lambda: newest(demo)["state"] == "ended", 20, "the session's end")
 
 
 def test_the_thief_of_a_waiting_request_gets_nothing(demo: Program) -> None:

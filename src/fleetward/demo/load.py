@@ -22,7 +22,7 @@ from fleetward.demo.inventories import read_fixture
 from fleetward.demo.machine import make_seat
 from fleetward.demo.tally import MeasuringPort, Tally
 from fleetward.device.agent import Agent
-from fleetward.device.guard_core import GuardCore
+from fleetward.device.guard_core import GuardCore, Seat
 from fleetward.device.looking import Eyes, FixtureCollector
 from fleetward.device.status import hold_folder
 from fleetward.device.uplink import Timing, UplinkSession
@@ -113,14 +113,18 @@ class Crowd:
             for n, written in self._written.items()
         )
 
+    def make_seat(self, spread: float) -> Seat:
+        """Return where the guard of one machine sits."""
+        eyes = Eyes(FixtureCollector(self._document), watch=None, files=())
+        return make_seat(self._clock, eyes, spread)
+
     # --- one machine
 
     async def _keep(self, number: int) -> None:
         """Join once, then be the machine; what fails is tried again, but no refusal."""
         facts = MachineFacts(f"sim-{number:05d}", "Sensor", "Any maker", "Debian 12", True)
         folder = make_private_directory(self._load.folder / f"{number:05d}")
-        eyes = Eyes(FixtureCollector(self._document), watch=None, files=())
-        seat = make_seat(self._clock, eyes, number / self._load.machines)
+        seat = self.make_seat(number / self._load.machines)
         while True:
             try:
                 async with self._turns:

@@ -70,6 +70,8 @@ class Timing:
     documents_seconds: float = 3600.0
     pause_seconds: float = 10.0
     request_seconds: float = 10.0
+    recording_seconds: float = 0.25
+    """What a session records is gathered for so long before it is handed over."""
 
 
 @dataclass(slots=True)
@@ -226,6 +228,7 @@ class UplinkSession:
             until = loop.time() + pause
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._recorded.wait(), until - loop.time())
+                await asyncio.sleep(self._timing.recording_seconds)
 
     async def _do_due(self, link: _Link, now: float) -> None:
         due, timing = link.due, self._timing

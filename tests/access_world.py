@@ -31,6 +31,7 @@ from fleetward.trust.access import (
     make_access,
 )
 from fleetward.trust.canonical import Json, JsonObject, to_base64url
+from fleetward.trust.delegation import Delegate, make_delegation_payload
 from fleetward.trust.envelope import seal
 from fleetward.trust.grants.grant import (
     Grant,
@@ -41,7 +42,7 @@ from fleetward.trust.grants.grant import (
 )
 from fleetward.trust.grants.offer import Offer, Readiness, make_offer_payload, verify_offer
 from fleetward.trust.grants.request import Request, Wish, make_request_payload, verify_request
-from fleetward.trust.keys import ED25519, ES256, Signer
+from fleetward.trust.keys import ED25519, ES256, PublicKey, Signer
 
 TERMINAL: Final = TerminalScope("app")
 PAGE: Final = TcpScope(8080, "http")
@@ -114,6 +115,35 @@ class AccessWorld:
         payload = self.request_payload(*scopes, seconds=seconds, reason=reason)
         raw = seal(payload, [signer or self.technician])
         return verify_request(raw, self.trust.policy, self.machine.device)
+
+    def let_delegate(self) -> None:
+        """Sign the next policy, by which the technician may send others."""
+        access = dict(payload_of(self.trust.policy.raw)["access"])  # type: ignore[arg-type]
+        access["delegators"] = [self.technician.public.key_id]
+        self.trust.next_policy({"access": access})
+
+    def delegation_payload(self, to: PublicKey, *scopes: Scope, seconds: int = 600) -> JsonObject:
+        """Return the payload of the technician's delegation to this key, as `ana`."""
+        given = Delegate(
+            to, "ana", "Drives Ltd", (self.machine.device,), scopes or (TERMINAL,), seconds
+        )
+        times = (NOW_MS, NOW_MS - 1000, NOW_MS + 7_200_000)
+        return make_delegation_payload(
+            self.trust.policy, self.technician.public.key_id, given, times
+        )
+
+    def delegate(self, to: PublicKey, *scopes: Scope, seconds: int = 600) -> bytes:
+        """Return the technician's signed delegation."""
+        return seal(self.delegation_payload(to, *scopes, seconds=seconds), [self.technician])
+
+    def delegated_request(
+        self, signer: Signer, delegation: bytes, *scopes: Scope, seconds: int = 600
+    ) -> bytes:
+        """Return a request, signed by whom the technician delegated to."""
+        payload = self.request_payload(*scopes, seconds=seconds)
+        payload["requester"] = signer.public.key_id
+        payload["delegation"] = to_base64url(delegation)
+        return seal(payload, [signer])
 
     def request_payload(
         self, *scopes: Scope, seconds: int = 600, reason: str = "the pump does not start"

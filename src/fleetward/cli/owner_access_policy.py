@@ -24,6 +24,7 @@ from fleetward.keyholder.access.policy_rules import (
     name_requester,
     remove_requester,
     say_allowed,
+    set_delegating,
     set_walls,
 )
 from fleetward.keyholder.access.requester_line import read_requester_key
@@ -105,6 +106,34 @@ def drop_requester(
         )
 
 
+@requester_app.command("delegating")
+def set_delegating_requester(
+    person: Person,
+    allowed: Annotated[
+        bool, typer.Option("--yes/--no", help="Whether he may send somebody in his place.")
+    ] = True,
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let somebody who may ask send others in his place, for less. Every session takes your yes.
+
+    With --no, whatever he delegated ends when machines learn of it.
+
+    fleetward owner policy requester delegating --person Tom
+    """
+    with refusals():
+        _apply(
+            set_delegating(person, allowed=allowed),
+            (owner, data, passphrase_file),
+            (server, token_file),
+            as_json,
+        )
+
+
 @requester_app.command("list")
 def list_requesters(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> None:
     """List who may ask, with the six words of their keys.
@@ -113,7 +142,11 @@ def list_requesters(owner: Owner = None, data: Data = None, as_json: AsJson = Fa
     """
     with refusals():
         rows = _requesters(_load(owner, data))
-        lines = [f"{r['person']}, {r['org'] or 'no organisation'}: {r['words']}" for r in rows]
+        lines = [
+            f"{r['person']}, {r['org'] or 'no organisation'}: {r['words']}"
+            f"{'  (may send others)' if r['may_delegate'] else ''}"
+            for r in rows
+        ]
         emit(rows, as_json, "\n".join(lines) or "Nobody may ask for a session.")
 
 
@@ -227,13 +260,14 @@ def _load(owner: Path | None, data: Path | None) -> Policy:
     return load_documents(OwnerFolder.open(find_owner(owner, data))).policy
 
 
-def _requesters(policy: Policy) -> list[dict[str, str]]:
+def _requesters(policy: Policy) -> list[dict[str, Any]]:
     return [
         {
             "key_id": key_id,
             "person": policy.keys[key_id].person,
             "org": policy.orgs.get(key_id, ""),
             "words": device_words(policy.owner, key_id),
+            "may_delegate": key_id in policy.access.delegators,
         }
         for key_id in policy.access.requesters
     ]

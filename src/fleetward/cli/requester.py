@@ -7,18 +7,39 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetward.cli.access_options import PLAIN, As, AsJson, PassphraseFile, open_folder
+from fleetward.cli.access_options import (
+    PLAIN,
+    As,
+    AsJson,
+    For,
+    PassphraseFile,
+    open_api,
+    open_folder,
+)
+from fleetward.keyholder.access.delegating import (
+    accept,
+    delegate,
+    show_delegation,
+    tell_delegation,
+    write_delegation,
+)
 from fleetward.keyholder.access.requester_folder import (
     DEFAULT_FOLDER,
     RequesterFacts,
     RequesterFolder,
     make_requester,
 )
-from fleetward.keyholder.access.requester_line import write_owner_command, write_requester_key
+from fleetward.keyholder.access.requester_line import (
+    read_requester_key,
+    write_owner_command,
+    write_requester_key,
+)
+from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.speak import emit, refusals
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.http.times import to_rfc3339
+from fleetward.trust.delegation import MAX_DAYS, Delegate
 from fleetward.trust.errors import Refused
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.words import device_words
@@ -87,6 +108,62 @@ def show(as_: As = None, passphrase_file: PassphraseFile = None, as_json: AsJson
         _tell(
             folder, folder.signer(ask_passphrase(passphrase_file, of="your folder")).public, as_json
         )
+
+
+@requester_app.command("delegate")
+def delegate_to(
+    to: Annotated[str, typer.Option("--to", help="The key that `requester show` prints there.")],
+    person: Annotated[str, typer.Option("--person", help="Who it is.")],
+    machine: Annotated[list[str], typer.Option("--machine", help="A machine; may repeat.")],
+    scope: Annotated[list[str], typer.Option("--scope", help=f"{EXAMPLES}; may repeat.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to send to that person.")],
+    org: Annotated[str, typer.Option("--org", help="That person's organisation.")] = "",
+    length: For = "30m",
+    days: Annotated[
+        int, typer.Option("--days", min=1, max=MAX_DAYS - 1, help="For so many days.")
+    ] = 30,
+    as_: As = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let somebody else ask in your place, for less than you may. The owner still says yes.
+
+    fleetward requester delegate --to ed25519:MCow… --person Ana --org "Drives Ltd"
+    --machine pump-7 --scope tcp:8080/raw --for 30m --days 14 --out ana.json
+    """
+    with refusals():
+        folder = open_folder(as_)
+        learned = folder.learn(open_api(folder).client)
+        devices = tuple(learned.find_machine(each).device for each in machine)
+        scopes = tuple(parse_scope(text) for text in scope)
+        wanted = Delegate(
+            read_requester_key(to), person, org, devices, scopes, parse_length(length)
+        )
+        signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
+        made = delegate(learned, wanted, signer, days, SystemClock().wall_ms())
+        write_delegation(out, made)
+        words = f"{tell_delegation(learned, made)}\n\nSend {out} to {person}; there: fleetward "
+        shown = {**show_delegation(learned, made), "file": str(out)}
+        emit(shown, as_json, f"{words}requester accept {out.name}")
+
+
+@requester_app.command("accept")
+def accept_delegation(
+    file: Annotated[Path, typer.Argument(help="What somebody who may delegate sent you.")],
+    as_: As = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask by a delegation from now on: somebody who may ask sent you in his place.
+
+    fleetward requester accept ana.json
+    """
+    with refusals():
+        folder = open_folder(as_)
+        learned = folder.learn(open_api(folder).client)
+        own = folder.signer(ask_passphrase(passphrase_file, of="your folder")).public
+        made = accept(folder, learned, file, own)
+        emit(show_delegation(learned, made), as_json, tell_delegation(learned, made))
 
 
 def _tell(folder: RequesterFolder, key: PublicKey, as_json: bool) -> None:

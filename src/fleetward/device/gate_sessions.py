@@ -51,7 +51,13 @@ from fleetward.trust.grants.offer import (
     verify_offer,
 )
 from fleetward.trust.grants.report import Denial, make_denial_payload
-from fleetward.trust.grants.request import MAX_AGE_MS, REQUEST_TYPE, Request, verify_request
+from fleetward.trust.grants.request import (
+    MAX_AGE_MS,
+    REQUEST_TYPE,
+    Request,
+    check_time,
+    verify_request,
+)
 from fleetward.trust.keys import Signer
 
 MOST_OFFERS: Final = 16
@@ -173,6 +179,7 @@ class SessionGate:
         self._check_confirmed()
         if self._time.wall_ms() - request.issued_at_ms > MAX_AGE_MS:
             raise Refused("The request is older than a week. Ask again.", reason="request_too_old")
+        check_time(request, self._time.wall_ms(), request.seconds)
         if request.hash in self._stopped:
             raise Refused("The owner has refused this request.", reason="request_stopped")
         if any(kept.request == request.hash for kept in self._sessions.kept.sessions.values()):

@@ -109,7 +109,8 @@ def _without(draft: PolicyDraft, gone: set[str]) -> PolicyDraft:
     access = draft.access
     if access is not None:
         asking = tuple(i for i in access.requesters if i not in gone)
-        access = replace(access, requesters=asking)
+        sending = tuple(i for i in access.delegators if i not in gone)
+        access = replace(access, requesters=asking, delegators=sending)
     people = tuple(p for p in draft.people if p.key.key_id not in gone)
     return replace(draft, people=people, roles=roles, access=access)
 

@@ -148,6 +148,8 @@ class AccessRules:
     requesters: tuple[str, ...] = ()
     rules: Mapping[str, Rule] | None = None
     walls: str = "any"
+    delegators: tuple[str, ...] = ()
+    """Requesters who may let somebody else ask in their place (`trust.delegation`)."""
 
     def rule_of(self, scope: Scope) -> Rule | None:
         """Return the rule for a scope's kind, or None where the owner named none."""
@@ -190,9 +192,14 @@ def read_scopes(values: list[Json]) -> tuple[Scope, ...]:
 
 def read_access(value: Json) -> AccessRules:
     """Return the rules of a policy's field `access`. Raises `Malformed`."""
-    fields = Fields(value, "the access rules", {"requesters", "walls"}, set(KINDS))
+    optional = {*KINDS, "delegators"}
+    fields = Fields(value, "the access rules", {"requesters", "walls"}, optional)
     requesters = fields.texts("requesters", most=MAX_REQUESTERS)
+    delegators = fields.texts("delegators", most=MAX_REQUESTERS) if fields.has("delegators") else ()
+    if not set(delegators) <= set(requesters):
+        raise Malformed("Expected who delegates to be a requester.", reason="bad_role")
     return AccessRules(
+        delegators=delegators,
         requesters=tuple(require_key_id(r, "a requester") for r in requesters),
         rules={kind: _read_rule(kind, fields.map(kind)) for kind in KINDS if fields.has(kind)},
         walls=fields.choice("walls", WALLS),
@@ -202,6 +209,8 @@ def read_access(value: Json) -> AccessRules:
 def make_access(rules: AccessRules) -> JsonObject:
     """Return the field `access` for these rules, as `read_access` reads it."""
     value: JsonObject = {"requesters": list(rules.requesters), "walls": rules.walls}
+    if rules.delegators:
+        value["delegators"] = list(rules.delegators)
     for kind, rule in (rules.rules or {}).items():
         said: JsonObject = {
             "seconds": rule.seconds,

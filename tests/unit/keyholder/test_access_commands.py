@@ -162,6 +162,40 @@ def test_a_technician_makes_a_folder_and_the_owner_names_him(
     assert RequesterFolder.open(out).signer(PASSPHRASE).public.key_id == made["key_id"]
 
 
+def test_a_technician_sends_somebody_in_his_place(
+    scene: Scene, tmp_path: Path, passphrase_file: Path, as_owner: Run, as_tom: Run
+) -> None:
+    ana = tmp_path / "ana"
+    by_ana = ["--as", str(ana), "--passphrase-file", str(passphrase_file), "--json"]
+    made = answer(CliRunner().invoke(requester_app, [
+        "init", "--person", "Ana", "--org", "Drives Ltd", "--owner-root",
+        scene.desk.documents().owner, "--server", scene.server.api.removesuffix("/api/v1"),
+        "--token-file", scene.folder.facts().token_file, "--out", str(ana),
+        "--passphrase-file", str(passphrase_file), "--json",
+    ]))  # fmt: skip
+    sent = [
+        "delegate", "--to", made["key"], "--person", "Ana", "--org", "Drives Ltd", "--machine",
+        "pump-7", "--scope", "terminal:app", "--for", "10m", "--days", "7", "--json",
+    ]  # fmt: skip
+    refused = as_tom(requester_app, *sent, "--out", tmp_path / "early.json")
+    assert "unknown_delegator" in refused.stderr
+    named = answer(as_owner("policy", "requester", "delegating", "--person", "Tom", "--json"))
+    assert [r["may_delegate"] for r in named["requesters"] if r["person"] == "Tom"] == [True]
+    told = answer(as_tom(requester_app, *sent, "--out", tmp_path / "ana.json"))
+    assert (told["by"], told["machines"][0]["name"], told["seconds"]) == ("Tom", "pump-7", 600)
+    wish = ["pump-7", "--scope", "terminal:app", "--for", "10m", "--reason", "its drive"]
+    alone = CliRunner().invoke(request_app, [*wish, *by_ana])
+    assert "unknown_requester" in alone.stderr
+    accepted = CliRunner().invoke(requester_app, ["accept", str(tmp_path / "ana.json"), *by_ana])
+    assert answer(accepted)["words"] == made["words"]
+    asked = answer(CliRunner().invoke(request_app, [*wish, *by_ana]))
+    assert (asked["person"], asked["org"]) == ("Ana", "Drives Ltd, sent by Tom of Makers Ltd")
+    longer = CliRunner().invoke(request_app, [*wish[:4], "20m", *wish[5:], *by_ana])
+    assert "longer_than_delegated" in longer.stderr
+    stolen = as_tom(requester_app, "accept", tmp_path / "ana.json")
+    assert "another_key" in stolen.stderr
+
+
 def test_rules_by_the_command_line(as_owner: Run) -> None:
     told = answer(as_owner(
         "policy", "access", "allow", "terminal", "ops", "--for", "20m", "--watched", "--json"

@@ -1,7 +1,10 @@
 // Sessions: what a policy lets be asked, and whether a machine opens one.
 
 import { type Json, type JsonObject, encode } from "./canonical.mjs";
-import { type Envelope, type Role, readEnvelope, verifyHolder, verifySingle, verifyThreshold } from "./envelope.mjs";
+import {
+  type Delegation, MAX_DELEGATION_BYTES, checkDelegated, checkDelegationTime, verifyDelegation,
+} from "./delegation.mjs";
+import { type Envelope, type Holder, type Role, readEnvelope, verifyHolder, verifySingle, verifyThreshold } from "./envelope.mjs";
 import { malformed, refused, untrusted } from "./errors.mjs";
 import { Fields } from "./fields.mjs";
 import { type PublicKey } from "./keys.mjs";
@@ -23,6 +26,7 @@ export interface Access {
   requesters: string[];
   rules: Map<string, Rule>;
   walls: string;
+  delegators: string[];
 }
 
 export interface Scope {
@@ -42,7 +46,7 @@ export interface Moment {
 export interface Session {
   hash: string;
   people: string[];
-  requester: string;
+  request: Request;
   scopes: Scope[];
   seconds: number;
 }
@@ -71,9 +75,14 @@ const CHECKS: Record<string, (text: string) => string> = {
 export function readAccess(value: Json): Access {
   const object = typeof value === "object" && !Array.isArray(value) ? value : malformed("access");
   const kinds = KINDS.filter((kind) => kind in object);
-  const fields = new Fields(value, ["requesters", "walls", ...kinds]);
+  const sends = "delegators" in object ? ["delegators"] : [];
+  const fields = new Fields(value, ["requesters", "walls", ...kinds, ...sends]);
+  const requesters = fields.texts("requesters", 128);
+  const delegators = sends.length > 0 ? fields.texts("delegators", 128) : [];
+  if (!delegators.every((id) => requesters.includes(id))) malformed("bad_role");
   return {
-    requesters: fields.texts("requesters", 128),
+    delegators,
+    requesters,
     rules: new Map(kinds.map((kind) => [kind, readRule(kind, fields.map(kind))])),
     walls: fields.matching("walls", /^(any|sandbox)$/),
   };
@@ -128,13 +137,13 @@ function readScope(value: Json): Scope {
   }
 }
 
-function readScopes(items: Json[]): Scope[] {
+export function readScopes(items: Json[]): Scope[] {
   const scopes = items.map(readScope);
   const spelled = new Set(scopes.map(spell));
   return scopes.length > 0 && spelled.size === scopes.length ? scopes : malformed("bad_scope");
 }
 
-const spell = (scope: Scope): string => encode(scope.json).toString();
+export const spell = (scope: Scope): string => encode(scope.json).toString();
 
 function permits(rule: Rule, scope: Scope): boolean {
   switch (scope.kind) {
@@ -160,10 +169,12 @@ function checkRules(policy: Policy, scopes: Scope[], seconds: number): Rule[] {
   });
 }
 
-interface Request {
+export interface Request {
   hash: string;
   requester: string;
-  person: string;
+  holder: Holder;
+  people: string[];
+  delegation: Delegation | undefined;
   scopes: Scope[];
   seconds: number;
 }
@@ -172,13 +183,14 @@ function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   const envelope = readEnvelope(data, 16 * 1024);
   const fields = new Fields(envelope.payload, [
     "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester", "scopes",
-    "seconds", "session_key", "type",
+    "seconds", "session_key", "type", ...("delegation" in envelope.payload ? ["delegation"] : []),
   ]);
   const requester = fields.keyId("requester");
-  const holder = policy.keys.get(requester);
-  if (!holder || !policy.access?.requesters.includes(requester)) {
-    return untrusted("unknown_requester");
-  }
+  const delegation =
+    "delegation" in envelope.payload
+      ? verifyDelegation(fields.binary("delegation", MAX_DELEGATION_BYTES), policy)
+      : undefined;
+  const holder = findHolder(policy, requester, delegation);
   verifyHolder(envelope, "fleetward.request.v1", holder);
   if (fields.digest("owner") !== policy.owner) untrusted("another_owner");
   if (fields.integer("epoch", 1) !== policy.epoch) untrusted("old_epoch");
@@ -188,10 +200,19 @@ function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   const scopes = readScopes(fields.items("scopes", 8));
   const seconds = fields.integer("seconds", 1, DAY);
   checkRules(policy, scopes, seconds);
+  if (delegation) checkDelegated(delegation, device, scopes.map(spell), seconds);
   fields.text("reason", 500, 1);
   fields.text("case", 100);
   fields.integer("issued_at");
-  return { hash: envelope.hash, requester, person: holder.person, scopes, seconds };
+  const people = delegation ? [holder.person, delegation.delegator] : [holder.person];
+  return { hash: envelope.hash, requester, holder, people, delegation, scopes, seconds };
+}
+
+function findHolder(policy: Policy, requester: string, sent: Delegation | undefined): Holder {
+  if (sent) return sent.key.id === requester ? sent.holder : untrusted("unknown_requester");
+  const holder = policy.keys.get(requester);
+  const asks = policy.access?.requesters.includes(requester) ?? false;
+  return holder && asks ? holder : untrusted("unknown_requester");
 }
 
 interface Offer {
@@ -260,14 +281,15 @@ export function verifySession(
   if (here.now < fields.integer("not_before")) refused("not_yet");
   if (here.now >= fields.integer("not_after")) refused("expired");
   if (here.lease <= 0) refused("lease_expired");
+  if (request.delegation) checkDelegationTime(request.delegation, here.now, seconds);
   fields.integer("idle_seconds", 10, 3600);
-  return { hash: envelope.hash, people, requester: request.requester, scopes, seconds };
+  return { hash: envelope.hash, people, request, scopes, seconds };
 }
 
 function countPeople(envelope: Envelope, policy: Policy, request: Request, rules: Rule[]): string[] {
   const approvers = role(policy, "approve");
   const keys: Role["keys"] = new Map(
-    [...approvers.keys].filter(([, holder]) => holder.person !== request.person),
+    [...approvers.keys].filter(([, holder]) => !request.people.includes(holder.person)),
   );
   const threshold = Math.max(approvers.threshold, ...rules.map((rule) => rule.threshold));
   return verifyThreshold(envelope, "fleetward.grant.v1", { keys, threshold });
@@ -277,7 +299,7 @@ function countPeople(envelope: Envelope, policy: Policy, request: Request, rules
 export function verifyStop(data: Buffer, policy: Policy, session: Session): string {
   const envelope = readEnvelope(data, 4096);
   const named = envelope.signatures[0]?.keyId ?? "";
-  const own = named === session.requester ? policy.keys.get(named) : undefined;
+  const own = named === session.request.requester ? session.request.holder : undefined;
   const holder = role(policy, "approve").keys.get(named) ?? own ?? untrusted("wrong_signer");
   verifyHolder(envelope, "fleetward.stop.v1", holder);
   const fields = new Fields(envelope.payload, ["issued_at", "owner", "reason", "subject", "type"]);

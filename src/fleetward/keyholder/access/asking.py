@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from fleetward.keyholder.access.judging import Case, require_active
@@ -21,6 +22,7 @@ from fleetward.trust.grants.request import (
     NONCE_BYTES,
     Request,
     Wish,
+    check_time,
     make_request_payload,
     verify_request,
 )
@@ -37,16 +39,21 @@ def make_request(
     entry = learned.judge.entries[wish.device]
     require_active(entry)
     policy = learned.judge.policy
-    if signer.public.key_id not in policy.access.requesters:
+    if signer.public.key_id in policy.access.requesters:
+        wish = replace(wish, delegation=b"")
+    elif not wish.delegation:
         raise Refused(
             f"{learned.name} does not let this key ask ({signer.public.key_id}). The owner names "
-            "it by the line that `fleetward requester show` prints.",
+            "it by the line that `fleetward requester show` prints; or somebody who may delegate "
+            "to you does so by `fleetward requester delegate`, and you `accept` it.",
             reason="unknown_requester",
         )
     private, public = make_session_key()
     keys = (public, secrets.token_bytes(NONCE_BYTES))
     payload = make_request_payload(policy, wish, signer.public.key_id, keys, now_ms)
-    return verify_request(seal(payload, [signer]), policy, wish.device), private
+    request = verify_request(seal(payload, [signer]), policy, wish.device)
+    check_time(request, now_ms, wish.seconds)
+    return request, private
 
 
 def ask(
@@ -61,6 +68,7 @@ def ask(
     The session key is on the disk before anybody is asked.
     """
     signer, now_ms = key
+    wish = replace(wish, delegation=folder.delegation())
     request, private = make_request(learned, wish, signer, now_ms)
     keep_request(folder, (request.hash, request.raw), private, request.device, now_ms)
     try:

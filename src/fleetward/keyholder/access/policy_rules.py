@@ -76,8 +76,27 @@ def remove_requester(person: str) -> Change:
         return replace(
             draft,
             people=tuple(p for p in draft.people if p.key.key_id not in gone - used),
-            access=replace(access, requesters=tuple(i for i in access.requesters if i not in gone)),
+            access=replace(
+                access,
+                requesters=tuple(i for i in access.requesters if i not in gone),
+                delegators=tuple(i for i in access.delegators if i not in gone),
+            ),
         )
+
+    return change
+
+
+def set_delegating(person: str, *, allowed: bool) -> Change:
+    """Return the change after which who asks may, or may not, send somebody else in his place."""
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        access = draft.access or AccessRules()
+        keys = {p.key.key_id for p in draft.people if p.person == person} & set(access.requesters)
+        if not keys:
+            raise Refused(f"The policy lets no {person[:80]!r} ask.", reason="unknown_person")
+        others = tuple(i for i in access.delegators if i not in keys)
+        named = (*others, *sorted(keys)) if allowed else others
+        return replace(draft, access=replace(access, delegators=named))
 
     return change
 

@@ -116,6 +116,15 @@ class RequesterFolder:
         """Return the requester's key. Raises `Refused` for a wrong passphrase."""
         return open_key(read_bounded(self.path / "requester.key", _MAX_BYTES), passphrase)
 
+    def delegation(self) -> bytes:
+        """Return the delegation by which this technician asks, or nothing."""
+        path = self.path / "delegation.json"
+        return read_bounded(path, _MAX_BYTES) if path.exists() else b""
+
+    def keep_delegation(self, data: bytes) -> None:
+        """Keep a verified delegation, in the place of the one before."""
+        atomic_write(self.path / "delegation.json", data)
+
     def client(self) -> ApiClient:
         """Return a client of the folder's server. Raises `Refused`, `Unreachable`."""
         facts = self.facts()

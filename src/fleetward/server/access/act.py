@@ -31,6 +31,7 @@ from fleetward.server.access.reading import (
     STOP,
     Asked,
     read_asked,
+    read_asker,
     read_beat,
     read_granted,
     read_stopped,
@@ -71,18 +72,18 @@ class Access:
                     "first.",
                     reason="too_many_requests",
                 )
-            person, org = self._who(asked.requester)
+            asker = read_asker(asked, self._near.owner.policy)
             self._record(
                 "access.requested", caller, asked.device,
                 {
-                    "words": f"{_said(person, org)} asked to enter {name}: "
+                    "words": f"{_said(asker.person, asker.org)} asked to enter {name}: "
                     f"{', '.join(asked.scopes)}, for {say_seconds(asked.seconds)}. "
                     f"“{asked.reason}”",
                     "request": asked.hash,
                 },
             )  # fmt: skip
             if known is None:
-                self._store(asked, raw, (person, org), caller)
+                self._store(asked, raw, (asker.person, asker.org), caller)
         row = self.find(asked.hash, caller)
         if row.state in UNANSWERED:
             self._book.order(asked.device, raw)

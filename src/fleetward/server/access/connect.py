@@ -15,7 +15,7 @@ from fleetward.server.access.act import Access
 from fleetward.server.access.book import Book
 from fleetward.server.access.decide import certificate_ends_ms, check_live
 from fleetward.server.access.model import Connection
-from fleetward.server.access.reading import GRANT, read_granted
+from fleetward.server.access.reading import GRANT, read_asked, read_asker, read_granted
 from fleetward.server.access.store import Row
 from fleetward.server.callout import Admission, Decision, SessionPeer
 from fleetward.server.deeds import Deed
@@ -138,14 +138,14 @@ class Connections:
         return str(row.device_id)
 
     def _check_proof(self, row: Row, sent: tuple[str, str]) -> PublicKey:
-        holder = self.book.near.owner.policy.keys.get(row.requester)
-        if holder is None:
+        owner = self.book.near.owner.owner_id
+        asker = read_asker(read_asked(bytes(row.envelope), owner), self.book.near.owner.policy)
+        if asker.key is None:
             raise Refused(
                 "The owner's policy names this requester no more.", reason="unknown_requester"
             )
-        owner = self.book.near.owner.owner_id
         proof = from_base64url(sent[1])
-        transport = verify_connection(proof, holder.key, owner, row.session_id)
+        transport = verify_connection(proof, asker.key, owner, row.session_id)
         if transport.spki != from_base64url(sent[0]):
             raise Untrusted("The proof is for another key.", reason="another_key")
         return transport

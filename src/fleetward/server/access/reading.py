@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.access import MAX_SCOPES, MAX_SECONDS, read_scopes
+from fleetward.trust.delegation import MAX_DELEGATION_BYTES, verify_delegation
 from fleetward.trust.envelope import Envelope, read_envelope, require_type, verify_single
-from fleetward.trust.errors import Untrusted
+from fleetward.trust.errors import Malformed, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.keys import PublicKey
+from fleetward.trust.policy import Policy
 
 REQUEST: Final = "request"
 GRANT: Final = "grant"
@@ -54,6 +56,8 @@ _FIELDS: Final = {
         "owner", "recording_head", "records", "session", "type",
     },
 }  # fmt: skip
+_OPTIONAL: Final[dict[str, set[str]]] = {REQUEST: {"delegation"}}
+MAX_ORG_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,16 @@ class Asked:
     seconds: int
     reason: str
     case: str
+    delegation: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who a key is said to be. `key` is None where nobody names it."""
+
+    person: str
+    org: str
+    key: PublicKey | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +136,27 @@ def read_asked(raw: bytes, owner: str) -> Asked:
         seconds=fields.integer("seconds", low=1, high=MAX_SECONDS),
         reason=fields.text("reason", most=500, least=1),
         case=fields.text("case", most=100),
+        delegation=(
+            fields.binary("delegation", most=MAX_DELEGATION_BYTES)
+            if fields.has("delegation")
+            else b""
+        ),
     )
+
+
+def read_asker(asked: Asked, policy: Policy) -> Asker:
+    """Return who asks, by the policy that is stored here, or by the delegation that he shows."""
+    if asked.delegation:
+        try:
+            delegation = verify_delegation(asked.delegation, policy)
+        except (Malformed, Untrusted):
+            return Asker(f"key {asked.requester[:8]}", "", None)
+        key = delegation.key if delegation.key.key_id == asked.requester else None
+        return Asker(delegation.person, delegation.words[:MAX_ORG_CHARACTERS], key)
+    holder = policy.keys.get(asked.requester)
+    if holder is None:
+        return Asker(f"key {asked.requester[:8]}", "", None)
+    return Asker(holder.person, policy.orgs.get(asked.requester, ""), holder.key)
 
 
 def read_granted(raw: bytes, owner: str) -> Granted:
@@ -200,7 +234,7 @@ def _read_said(envelope: Envelope, fields: Fields) -> Said:
 def _open(kind: str, raw: bytes, owner: str) -> tuple[Envelope, Fields]:
     envelope = read_envelope(raw, max_bytes=SIZES[kind])
     require_type(envelope, TYPES[kind])
-    fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind])
+    fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind], _OPTIONAL.get(kind, set()))
     if fields.digest("owner") != owner:
         raise Untrusted(
             f"The {kind} is to another owner than this server's.", reason="another_owner"

@@ -10,13 +10,15 @@ A session is four signed documents, each naming the hashes of those before it:
 Besides them: a **stop** ends a session or refuses a request; a **beat** says that somebody
 watches; a **denial** is the machine's signed no, with the first rule that was broken.
 
-1. A request is signed by a key that the policy in force names as a requester's.
+1. A request is signed by a key that the policy in force names as a requester's, or by somebody to
+   whom such a requester delegated less (`trust.delegation`).
 2. A grant names its request, its offer and the policy in force by their hashes. The offer is one
    that this machine made in this boot and that nobody has used: it lives in memory, and its
    private key with it, so that no reboot, restart or copied disk can serve it again.
 3. A grant can only narrow: its scopes are among the request's, its length is not longer, and the
    rules in force permit each of them.
-4. The threshold counts people. For several scopes the highest counts. Who asks does not count.
+4. The threshold counts people. For several scopes the highest counts. Who asks does not
+   count, nor who sent him.
 5. Ports on the policy's list `never_ports` are never opened as raw bytes or as pages.
 6. Wall time only narrows: `not_before` and `not_after` can refuse. The length is measured by the
    caller on a clock that nobody sets.

@@ -109,7 +109,7 @@ def verify_beat(data: bytes, policy: Policy, grant: Grant, after: int) -> Beat:
     """
     envelope = read_envelope(data, max_bytes=MAX_ENDING_BYTES)
     holder = _find_signer(envelope, policy, None)
-    if holder.person == grant.request.person:
+    if holder.person in grant.request.people:
         raise Untrusted("Who is inside does not watch himself.", reason="watches_himself")
     verify_holder(envelope, BEAT_TYPE, holder)
     fields = Fields(envelope.payload, "the beat", {"owner", "serial", "session", "type"})
@@ -126,7 +126,7 @@ def _find_signer(envelope: Envelope, policy: Policy, request: Request | None) ->
     named = envelope.signatures[0].key_id if envelope.signatures else ""
     holder = policy.roles["approve"].keys.get(named)
     if holder is None and request is not None and named == request.requester:
-        holder = policy.keys.get(named)
+        holder = request.holder
     if holder is None:
         raise Untrusted("This is signed by nobody who may say so.", reason="wrong_signer")
     return holder

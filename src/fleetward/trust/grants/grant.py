@@ -11,7 +11,7 @@ from fleetward.trust.envelope import Envelope, Role, read_envelope, require_type
 from fleetward.trust.errors import Refused, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.grants.offer import Offer
-from fleetward.trust.grants.request import MAX_SCOPE_ITEMS, Request, check_rules
+from fleetward.trust.grants.request import MAX_SCOPE_ITEMS, Request, check_rules, check_time
 from fleetward.trust.policy import Policy
 from fleetward.trust.words import six_words
 
@@ -125,9 +125,10 @@ def verify_grant(data: bytes, here: Situation, request: Request, offer: Offer) -
             "Installing bubblewrap gives it one.",
             reason="no_sandbox",
         )
-    # 6. Within its time, and within the lease of the owner's head.
+    # 6. Within its time, that of who sent the requester, and the lease of the owner's head.
     not_before, not_after = fields.integer("not_before"), fields.integer("not_after")
     _check_time(not_before, not_after, here)
+    check_time(request, here.now_ms, seconds)
     return Grant(
         request=request,
         offer=offer,
@@ -198,7 +199,7 @@ def _count_people(
 ) -> tuple[str, ...]:
     """Return the approvers who signed. Raises `Untrusted`."""
     approvers = policy.roles["approve"]
-    others = {i: k for i, k in approvers.keys.items() if k.person != request.person}
+    others = {i: k for i, k in approvers.keys.items() if k.person not in request.people}
     threshold = max(approvers.threshold, *(rule.threshold for rule in rules))
     role = Role(name="approve", keys=others, threshold=threshold)
     return verify_threshold(envelope, GRANT_TYPE, role)

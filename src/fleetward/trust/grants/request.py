@@ -8,7 +8,14 @@ from typing import Final
 
 from fleetward.trust.access import MAX_SECONDS, Rule, Scope, TcpScope, permits, read_scopes
 from fleetward.trust.canonical import JsonObject, to_base64url
-from fleetward.trust.envelope import read_envelope, verify_holder
+from fleetward.trust.delegation import (
+    MAX_DELEGATION_BYTES,
+    Delegation,
+    check_delegated,
+    check_delegation_time,
+    verify_delegation,
+)
+from fleetward.trust.envelope import RoleKey, read_envelope, verify_holder
 from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.policy import Policy
@@ -25,7 +32,10 @@ MAX_SCOPE_ITEMS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A verified request. `person` is who the policy says holds the key."""
+    """A verified request. `person` is who the policy, or the delegation, says holds the key.
+
+    Under a delegation `org` says who sent him too, so that everybody who sees it sees that.
+    """
 
     owner: str
     epoch: int
@@ -41,6 +51,14 @@ class Request:
     issued_at_ms: int
     hash: str
     raw: bytes
+    holder: RoleKey
+    delegation: Delegation | None = None
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who asks, and who sent him: none of them says yes to it, nor watches it."""
+        sender = () if self.delegation is None else (self.delegation.delegator_person,)
+        return (self.person, *sender)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,7 @@ class Wish:
     seconds: int
     reason: str
     case: str = ""
+    delegation: bytes = b""
 
 
 def make_request_payload(
@@ -59,7 +78,9 @@ def make_request_payload(
 ) -> JsonObject:
     """Return the payload of a request. `keys` are the session's public key and a fresh nonce."""
     session_key, nonce = keys
+    sent: JsonObject = {"delegation": to_base64url(wish.delegation)} if wish.delegation else {}
     return {
+        **sent,
         "case": wish.case,
         "device": wish.device,
         "epoch": policy.epoch,
@@ -89,16 +110,12 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
             "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester",
             "scopes", "seconds", "session_key", "type",
         },
+        {"delegation"},
     )  # fmt: skip
-    # 1. A requester of the policy in force signed it, alone.
+    # 1. A requester of the policy in force, or somebody he delegated to, signed it, alone.
     requester = fields.key_id("requester")
-    holder = policy.keys.get(requester)
-    if holder is None or requester not in policy.access.requesters:
-        raise Untrusted(
-            "The request is by nobody whom this machine's owner lets ask. The owner names "
-            "requesters with `fleetward owner policy requester`.",
-            reason="unknown_requester",
-        )
+    delegation = _read_delegation(fields, policy)
+    holder = _find_holder(policy, requester, delegation)
     verify_holder(envelope, REQUEST_TYPE, holder)
     # 2. For this owner, this epoch, this machine.
     if fields.digest("owner") != policy.owner:
@@ -117,13 +134,15 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
     scopes = read_scopes(fields.items("scopes", most=MAX_SCOPE_ITEMS))
     seconds = fields.integer("seconds", low=1, high=MAX_SECONDS)
     check_rules(policy, scopes, seconds)
+    if delegation is not None:
+        check_delegated(delegation, device, scopes, seconds)
     return Request(
         owner=policy.owner,
         epoch=policy.epoch,
         device=device,
         requester=requester,
         person=holder.person,
-        org=policy.orgs.get(requester, ""),
+        org=policy.orgs.get(requester, "") if delegation is None else delegation.words,
         session_key=session_key,
         scopes=scopes,
         seconds=seconds,
@@ -132,7 +151,35 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
         issued_at_ms=fields.integer("issued_at"),
         hash=envelope.hash,
         raw=data,
+        holder=holder,
+        delegation=delegation,
     )
+
+
+def check_time(request: Request, now_ms: int, seconds: int) -> None:
+    """Return when a session of so many seconds may begin now, as far as who sent the requester
+    says. Raises `Refused`."""
+    if request.delegation is not None:
+        check_delegation_time(request.delegation, now_ms, seconds)
+
+
+def _read_delegation(fields: Fields, policy: Policy) -> Delegation | None:
+    if not fields.has("delegation"):
+        return None
+    return verify_delegation(fields.binary("delegation", most=MAX_DELEGATION_BYTES), policy)
+
+
+def _find_holder(policy: Policy, requester: str, delegation: Delegation | None) -> RoleKey:
+    if delegation is not None and requester == delegation.key.key_id:
+        return delegation.holder
+    holder = policy.keys.get(requester)
+    if holder is None or delegation is not None or requester not in policy.access.requesters:
+        raise Untrusted(
+            "The request is by nobody whom this machine's owner lets ask. The owner names "
+            "requesters with `fleetward owner policy requester`.",
+            reason="unknown_requester",
+        )
+    return holder
 
 
 def check_rules(policy: Policy, scopes: Sequence[Scope], seconds: int) -> tuple[Rule, ...]:

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: eca488b39e30ee036cd9ecf75a628345e2237a7de44b70f0f9d70e71ae0b482f
+// SHA-256 of openapi.json: ec79a1e3940fb4e5a7eeefcf8b8fd534102a5df8764af561ba8505f62efbadc6
 
 export interface components {
     schemas: {
@@ -8,7 +8,7 @@ export interface components {
          * @description A request with its signed envelopes (base64url; empty where there is none).
          *
          *         `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
-         *         that the whole recording is here.
+         *         that the whole recording is here. Steps of kind `notice` say who was told of the request.
          */
         AccessDetail: {
             /** @example 2026-11-23T14:02:05.123Z */
@@ -27,6 +27,7 @@ export interface components {
             grant: string;
             granted_at: string | null;
             id: string;
+            next_notice: components["schemas"]["NextNotice"] | null;
             offer: string;
             offered_at: string | null;
             opened_at: string | null;
@@ -476,6 +477,15 @@ export interface components {
         LinkWish: {
             /** @default null */
             person_id: string | null;
+        };
+        /**
+         * NextNotice
+         * @description Who is told next, and when, while nobody answers.
+         */
+        NextNotice: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            names: string[];
         };
         /**
          * OpeningRequest

@@ -33,6 +33,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "fleetward.cli.connect:connect_app",
         "Ask, wait for the owner's yes, and be there.",
     ),
+    "notices": (
+        "fleetward.cli.notices:notices_app",
+        "Who is told when somebody asks, by e-mail or webhook.",
+    ),
     "session": ("fleetward.cli.access:session_app", "See requests and sessions."),
     "audit": ("fleetward.cli.audit:audit_app", "Export the record and verify it, trusting nobody."),
     "demo": ("fleetward.cli.demo:demo_app", "A control plane with this machine and a dozen more."),

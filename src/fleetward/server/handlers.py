@@ -164,6 +164,7 @@ def _make_drills(program: Program) -> Drills:
 
 def _examine(program: Program, check: RecordCheck) -> Doctor:
     documents = program.house.directory.documents
+    plan, problem = program.notifier.check()
     left = None
     if documents is not None:
         ends = documents.lease.issued_at_ms + documents.lease.seconds * 1000
@@ -177,6 +178,7 @@ def _examine(program: Program, check: RecordCheck) -> Doctor:
             record_waits=program.house.ledger.waiting_for_owner,
             lease_left_ms=left,
             broker_running=program.broker.pid is not None,
+            told=(len({r.name for step in plan.steps for r in step.to}), problem),
         )
     )
 

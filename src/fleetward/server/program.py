@@ -20,6 +20,8 @@ from fleetward.runtime.database import Database
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
 from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.runtime.keys import FileSigner, from_pkcs8, make_key, to_pkcs8
+from fleetward.server.access.notice_send import send_by_apprise
+from fleetward.server.access.notifying import Notifier
 from fleetward.server.audit.check import RecordCheck
 from fleetward.server.bus_side import BusSide
 from fleetward.server.callout import Callout, Verdict, read_disconnect
@@ -42,6 +44,7 @@ from fleetward.wire.identity import Introduction
 CONCURRENCY: Final = 256
 """Messages of machines in work at once."""
 BEAT_FLUSH_SECONDS: Final = 5.0
+TELL_SECONDS: Final = 3.0
 CHECK_SECONDS: Final = 10
 DISCONNECTS: Final = "$SYS.ACCOUNT.*.DISCONNECT"
 CHECK_WHOLE_SECONDS: Final = 3600
@@ -97,6 +100,7 @@ class Program:
         await self._start_listeners()
         self._tasks.append(asyncio.create_task(self._keep_seen()))
         self._tasks.append(asyncio.create_task(self._keep_checking()))
+        self._tasks.append(asyncio.create_task(self._keep_telling()))
 
     async def stop(self) -> None:
         """Close everything in the reverse order; nothing that was acknowledged is lost."""
@@ -232,6 +236,8 @@ class Program:
         house.devices.on_greeting(self.bus_side.greeted)
         house.access.book.carry(self.bus_side.carry_order)
         house.access.book.on_end(self.bus_side.session_ended)
+        self.notifier = Notifier(house.access.book, self.places.notices, send_by_apprise)
+        house.access.shown.use_notifier(self.notifier)
 
     def _clean(self) -> None:
         """Forget inventories that no machine has had for a month."""
@@ -301,6 +307,15 @@ class Program:
                 await asyncio.to_thread(self.house.devices.flush_seen, SILENT_AFTER_MS)
             except Exception:  # noqa: BLE001 - one failed flush: said, and tried again
                 _log.exception("heartbeats could not be written")
+
+    async def _keep_telling(self) -> None:
+        """Tell approvers who asks, and others when nobody answers."""
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
+            try:
+                await asyncio.to_thread(self.notifier.run_round)
+            except Exception:  # noqa: BLE001 - one failed round: said, and tried again
+                _log.exception("approvers could not be told")
 
     async def _keep_checking(self) -> None:
         """Check what is new in the record every few seconds, and the whole of it once an hour."""

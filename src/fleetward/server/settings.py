@@ -122,6 +122,11 @@ class Places:
         return f"sqlite:///{self.database}"
 
     @property
+    def notices(self) -> Path:
+        """Who is told when somebody asks; written by whoever runs the server."""
+        return self.data / "notices.toml"
+
+    @property
     def lock(self) -> Path:
         """Held by the server that runs on this folder."""
         return self.run / "server.lock"

@@ -11,6 +11,7 @@ const ICONS: Record<string, IconName> = {
   receipt: 'proof',
   denial: 'block',
   stop: 'cross',
+  notice: 'empty',
 };
 
 /** What happened to a request, the oldest first. */

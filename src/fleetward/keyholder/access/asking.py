@@ -9,12 +9,14 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from fleetward.keyholder.access.judging import Case, require_active
 from fleetward.keyholder.access.learning import Learned
 from fleetward.keyholder.access.requester_folder import RequesterFolder, keep_request
 from fleetward.keyholder.access.server_rows import AccessApi, AccessPapers
+from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.runtime.channel import make_session_key
 from fleetward.trust.envelope import seal
 from fleetward.trust.errors import Refused, Unreachable, Untrusted
@@ -28,6 +30,7 @@ from fleetward.trust.grants.request import (
 )
 from fleetward.trust.keys import Signer
 
+NOTICE: Final = "notice"
 LOOK_SECONDS: Final = 0.5
 TELL_SECONDS: Final = 5.0
 
@@ -101,13 +104,15 @@ class Wait:
         self._api = api
         self._hash = hash_
         self._learned: Learned | None = None
+        self._papers: AccessPapers | None = None
+        self._said: set[str] = set()
 
     def look(self) -> tuple[Case, bool]:
         """Return what became of the request, and whether the owner said yes.
 
         Raises `Refused` when he or the machine said no; the session key is forgotten then.
         """
-        papers = self._api.papers(self._hash)
+        papers = self._papers = self._api.papers(self._hash)
         try:
             case = read_own_case(self._folder, self._learn(again=False), papers)
         except Untrusted:  # the owner may have signed a policy since
@@ -126,6 +131,8 @@ class Wait:
                 if granted:
                     return case
                 waits_for = _say_waiting(case)
+                for words in self._list_news():
+                    tell(words)
             except Unreachable as e:
                 waits_for = f"the server ({e.reason})"
             now = time.monotonic()
@@ -133,6 +140,19 @@ class Wait:
                 told = now
                 tell(f"Waiting for {waits_for}, for {int(now - began)} s.")
             still(LOOK_SECONDS)
+
+    def _list_news(self) -> list[str]:
+        """Return what the server says since the last time of who was told, and who is next."""
+        papers = self._papers
+        if papers is None:
+            return []
+        news = [one_line(s.words) for s in papers.steps if s.kind == NOTICE]
+        if papers.next_notice is not None:
+            names = ", ".join(one_line(name) for name in papers.next_notice.names)
+            news.append(f"If nobody answers: {names} at {say_local(papers.next_notice.at)}.")
+        fresh = [words for words in news if words not in self._said]
+        self._said.update(fresh)
+        return fresh
 
     def _learn(self, *, again: bool) -> Learned:
         if self._learned is None or again:
@@ -155,6 +175,14 @@ def check_not_over(folder: RequesterFolder, case: Case, state: str) -> None:
     if state == "stopped":
         folder.forget(case.request.hash)
         raise Refused("The owner said no, or it was taken back.", reason="stopped")
+
+
+def say_local(at: str) -> str:
+    """Return an instant of the server as a time of this computer's zone, or as it came."""
+    try:
+        return datetime.fromisoformat(at).astimezone().strftime("%H:%M on %d %B (%Z)")
+    except ValueError:
+        return one_line(at)
 
 
 def _say_waiting(case: Case) -> str:

@@ -49,14 +49,34 @@ class AccessRow(msgspec.Struct, frozen=True, kw_only=True):
     recording_bytes: int = 0
 
 
+class Step(msgspec.Struct, frozen=True):
+    """One thing that happened to a request, as the server says."""
+
+    kind: str = ""
+    words: str = ""
+    at: str = ""
+
+
+class NextNotice(msgspec.Struct, frozen=True):
+    """Who is told next, as the server says."""
+
+    at: str = ""
+    names: list[str] = []
+
+
 class AccessPapers(AccessRow, frozen=True, kw_only=True):
-    """A row with the signed documents themselves, base64url."""
+    """A row with the signed documents themselves, base64url.
+
+    `steps` and `next_notice` are the server's own words, and nothing hangs on them.
+    """
 
     request: str
     offer: str = ""
     grant: str = ""
     denial: str = ""
     receipt: str = ""
+    steps: list[Step] = []
+    next_notice: NextNotice | None = None
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):

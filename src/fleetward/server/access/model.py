@@ -74,11 +74,18 @@ class DeviceKey(_Answer, frozen=True):
     suite: str
 
 
+class NextNotice(_Answer, frozen=True):
+    """Who is told next, and when, while nobody answers."""
+
+    at: Instant
+    names: list[str]
+
+
 class AccessDetail(AccessRow, frozen=True):
     """A request with its signed envelopes (base64url; empty where there is none).
 
     `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
-    that the whole recording is here.
+    that the whole recording is here. Steps of kind `notice` say who was told of the request.
     """
 
     request: str
@@ -97,6 +104,7 @@ class AccessDetail(AccessRow, frozen=True):
     bytes_out: int
     recording_done: bool
     steps: list[AccessStep]
+    next_notice: NextNotice | None
 
 
 class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

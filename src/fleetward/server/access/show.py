@@ -11,7 +11,14 @@ from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.access import store
 from fleetward.server.access.book import Book
 from fleetward.server.access.decide import STATES, say_seconds
-from fleetward.server.access.model import AccessDetail, AccessRow, AccessStep, DeviceKey
+from fleetward.server.access.model import (
+    AccessDetail,
+    AccessRow,
+    AccessStep,
+    DeviceKey,
+    NextNotice,
+)
+from fleetward.server.access.notifying import NOTICE, Notifier, read_told
 from fleetward.server.access.reading import (
     DENIAL,
     GRANT,
@@ -49,6 +56,11 @@ class Shown:
 
     def __init__(self, book: Book) -> None:
         self._near = book.near
+        self._notifier: Notifier | None = None
+
+    def use_notifier(self, notifier: Notifier) -> None:
+        """Show whom this tells next when nobody answers."""
+        self._notifier = notifier
 
     def page(
         self, states: str, device: str, span: tuple[int, int], caller: Caller
@@ -103,7 +115,12 @@ class Shown:
             bytes_out=receipt.bytes_out if receipt else 0,
             recording_done=bool(row.recording_done),
             steps=self._steps(row, notes),
+            next_notice=self._next_notice(row),
         )
+
+    def _next_notice(self, row: Row) -> NextNotice | None:
+        found = self._notifier.next_of(row) if self._notifier is not None else None
+        return NextNotice(at=to_rfc3339(found.at_ms), names=list(found.names)) if found else None
 
     def _steps(self, row: Row, notes: Sequence[Row]) -> list[AccessStep]:
         asked = f"Asked: “{row.reason}”"
@@ -117,6 +134,7 @@ class Shown:
             OPENED: lambda _: ("", "The device opened the session."),
             DENIAL: self._say_denial,
             RECEIPT: self._say_receipt,
+            NOTICE: lambda note: ("", read_told(bytes(note.envelope)).words),
         }
         for note in notes:
             who, words = makers[note.kind](note)

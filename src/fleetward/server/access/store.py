@@ -169,6 +169,13 @@ def count_in_states(conn: Connection, device: str, states: Sequence[str]) -> int
     return int(found or 0)
 
 
+def select_in_states(conn: Connection, states: Sequence[str], since: int) -> list[Row]:
+    """Return the requests in these states that were asked since then, oldest first."""
+    clause = requests.c.state.in_(list(states))
+    query = _listed().where(clause, requests.c.asked_at > since).order_by(requests.c.asked_at)
+    return list(conn.execute(query))
+
+
 def select_of_device(conn: Connection, device: str, states: Sequence[str]) -> list[Row]:
     """Return a machine's requests in these states, oldest first."""
     return list(
@@ -236,7 +243,7 @@ def count_notes(conn: Connection, device: str, request: str) -> int:
     found = conn.execute(
         sa.select(sa.func.count())
         .select_from(notes)
-        .where(notes.c.device_id == device, notes.c.request_id == request)
+        .where(notes.c.device_id == device, notes.c.request_id == request, notes.c.kind != "notice")
     ).scalar()
     return int(found or 0)
 

@@ -49,6 +49,8 @@ class Patient:
     record_waits: bool
     lease_left_ms: int | None
     broker_running: bool
+    told: tuple[int, str]
+    """How many people are told of requests, and what is wrong with the file that says so."""
 
 
 def examine(patient: Patient) -> Doctor:
@@ -60,6 +62,7 @@ def examine(patient: Patient) -> Doctor:
             _record(patient),
             _lease(patient),
             _broker(patient),
+            _notices(patient),
             _disk(patient.data),
             _private(patient.data),
         ]
@@ -134,6 +137,26 @@ def _broker(patient: Patient) -> Check:
         words="Machines cannot connect: the broker does not run.",
         next="Look into server/logs/broker.log in the data folder.",
     )
+
+
+def _notices(patient: Patient) -> Check:
+    count, problem = patient.told
+    if problem:
+        return Check(
+            id="notices",
+            state="bad",
+            words=f"Nobody is told of requests by e-mail or webhook. {problem}",
+            next="Mend notices.toml in the data folder, then: fleetward notices test",
+        )
+    if not count:
+        return Check(
+            id="notices",
+            state="ok",
+            words="Nobody is told of requests by e-mail or webhook; approvers look at their own "
+            "console.",
+            next=None,
+        )
+    return Check(id="notices", state="ok", words=f"{count} are told when somebody asks.", next=None)
 
 
 def _disk(data: Path) -> Check:

@@ -69,7 +69,10 @@ class History:
     def act(self, action: str) -> None:
         world, machine = self.world, self.machine
         if action in ("policy", "epoch"):
-            world.next_policy({"epoch": world.policy.epoch + (action == "epoch")})
+            if action == "epoch":
+                world.hand_over(f"Buyer {world.policy.epoch}")
+            else:
+                world.next_policy()
             world.publish()
         elif action == "lease":
             world.lease()

@@ -163,7 +163,7 @@ def test_policy_2_the_keys_of_the_one_before_decide(world: World) -> None:
 def test_policy_3_and_4_version_epoch_owner_and_form(
     world: World, changes: JsonObject, family: type[Malformed] | type[Untrusted], reason: str
 ) -> None:
-    world.next_policy({"epoch": 2})
+    world.hand_over()
     data = seal({**world.next_payload(), "epoch": 2, **changes}, world.signers)
     with refused(family, reason):
         verify_next_policy(data, world.policy)

@@ -359,7 +359,7 @@ class World:
     def handover(
         self, name: str = "Buyer", changes: Mapping[str, Json] | None = None
     ) -> JsonObject:
-        """Return the payload of a policy that hands everything over to the people as they are now.
+        """Return the payload of a policy that hands all over to the people as they are now.
 
         A test first puts the buyer's keys into `people` and `lease_signer`, as `hand_over` does.
         """
@@ -367,6 +367,9 @@ class World:
         roots = payload_of(self.policy.raw)["roots"]
         assert isinstance(roots, dict)
         version = self.policy.version + 1
+        if roots["recording_key"]:
+            spki = self.new_key(ES256, f"{name} recording {version}").public.spki
+            roots = {**roots, "recording_key": f"{ES256}:{to_base64url(spki)}"}
         theirs: JsonObject = {
             "epoch": self.policy.epoch + 1,
             "keys": fresh["keys"],

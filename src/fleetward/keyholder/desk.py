@@ -61,11 +61,23 @@ class Desk:
         folder = OwnerFolder.open(path)
         return cls(folder, ask_passphrase(passphrase_file), clock)
 
-    def signer(self, name: str) -> FileSigner:
-        """Return a key of the folder, opened once. Raises `Refused`."""
-        if name not in self._signers:
-            self._signers[name] = self.folder.open_signer(name, self._passphrase)
-        return self._signers[name]
+    def signer(self, name: str, policy: Policy | None = None) -> FileSigner:
+        """Return a key of the folder, opened once. Raises `Refused`.
+
+        While a key is being replaced there are two; the one that `policy` names is meant, or else
+        the folder's newest policy.
+        """
+        stored = self._stored_name(name, policy)
+        if stored not in self._signers:
+            self._signers[stored] = self.folder.open_signer(stored, self._passphrase)
+        return self._signers[stored]
+
+    def _stored_name(self, name: str, policy: Policy | None) -> str:
+        following = f"{name}.next"
+        if not self.folder.has(f"keys/{following}.key"):
+            return name
+        named = policy or self.documents().policy
+        return following if self.folder.key_id(following) in named.keys else name
 
     def beside(self, passphrase: bytes) -> Desk:
         """Return a desk for one act that takes the passphrase again, such as a new policy.
@@ -74,7 +86,7 @@ class Desk:
         `passphrase`, and goes with the desk that is returned.
         """
         other = Desk(self.folder, passphrase, self._clock)
-        shared = ("approver", "refresh")
+        shared = ("approver", "refresh", "approver.next", "refresh.next")
         other._signers = {n: s for n, s in self._signers.items() if n in shared}
         return other
 

@@ -59,7 +59,7 @@ def _make_readers(keeper: Keeper) -> list[ControllerRouterHandler]:
         url, reachable, words = keeper.server
         beside = keeper.facts_beside_server
         return State(
-            name=documents.root.name,
+            name=documents.name,
             owner_root=documents.owner,
             policy=show_policy(documents.policy),
             roster=show_roster(documents),

@@ -150,7 +150,6 @@ def test_a_recording_key_that_stays_or_turns_up_as_a_persons(seller: World) -> N
     recording = make_key(ES256)
     roots = payload_of(seller.policy.raw)["roots"]
     assert isinstance(roots, dict)
-    from fleetward.trust.canonical import to_base64url
 
     text = f"{ES256}:{to_base64url(recording.public.spki)}"
     seller.next_policy({"roots": {**roots, "recording_key": text}})

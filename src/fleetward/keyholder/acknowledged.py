@@ -100,10 +100,9 @@ def _acknowledged(
         return Acknowledgement(machine, 0, 0)
     version, digest = entry.body.get("policy_version"), entry.body.get("policy")
     # Agents of earlier releases sign the version alone.
-    good = isinstance(version, int) and digest in (None, hashes.get(version))
-    return Acknowledgement(
-        machine, version if good and isinstance(version, int) else 0, entry.at_ms
-    )
+    if not isinstance(version, int) or digest not in (None, hashes.get(version)):
+        version = 0
+    return Acknowledgement(machine, version, entry.at_ms)
 
 
 def _read_row(row: SignedRow, machine: RosterEntry, owner: str, kind: str) -> Entry | None:

@@ -26,7 +26,7 @@ from fleetward.keyholder.pinned_record import Pinned, read_authority, read_pinne
 from fleetward.keyholder.policy_changes import MAX_DRAFT_BYTES, openings_under
 from fleetward.keyholder.signing import Person, PolicyDraft, draft_after
 from fleetward.runtime.files import atomic_write, read_bounded
-from fleetward.trust.canonical import JsonObject, to_base64url
+from fleetward.trust.canonical import to_base64url
 from fleetward.trust.envelope import add_signatures, read_envelope, seal, verify_threshold
 from fleetward.trust.errors import FleetwardError, Refused, Untrusted
 from fleetward.trust.keys import PublicKey
@@ -94,53 +94,74 @@ def own_people(
 ) -> tuple[tuple[Person, ...], dict[str, tuple[tuple[str, ...], int]]]:
     """Return the people and roles of a policy that one person's three keys rule alone."""
     people = tuple(Person(keys[name], person, org) for name in ("root", "approver", "refresh"))
-    roles = {role: ((keys[ROLE_KEYS[role]].key_id,), 1) for role in ROLES}
+    roles: dict[str, tuple[tuple[str, ...], int]] = {
+        role: ((keys[ROLE_KEYS[role]].key_id,), 1) for role in ROLES
+    }
     return people, roles
 
 
-def describe_transfer(documents: OwnerDocuments, offer: TakeOver, draft: PolicyDraft) -> JsonObject:
-    """Return what a transfer changes, to be shown before it is signed."""
+class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transfer changes, to be shown before it is signed."""
+
+    from_name: str
+    to_name: str
+    owner_root: str
+    policy: int
+    epoch: int
+    machines: int
+    people_before: list[str]
+    people_after: list[str]
+    keys_before: list[str]
+    keys_after: list[str]
+    asked_no_more: list[str]
+    recording_key_before: str
+    recording_key_after: str
+    recovery_ends: bool
+    witnesses_stay: list[str]
+
+
+def describe_transfer(
+    documents: OwnerDocuments, offer: TakeOver, draft: PolicyDraft
+) -> TransferPlan:
+    """Return what a transfer changes."""
     policy = documents.policy
-    access = policy.access
-    active = [e for e in documents.entries if e.state == ACTIVE]
-    return {
-        "asked_no_more": sorted({policy.keys[i].person for i in access.requesters}),
-        "epoch": draft.epoch,
-        "from": documents.name,
-        "keys_after": [p.key.key_id for p in draft.people],
-        "keys_before": sorted(policy.keys),
-        "machines": len(active),
-        "owner_root": documents.owner,
-        "people_after": sorted({p.person for p in draft.people}),
-        "people_before": sorted({k.person for k in policy.keys.values()}),
-        "policy": draft.version,
-        "recording_key_after": offer.recording_key,
-        "recording_key_before": policy.roots.recording_key,
-        "recovery_ends": policy.recovery is not None,
-        "to": offer.name,
-        "witnesses_stay": sorted(policy.roots.witnesses),
-    }
+    return TransferPlan(
+        from_name=documents.name,
+        to_name=offer.name,
+        owner_root=documents.owner,
+        policy=draft.version,
+        epoch=draft.epoch,
+        machines=sum(e.state == ACTIVE for e in documents.entries),
+        people_before=sorted({k.person for k in policy.keys.values()}),
+        people_after=sorted({p.person for p in draft.people}),
+        keys_before=sorted(policy.keys),
+        keys_after=[p.key.key_id for p in draft.people],
+        asked_no_more=sorted({policy.keys[i].person for i in policy.access.requesters}),
+        recording_key_before=policy.roots.recording_key,
+        recording_key_after=offer.recording_key,
+        recovery_ends=policy.recovery is not None,
+        witnesses_stay=sorted(policy.roots.witnesses),
+    )
 
 
-def say_transfer(said: JsonObject) -> str:
+def say_transfer(plan: TransferPlan) -> str:
     """Return the same in words."""
 
-    def names(field: str) -> str:
-        values = said[field]
-        return ", ".join(str(v) for v in values) if isinstance(values, list) and values else "none"
+    def names(of: list[str]) -> str:
+        return ", ".join(of) or "nobody"
 
     return "\n".join(
         (
-            f"From {said['from']} to {said['to']}: {said['machines']} active machines, policy "
-            f"{said['policy']}, epoch {said['epoch']}.",
-            f"  obeyed now:        {names('people_before')}",
-            f"  obeyed afterwards: {names('people_after')}",
-            f"  may ask no more:   {names('asked_no_more')}; the buyer names his own",
-            "  ends on each machine as it hears of it: every open session, request, offer, "
-            "maintenance window and recovery",
-            "  recordings made before stay readable by you alone; later ones by the buyer alone",
-            f"  witnesses that stay: {names('witnesses_stay')}",
-            "  the server stays what it is: its accounts and tokens are given and taken there",
+            f"From {plan.from_name} to {plan.to_name}: {plan.machines} active machines, policy "
+            f"{plan.policy}, epoch {plan.epoch}.",
+            f"  obeyed now:         {names(plan.people_before)}",
+            f"  obeyed afterwards:  {names(plan.people_after)}",
+            f"  may ask no more:    {names(plan.asked_no_more)}; the buyer names his own",
+            "  ends on a machine when it hears of it: every open session, request, offer and "
+            "maintenance window, and a recovery that waits",
+            "  recordings made before stay readable by you alone, later ones by the buyer alone",
+            f"  witnesses that stay: {names(plan.witnesses_stay)}",
+            "  the server stays what it is: accounts and tokens are given and taken there",
         )
     )
 

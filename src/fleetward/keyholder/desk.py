@@ -25,9 +25,10 @@ from fleetward.keyholder.signing import (
 )
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.http.times import to_rfc3339
-from fleetward.runtime.keys import FileSigner
+from fleetward.runtime.keys import FileSigner, make_key
 from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.invitation import JoinString
+from fleetward.trust.keys import ED25519
 from fleetward.trust.policy import Policy
 from fleetward.trust.roster import ACTIVE, RosterEntry, verify_entries, verify_roster
 
@@ -71,6 +72,18 @@ class Desk:
         if stored not in self._signers:
             self._signers[stored] = self.folder.open_signer(stored, self._passphrase)
         return self._signers[stored]
+
+    def following(self, name: str) -> FileSigner:
+        """Return the key that is to take the place of `name`; it is made when there is none.
+
+        Raises `Refused` when the passphrase was forgotten.
+        """
+        stored = f"{name}.next"
+        if not self._passphrase:
+            raise Refused("Expected the passphrase of the folder again.", reason="no_passphrase")
+        if not self.folder.has(f"keys/{stored}.key"):
+            self.folder.write_key(stored, make_key(ED25519), self._passphrase)
+        return self.folder.open_signer(stored, self._passphrase)
 
     def _stored_name(self, name: str, policy: Policy | None) -> str:
         following = f"{name}.next"

@@ -20,10 +20,9 @@ from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.policy_changes import Change, adopt_signed, openings_under, people_of
 from fleetward.keyholder.signing import PolicyDraft, draft_after
-from fleetward.runtime.keys import make_key
 from fleetward.trust.envelope import add_signatures, read_envelope, seal
 from fleetward.trust.errors import Malformed, Refused
-from fleetward.trust.keys import ED25519, PublicKey
+from fleetward.trust.keys import PublicKey
 from fleetward.trust.policy import Policy
 
 OWN_KEYS: Final = ("root", "approver", "refresh")
@@ -82,7 +81,7 @@ def is_rotated(desk: Desk, policy: Policy) -> bool:
     )
 
 
-def rotate_own(desk: Desk, passphrase: bytes, now_ms: int) -> OwnerDocuments:
+def rotate_own(desk: Desk, now_ms: int) -> OwnerDocuments:
     """Replace this folder's own keys (steps 1 to 3). Raises as `change_policy` does.
 
     Run again, it goes on where it was cut off.
@@ -91,12 +90,9 @@ def rotate_own(desk: Desk, passphrase: bytes, now_ms: int) -> OwnerDocuments:
     if is_rotated(desk, documents.policy):
         return documents if documents.settled else desk.renew()
     # 1.
-    for name in OWN_KEYS:
-        if not desk.folder.has(f"keys/{name}.next.key"):
-            desk.folder.write_key(f"{name}.next", make_key(ED25519), passphrase)
+    following = {name: desk.following(name) for name in OWN_KEYS}
     # 2.
     policy = documents.policy
-    following = {n: desk.folder.open_signer(f"{n}.next", passphrase) for n in OWN_KEYS}
     old = {n: desk.folder.key_id(n) for n in OWN_KEYS}
     change = replace_keys({old[n]: following[n].public for n in OWN_KEYS})
     draft = replace(

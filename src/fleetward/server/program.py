@@ -228,8 +228,10 @@ class Program:
         )
         await buses[Account.SYS].subscribe(DISCONNECTS, self._note_disconnect)
         house.directory.listen(self.bus_side.documents_changed)
+        house.directory.announcements.listen(self.bus_side.recovery_changed)
         house.devices.listen(self.bus_side.device_changed)
         house.devices.on_greeting(self.bus_side.greeted)
+        house.devices.on_acknowledgement(self.bus_side.acknowledged)
         house.access.book.carry(self.bus_side.carry_order)
         house.access.book.on_end(self.bus_side.session_ended)
 

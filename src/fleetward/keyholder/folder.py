@@ -221,6 +221,7 @@ class OwnerFolder:
 
     def replace(self, name: str, content: bytes) -> None:
         """Write a file that may change: what is known of the server."""
+        make_private_directory((self.path / name).parent)
         atomic_write(self.path / name, content)
 
     def keep_draft(self, name: str, content: bytes) -> None:

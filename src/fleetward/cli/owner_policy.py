@@ -70,6 +70,11 @@ def show(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> Non
         for scope, role in policy.roles.items():
             names = ", ".join(sorted({k.person for k in role.keys.values()}))
             lines.append(f"  {scope:8} {role.threshold} of: {names}")
+        if policy.recovery is not None:
+            names = ", ".join(sorted({k.person for k in policy.recovery.role.keys.values()}))
+            days = policy.recovery.delay_seconds // 86_400
+            many = policy.recovery.role.threshold
+            lines.append(f"  recovery {many} of: {names}, after {days} days")
         lines += [
             f"  passkey  {holder.person}, {key_id}, at {', '.join(holder.passkey.origins)}"
             for key_id, holder in policy.keys.items()
@@ -400,6 +405,15 @@ def _describe(policy: Policy) -> dict[str, Any]:
     return {
         "version": policy.version,
         "epoch": policy.epoch,
+        "name": policy.name,
+        "recovered": policy.recovered,
+        "recovery": None
+        if policy.recovery is None
+        else {
+            "people": policy.recovery.role.threshold,
+            "keys": list(policy.recovery.role.keys),
+            "delay_seconds": policy.recovery.delay_seconds,
+        },
         "hash": policy.hash,
         "issued_at": to_rfc3339(policy.issued_at_ms),
         "lease_seconds": policy.lease_seconds,

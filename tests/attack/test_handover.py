@@ -132,7 +132,7 @@ def test_a_sale_with_an_old_key_left_in(seller: World) -> None:
 
 
 def _sale_with_row(seller: World, row: Json) -> None:
-    fresh = {"buyer": make_key(ED25519), "second": make_key(ES256)}
+    fresh: dict[str, Signer] = {"buyer": make_key(ED25519), "second": make_key(ES256)}
     held, lease = seller.people, seller.lease_signer
     seller.people, seller.lease_signer = fresh, make_key(ED25519)
     try:

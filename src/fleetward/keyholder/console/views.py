@@ -55,8 +55,7 @@ def show_policy(policy: Policy) -> PolicyView:
         hash=policy.hash,
         roots=[RootView(name=name, value=value) for name, value in name_roots(policy)],
         thresholds=[
-            ThresholdView(scope=scope, people=role.threshold)
-            for scope, role in roles.items()
+            ThresholdView(scope=scope, people=role.threshold) for scope, role in roles.items()
         ],
     )
 

@@ -59,9 +59,7 @@ from fleetward.trust.policy import (
     Policy,
     verify_first_policy,
     verify_next_policy,
-    verify_recovered_policy,
 )
-from fleetward.trust.recovery import make_recovery
 from fleetward.trust.root import OwnerRoot, make_root, root_hash, verify_root
 from fleetward.trust.roster import (
     ACTIVE,
@@ -82,8 +80,6 @@ from fleetward.trust.statements import (
 NOW_MS: Final = 1_795_000_000_000
 """A moment in November 2026. Nothing here reads a clock."""
 DAY_MS: Final = 86_400_000
-SOLD_WITHOUT: Final = frozenset({"access", "recovery"})
-"""What a handover leaves out: who may ask, and who may recover."""
 KeyMaker: TypeAlias = Callable[[str, str], Signer]
 """(suite, label) -> a key. The label makes keys reproducible where that is wanted."""
 
@@ -355,94 +351,6 @@ class World:
         }  # fmt: skip
         self.next_policy(changes, [*retired, *self.signers])
         return retired
-
-    def handover(
-        self, name: str = "Buyer", changes: Mapping[str, Json] | None = None
-    ) -> JsonObject:
-        """Return the payload of a policy that hands all over to the people as they are now.
-
-        A test first puts the buyer's keys into `people` and `lease_signer`, as `hand_over` does.
-        """
-        fresh = self.first_payload({r: self.policy.roles[r].threshold for r in ROLES})
-        roots = payload_of(self.policy.raw)["roots"]
-        assert isinstance(roots, dict)
-        version = self.policy.version + 1
-        if roots["recording_key"]:
-            spki = self.new_key(ES256, f"{name} recording {version}").public.spki
-            roots = {**roots, "recording_key": f"{ES256}:{to_base64url(spki)}"}
-        theirs: JsonObject = {
-            "epoch": self.policy.epoch + 1,
-            "keys": fresh["keys"],
-            "name": name,
-            "roles": fresh["roles"],
-            "roots": {**roots, "fleet_ca": f"{version:064x}"},
-            "version": version,
-        }
-        kept = {k: v for k, v in payload_of(self.policy.raw).items() if k not in SOLD_WITHOUT}
-        return {**kept, **theirs, **(changes or {})}
-
-    def hand_over(
-        self, name: str = "Buyer", changes: Mapping[str, Json] | None = None
-    ) -> list[Signer]:
-        """Sign and keep a policy of the next epoch; return the keys that died by it."""
-        dead = [*self.signers, self.lease_signer]
-        at = self.policy.version + 1
-        self.people = {
-            f"{name} {place}": self.new_key(ES256 if place % 2 else ED25519, f"{name} {place} {at}")
-            for place in range(len(self.people))
-        }
-        self.lease_signer = self.new_key(ED25519, f"{name} lease {at}")
-        raw = seal(self.handover(name, changes), [*dead, *self.signers])
-        self.policies.append(verify_next_policy(raw, self.policy))
-        return dead
-
-    def name_recovery(
-        self, people: Sequence[str] = ("rita", "rob"), threshold: int = 2, days: int = 7
-    ) -> list[Signer]:
-        """Sign and keep the next policy, which names recovery keys; return them."""
-        at = self.policy.version + 1
-        keys = [self.new_key(ED25519, f"recovery {person} {at}") for person in people]
-        rows = payload_of(self.policy.raw)["keys"]
-        assert isinstance(rows, list)
-        ids = tuple(key.public.key_id for key in keys)
-        new = [key_row(k.public, person) for k, person in zip(keys, people, strict=True)]
-        self.next_policy(
-            {"keys": [*rows, *new], "recovery": make_recovery(ids, threshold, days * 86_400)}
-        )
-        return keys
-
-    def recovered(
-        self,
-        keepers: Sequence[Signer],
-        changes: Mapping[str, Json] | None = None,
-        label: str = "recovered",
-    ) -> tuple[bytes, dict[str, Signer]]:
-        """Return a policy that the recovery keys sign, and the new people. Nothing is kept."""
-        at = self.policy.version + 1
-        people = {p: self.new_key(ED25519, f"{label} {p} {at}") for p in self.people}
-        lease = self.new_key(ED25519, f"{label} lease {at}")
-        before = payload_of(self.policy.raw)
-        held, rows, lost = self.people, before["keys"], {s.public.key_id for s in self.signers}
-        assert isinstance(rows, list)
-        self.people, old_lease, self.lease_signer = people, self.lease_signer, lease
-        fresh = self.first_payload({r: self.policy.roles[r].threshold for r in ROLES})
-        self.people, self.lease_signer = held, old_lease
-        lost.add(old_lease.public.key_id)
-        kept = [r for r in rows if isinstance(r, dict) and r["key_id"] not in lost]
-        mine = fresh["keys"]
-        assert isinstance(mine, list)
-        payload = {
-            **before, "keys": [*mine, *kept], "roles": fresh["roles"], "version": at,
-            **(changes or {}),
-        }  # fmt: skip
-        return seal(payload, [*keepers, *people.values()]), {**people, "": lease}
-
-    def take_recovered(self, raw: bytes, people: Mapping[str, Signer]) -> Policy:
-        """Keep a policy that `recovered` returned, and go on as its people."""
-        self.policies.append(verify_recovered_policy(raw, self.policy))
-        self.people = {person: key for person, key in people.items() if person}
-        self.lease_signer = people[""]
-        return self.policy
 
     def roster(self, entries: Sequence[RosterEntry]) -> Roster:
         """Sign and keep the next roster, over these entries in the order of their ids."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.keys_world import hand_over, handover, name_recovery, recovered
 from tests.trust_world import NOW_MS, Machine, World, payload_of, refused, resign
 from tests.unit.device.device_world import pushed
 from tests.unit.device.session_guard import SessionGuard
@@ -38,7 +39,7 @@ def guard(tmp_path: Path) -> Iterator[SessionGuard]:
 @pytest.fixture
 def seller() -> World:
     world = World.make(("ada", "ben"), {"policy": 2})
-    world.name_recovery()
+    name_recovery(world)
     world.confirm(world.machine("pump"))
     return world
 
@@ -56,7 +57,7 @@ def test_everything_of_the_seller_ends_at_once(guard: SessionGuard) -> None:
     live = next(iter(guard.core.sessions.live))
     stop = seal(make_stop_payload(trust.policy, live, "no", NOW_MS), [ada])
     beat = seal(make_beat_payload(trust.policy, live, 10**9), [ada])
-    trust.hand_over("Care Ltd")
+    hand_over(trust, "Care Ltd")
     trust.publish()
     guard.publish()
     assert guard.core.view.owner_name == "Care Ltd"
@@ -81,7 +82,7 @@ def test_everything_of_the_seller_ends_at_once(guard: SessionGuard) -> None:
 def test_the_sellers_documents_after_the_sale(seller: World) -> None:
     machine = machine_of(seller)
     old_policy, old_roster, old_head = seller.policy, seller.rosters[-1], seller.heads[-1]
-    dead = seller.hand_over()
+    dead = hand_over(seller)
     seller.publish()
     view = seller.view(machine)
     honest = seller.bundle(machine.device)
@@ -109,7 +110,7 @@ def _sale(seller: World, changes: dict[str, Json]) -> None:
     seller.people = {"buyer": make_key(ED25519), "second": make_key(ES256)}
     seller.lease_signer = make_key(ED25519)
     try:
-        payload = seller.handover(changes=changes)
+        payload = handover(seller, changes=changes)
         everybody = [*before[0].values(), *seller.signers]
         verify_next_policy(seal(payload, everybody), seller.policy)
     finally:
@@ -136,7 +137,7 @@ def _sale_with_row(seller: World, row: Json) -> None:
     held, lease = seller.people, seller.lease_signer
     seller.people, seller.lease_signer = fresh, make_key(ED25519)
     try:
-        payload = seller.handover()
+        payload = handover(seller)
         keys = payload["keys"]
         assert isinstance(keys, list)
         payload["keys"] = [*keys, row]
@@ -186,7 +187,7 @@ def test_a_sale_without_a_name_and_a_name_without_a_sale(seller: World) -> None:
 def test_a_sale_that_only_one_side_signed(seller: World) -> None:
     held = dict(seller.people)
     version = len(seller.policies)
-    seller.hand_over()
+    hand_over(seller)
     sold = seller.policies.pop()
     before = seller.policy
     assert before.version == version
@@ -199,10 +200,10 @@ def test_a_sale_that_only_one_side_signed(seller: World) -> None:
 
 
 def test_recovery_keys_of_the_seller_after_the_sale(seller: World) -> None:
-    keepers = seller.name_recovery(("rosa", "ron"))
-    raw, _ = seller.recovered(keepers)
+    keepers = name_recovery(seller, ("rosa", "ron"))
+    raw, _ = recovered(seller, keepers)
     before = seller.policy
-    seller.hand_over()
+    hand_over(seller)
     with refused(Untrusted, "too_few_signatures"):
         later = resign(raw, {"version": seller.policy.version + 1, "epoch": 2}, keepers)
         verify_following_policy(later, seller.policy)
@@ -217,7 +218,7 @@ def test_a_sale_replayed_on_a_fork(guard: SessionGuard) -> None:
     """The seller changes his mind by an ordinary policy; the draft that the buyer holds is dead."""
     trust = guard.access.trust
     held, lease = dict(trust.people), trust.lease_signer
-    trust.hand_over("Care Ltd")
+    hand_over(trust, "Care Ltd")
     sold = trust.policies.pop()
     trust.people, trust.lease_signer = held, lease
     trust.next_policy()
@@ -234,7 +235,7 @@ def test_a_sale_replayed_on_a_fork(guard: SessionGuard) -> None:
 
 def test_who_joins_after_the_sale_joins_the_buyer(seller: World) -> None:
     before = seller.anchor(machine_of(seller).device)
-    seller.hand_over("Care Ltd")
+    hand_over(seller, "Care Ltd")
     seller.publish()
     device = seller.machine("new").device
     assert first_view(seller.anchor(device), seller.bundle(device)).owner_name == "Care Ltd"

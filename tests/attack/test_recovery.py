@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.keys_world import name_recovery, recovered, take_recovered
 from tests.trust_world import DAY_MS, World, key_row, payload_of, refused, resign
 from tests.unit.device.device_world import Fleet, Guarded, SmallServer, pushed
 
@@ -51,7 +52,7 @@ class Scene:
         world = self.world
         kept = (list(world.policies), list(world.rosters), list(world.heads), list(world.leases))
         held = (world.people, world.lease_signer)
-        world.take_recovered(raw, people)
+        take_recovered(world, raw, people)
         world.publish()
         bundle = world.bundle(self.machine.device)
         world.policies, world.rosters, world.heads, world.leases = kept
@@ -80,7 +81,7 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     fleet = Fleet.make()
-    keepers = fleet.world.name_recovery(days=DAYS)
+    keepers = name_recovery(fleet.world, days=DAYS)
     fleet.world.publish()
     machine = Guarded(tmp_path / "guard", fleet)
     yield Scene(machine, fleet.world, keepers, SmallServer(fleet, machine.core.signer.public))
@@ -88,7 +89,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_a_recovery_holds_after_the_delay_and_not_before(scene: Scene) -> None:
-    raw, people = scene.world.recovered(scene.keepers)
+    raw, people = recovered(scene.world, scene.keepers)
     bundle = scene.finished(raw, people)
     scene.announce(raw)
     scene.announce(raw)
@@ -116,7 +117,7 @@ def test_a_recovery_holds_after_the_delay_and_not_before(scene: Scene) -> None:
 
 
 def test_stolen_recovery_keys_with_an_owner_who_says_no(scene: Scene) -> None:
-    raw, people = scene.world.recovered(scene.keepers)
+    raw, people = recovered(scene.world, scene.keepers)
     bundle = scene.finished(raw, people)
     scene.announce(raw)
     scene.prove()
@@ -138,7 +139,7 @@ def test_stolen_recovery_keys_with_an_owner_who_says_no(scene: Scene) -> None:
     assert not scene.machine.core.view.policy.recovered
     # And the keys are no recovery keys any more.
     with refused(Untrusted, "too_few_signatures"):
-        scene.world.recovered(scene.keepers)
+        recovered(scene.world, scene.keepers)
         again = resign(raw, {"version": 5}, scene.keepers)
         verify_following_policy(again, scene.world.policy)
 
@@ -151,7 +152,7 @@ def _rows(world: World) -> list[Json]:
 
 def test_a_server_that_keeps_the_notice_to_itself_starts_no_delay(scene: Scene) -> None:
     """It cuts the machine off, announces, waits for ever: the record must have the notice first."""
-    raw, people = scene.world.recovered(scene.keepers)
+    raw, people = recovered(scene.world, scene.keepers)
     bundle = scene.finished(raw, people)
     scene.announce(raw)
     scene.pass_days(DAYS * 10)
@@ -168,7 +169,7 @@ def test_a_server_that_keeps_the_notice_to_itself_starts_no_delay(scene: Scene) 
 
 def test_a_server_that_withholds_the_veto_after_the_notice(scene: Scene) -> None:
     """What is promised then is the notice: a leaf of the record, which nobody takes out again."""
-    raw, people = scene.world.recovered(scene.keepers)
+    raw, people = recovered(scene.world, scene.keepers)
     scene.announce(raw)
     scene.prove()
     announced = [
@@ -184,7 +185,7 @@ def test_a_server_that_withholds_the_veto_after_the_notice(scene: Scene) -> None
 
 
 def test_a_record_that_contradicts_itself_starts_no_delay(scene: Scene) -> None:
-    raw, people = scene.world.recovered(scene.keepers)
+    raw, people = recovered(scene.world, scene.keepers)
     scene.announce(raw)
     scene.machine.core.state.record = "contradicted"
     scene.prove()
@@ -195,7 +196,7 @@ def test_a_record_that_contradicts_itself_starts_no_delay(scene: Scene) -> None:
 
 @pytest.mark.parametrize("how", ["clock", "reboot", "state_lost", "crash"])
 def test_nothing_makes_a_delay_shorter(scene: Scene, how: str) -> None:
-    raw, people = scene.world.recovered(scene.keepers)
+    raw, people = recovered(scene.world, scene.keepers)
     bundle = scene.finished(raw, people)
     scene.announce(raw)
     scene.prove()
@@ -227,8 +228,8 @@ def test_nothing_makes_a_delay_shorter(scene: Scene, how: str) -> None:
 
 
 def test_two_recoveries_at_once(scene: Scene) -> None:
-    one, people_one = scene.world.recovered(scene.keepers, label="one")
-    two, people_two = scene.world.recovered(scene.keepers, label="two")
+    one, people_one = recovered(scene.world, scene.keepers, label="one")
+    two, people_two = recovered(scene.world, scene.keepers, label="two")
     bundles = [scene.finished(one, people_one), scene.finished(two, people_two)]
     scene.announce(one)
     scene.prove()
@@ -251,7 +252,7 @@ def test_two_recoveries_at_once(scene: Scene) -> None:
 
 def test_a_flood_of_recoveries(scene: Scene) -> None:
     for number in range(MOST_ANNOUNCED + 3):
-        scene.announce(scene.world.recovered(scene.keepers, label=f"no {number}")[0])
+        scene.announce(recovered(scene.world, scene.keepers, label=f"no {number}")[0])
     assert len(scene.machine.core.state.recoveries) == MOST_ANNOUNCED
     assert len(scene.machine.bodies(ANNOUNCED)) == MOST_ANNOUNCED
 
@@ -283,14 +284,14 @@ def _rule() -> dict[str, Json]:
 
 def test_a_recovery_that_touches_what_it_must_not(scene: Scene) -> None:
     for name, value in _touching(scene.world):
-        raw, _ = scene.world.recovered(scene.keepers, {name.partition(".")[0]: value})
+        raw, _ = recovered(scene.world, scene.keepers, {name.partition(".")[0]: value})
         with refused(Untrusted, "recovery_too_wide"):
             verify_recovered_policy(raw, scene.world.policy)
         scene.announce(raw)
-    later, _ = scene.world.recovered(scene.keepers, {"epoch": 2, "name": "Thief"})
+    later, _ = recovered(scene.world, scene.keepers, {"epoch": 2, "name": "Thief"})
     with refused(Untrusted, "recovery_too_wide"):
         verify_recovered_policy(later, scene.world.policy)
-    unknown, _ = scene.world.recovered(scene.keepers, {"shell": True})
+    unknown, _ = recovered(scene.world, scene.keepers, {"shell": True})
     with refused(Malformed, "unknown_field"):
         verify_recovered_policy(unknown, scene.world.policy)
     assert scene.machine.bodies(ANNOUNCED) == []
@@ -305,9 +306,9 @@ def test_a_recovery_takes_rules_out_and_puts_none_in(scene: Scene) -> None:
         {"access": asking, "keys": [*_rows(world), key_row(tom.public, "tom", "Makers")]}
     )
     without: dict[str, Json] = {k: v for k, v in asking.items() if k != "root"}
-    verify_recovered_policy(world.recovered(scene.keepers, {"access": without})[0], world.policy)
+    verify_recovered_policy(recovered(world, scene.keepers, {"access": without})[0], world.policy)
     nobody: dict[str, Json] = {**asking, "requesters": []}
-    verify_recovered_policy(world.recovered(scene.keepers, {"access": nobody})[0], world.policy)
+    verify_recovered_policy(recovered(world, scene.keepers, {"access": nobody})[0], world.policy)
     loose: list[dict[str, Json]] = [
         {**asking, "walls": "any"},
         {**asking, "root": {**_rule(), "seconds": 61}},
@@ -315,8 +316,8 @@ def test_a_recovery_takes_rules_out_and_puts_none_in(scene: Scene) -> None:
         {**asking, "requesters": [tom.public.key_id, world.signers[0].public.key_id]},
     ]
     for access in loose:
-        raw, _ = world.recovered(
-            scene.keepers, {"access": access, "keys": [*_rows(world)]}, label="loose"
+        raw, _ = recovered(
+            world, scene.keepers, {"access": access, "keys": [*_rows(world)]}, label="loose"
         )
         with pytest.raises((Malformed, Untrusted)):
             verify_recovered_policy(raw, world.policy)
@@ -330,13 +331,13 @@ def test_too_few_keepers_and_strangers(scene: Scene) -> None:
         world.signers[:0],
     )
     for signers in keepers:
-        raw, _ = world.recovered(signers)
+        raw, _ = recovered(world, signers)
         with refused(Untrusted, "too_few_signatures"):
             verify_following_policy(raw, world.policy)
         scene.announce(raw)
     assert scene.machine.bodies(ANNOUNCED) == []
     # The new people must hold their keys, or the machines would be lost for good.
-    raw, _ = world.recovered(scene.keepers)
+    raw, _ = recovered(world, scene.keepers)
     with refused(Untrusted, "too_few_signatures"):
         verify_recovered_policy(resign(raw, {}, scene.keepers), world.policy)
 
@@ -365,8 +366,8 @@ def test_recovery_keys_do_nothing_else(scene: Scene) -> None:
 def test_a_machine_that_joins_takes_what_its_join_string_vouches_for(scene: Scene) -> None:
     world, device = scene.world, scene.machine.device
     before = world.policy
-    raw, people = world.recovered(scene.keepers)
-    world.take_recovered(raw, people)
+    raw, people = recovered(world, scene.keepers)
+    take_recovered(world, raw, people)
     world.publish()
     bundle = world.bundle(device)
     assert first_view(world.anchor(device), bundle).policy.recovered
@@ -379,7 +380,7 @@ def test_a_machine_that_joins_takes_what_its_join_string_vouches_for(scene: Scen
 
 def test_a_machine_that_was_away_waits_all_the_same(scene: Scene) -> None:
     """It hears of the recovery only when it is finished: that is its announcement."""
-    raw, people = scene.world.recovered(scene.keepers)
+    raw, people = recovered(scene.world, scene.keepers)
     bundle = scene.finished(raw, people)
     scene.push(bundle)
     assert scene.version == 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.keys_world import hand_over
 from tests.trust_world import (
     NOW_MS,
     Machine,
@@ -135,7 +136,7 @@ def test_policy_rollback(owner: World, machine: Machine) -> None:
 def test_a_policy_of_the_epoch_before_a_sale(owner: World, machine: Machine) -> None:
     seller = dict(owner.people)
     before = owner.next_payload()
-    owner.hand_over()
+    hand_over(owner)
     owner.publish()
     view = owner.view(machine)
     third = {**owner.next_payload(), "epoch": 1}

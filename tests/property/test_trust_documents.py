@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.keys_world import hand_over
 from tests.trust_world import Machine, World
 
 from fleetward.trust.documents import (
@@ -70,7 +71,7 @@ class History:
         world, machine = self.world, self.machine
         if action in ("policy", "epoch"):
             if action == "epoch":
-                world.hand_over(f"Buyer {world.policy.epoch}")
+                hand_over(world, f"Buyer {world.policy.epoch}")
             else:
                 world.next_policy()
             world.publish()

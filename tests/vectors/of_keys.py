@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.keys_world import hand_over, name_recovery, recovered, take_recovered
 from tests.trust_world import NOW_MS, World, alter, payload_of, resign
 from tests.vectors.making import Vectors, seeded_key
 from tests.vectors.of_owners import chain_of
@@ -40,7 +41,7 @@ def _of_handovers(v: Vectors) -> None:
     check, few = "policy.turns", f"{UNTRUSTED}too_few_signatures"
     world = seller()
     before, people, lease = list(world.policies), dict(world.people), world.lease_signer
-    world.hand_over("Buyer")
+    hand_over(world, "Buyer")
     sold, dead = world.policy.raw, [*people.values(), lease]
     everybody = [*dead, *world.signers]
     v.good("a handover", check, **chain_of(world))
@@ -78,14 +79,14 @@ def _of_handovers(v: Vectors) -> None:
 def _of_recoveries(v: Vectors) -> None:
     check, wide = "policy.turns", f"{UNTRUSTED}recovery_too_wide"
     world = seller()
-    keepers = world.name_recovery()
-    raw, people = world.recovered(keepers)
+    keepers = name_recovery(world)
+    raw, people = recovered(world, keepers)
     v.good("a recovery", check, **chain_of(world, last=raw))
     everybody = [*world.signers, *keepers, *people.values()]
     v.good("by both thresholds it is ordinary", check,
            **chain_of(world, last=resign(raw, {}, everybody)))  # fmt: skip
     few = f"{UNTRUSTED}too_few_signatures"
-    v.bad("one keeper", check, few, **chain_of(world, last=world.recovered(keepers[:1])[0]))
+    v.bad("one keeper", check, few, **chain_of(world, last=recovered(world, keepers[:1])[0]))
     v.bad("without the new people", check, few, **chain_of(world, last=resign(raw, {}, keepers)))
     payload = payload_of(world.policy.raw)
     roots, recovery = payload["roots"], payload["recovery"]
@@ -102,7 +103,7 @@ def _of_recoveries(v: Vectors) -> None:
         ("a rule", {"access": {"requesters": [], "walls": "any"}}),
     ]
     for name, changes in touching:
-        last = world.recovered(keepers, changes)[0]
+        last = recovered(world, keepers, changes)[0]
         v.bad(f"touches {name}", check, wide, **chain_of(world, last=last))
     ids = tuple(k.public.key_id for k in keepers)
     bad: list[tuple[str, JsonObject, str]] = [
@@ -122,9 +123,9 @@ def _of_recoveries(v: Vectors) -> None:
 def _of_waiting(v: Vectors) -> None:
     world = seller()
     machine = world.machine()
-    keepers = world.name_recovery()
+    keepers = name_recovery(world)
     world.publish()
-    raw, people = world.recovered(keepers)
+    raw, people = recovered(world, keepers)
     digest = verify_recovered_policy(raw, world.policy).hash
     first = world.bundle(machine.device)
     alone = Bundle(root=b"", policies=(raw,))
@@ -134,7 +135,7 @@ def _of_waiting(v: Vectors) -> None:
         "policy_version": world.policy.version, "policy_hash": world.policy.hash,
     }  # fmt: skip
     refused = Bundle(root=b"", policies=(veto,))
-    world.take_recovered(raw, people)
+    take_recovered(world, raw, people)
     world.publish()
     done = world.bundle(machine.device)
     mine = {"anchor": anchor}

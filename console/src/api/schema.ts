@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: eca488b39e30ee036cd9ecf75a628345e2237a7de44b70f0f9d70e71ae0b482f
+// SHA-256 of openapi.json: d5d268497c2fd4cb9eb1cf9b021a8d592f927236f8b1b937b07ae071ee7be3ac
 
 export interface components {
     schemas: {
@@ -787,6 +787,34 @@ export interface components {
             words: string;
         };
         /**
+         * RecoveryList
+         * @description Every recovery that waits, oldest first.
+         */
+        RecoveryList: {
+            items: components["schemas"]["RecoveryRow"][];
+        };
+        /**
+         * RecoveryRow
+         * @description A recovery that waits. Verify `policy`; do not trust the server.
+         *
+         *         `earliest_at` is when a machine that heard of it at once, and was on all the time, may take it.
+         */
+        RecoveryRow: {
+            announced_at: string;
+            earliest_at: string;
+            hash: string;
+            people: string[];
+            policy: string;
+            version: number;
+        };
+        /**
+         * RecoverySubmitted
+         * @description A policy that recovery keys signed, base64url.
+         */
+        RecoverySubmitted: {
+            policy: string;
+        };
+        /**
          * RoleWish
          * @description Another role for somebody.
          */
@@ -876,6 +904,27 @@ export interface components {
          */
         Signed: {
             envelope: string;
+        };
+        /**
+         * SignedPage
+         * @description A page of signed batches, by machine.
+         */
+        SignedPage: {
+            items: components["schemas"]["SignedRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * SignedRow
+         * @description The newest batch of a machine in which an entry of a kind stands; `batch` is base64url.
+         *
+         *         Verify it by the machine's key; do not trust the server.
+         */
+        SignedRow: {
+            batch: string;
+            device_id: string;
+            sequence: number;
         };
         /**
          * SiteRow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from tests.keys_world import hand_over, name_recovery, recovered, take_recovered
 from tests.server_world import DAY_MS, ServerWorld
 from tests.trust_world import Machine, payload_of
 from tests.unit.server.overview_world import overview
@@ -25,7 +26,7 @@ DAYS = 7
 
 @pytest.fixture
 def keepers(world: ServerWorld) -> list[Signer]:
-    made = world.trust.name_recovery(days=DAYS)
+    made = name_recovery(world.trust, days=DAYS)
     world.trust.publish()
     world.publish()
     return made
@@ -40,7 +41,7 @@ def finish(world: ServerWorld, raw: bytes, people: Mapping[str, Signer]) -> None
     trust = world.trust
     held = (trust.people, trust.lease_signer)
     kept = [list(x) for x in (trust.policies, trust.rosters, trust.heads, trust.leases)]
-    trust.take_recovered(raw, people)
+    take_recovered(trust, raw, people)
     trust.publish()
     try:
         world.publish()
@@ -56,7 +57,7 @@ def test_a_recovery_is_announced_shown_and_finished_after_its_delay(
     machine = world.join("pump", preapproved=True)
     told: list[str] = []
     world.house.directory.announcements.listen(lambda: told.append("told"))
-    raw, people = world.trust.recovered(keepers)
+    raw, people = recovered(world.trust, keepers)
     with pytest.raises(Refused) as early:  # Never announced.
         finish(world, raw, people)
     assert early.value.reason == "recovery_waits"
@@ -89,7 +90,7 @@ def test_a_recovery_is_announced_shown_and_finished_after_its_delay(
 
 
 def test_the_present_keys_refuse(world: ServerWorld, keepers: list[Signer]) -> None:
-    raw, people = world.trust.recovered(keepers)
+    raw, people = recovered(world.trust, keepers)
     announce(world, raw)
     world.trust.next_policy()
     world.trust.publish()
@@ -101,13 +102,13 @@ def test_the_present_keys_refuse(world: ServerWorld, keepers: list[Signer]) -> N
     with pytest.raises(Untrusted):
         announce(world, raw)
     with pytest.raises(Untrusted):
-        world.trust.take_recovered(raw, people)
+        take_recovered(world.trust, raw, people)
 
 
 def test_what_is_no_recovery_is_not_announced(world: ServerWorld, keepers: list[Signer]) -> None:
     bad = [
-        world.trust.recovered(keepers[:1])[0],
-        world.trust.recovered(keepers, {"never_ports": []})[0],
+        recovered(world.trust, keepers[:1])[0],
+        recovered(world.trust, keepers, {"never_ports": []})[0],
         world.trust.policy.raw,
         b"{}",
     ]
@@ -115,9 +116,9 @@ def test_what_is_no_recovery_is_not_announced(world: ServerWorld, keepers: list[
         with pytest.raises((Malformed, Untrusted)):
             announce(world, raw)
     for number in range(MOST_ANNOUNCED):
-        announce(world, world.trust.recovered(keepers, label=f"no {number}")[0])
+        announce(world, recovered(world.trust, keepers, label=f"no {number}")[0])
     with pytest.raises(Refused):
-        announce(world, world.trust.recovered(keepers, label="one more")[0])
+        announce(world, recovered(world.trust, keepers, label="one more")[0])
     assert world.count("directory_announced") == MOST_ANNOUNCED
 
 
@@ -141,7 +142,7 @@ def test_a_handover_is_done_when_each_machine_has_said_so(world: ServerWorld) ->
         not_before_ms=world.clock.now - DAY_MS, days=365,
     )  # fmt: skip
     ca = x509.certificate_sha256(fleet.certificate)
-    trust.hand_over("Care Ltd", {"roots": {**roots, "fleet_ca": ca}})
+    hand_over(trust, "Care Ltd", {"roots": {**roots, "fleet_ca": ca}})
     trust.publish()
     with pytest.raises(Untrusted):  # The seller's chain is nothing to the buyer.
         world.publish()

@@ -45,6 +45,7 @@ export function makeOwner(fleet) {
           roster: { version: 4, count: state.roster.length, hash: HASH },
           head: { version: 7, lease_until: iso(-6 * 86_400_000), hash: HASH },
           server: { url: 'http://console.localhost:8443/', reachable: scenario !== 'unreachable', words: 'It was last heard 3 minutes ago. What you sign is kept here and sent when it is back.' },
+          recoveries: [],
           same_host: scenario !== 'unreachable',
           same_host_words: 'The owner’s keys lie on the server’s own computer. Whoever breaks into this computer can sign as you. The cure is a new root, made on another computer, and joining again.',
         };

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.keys_world import hand_over
 from tests.trust_world import (
     NOW_MS,
     Machine,
@@ -135,23 +136,14 @@ def test_policy_rollback(owner: World, machine: Machine) -> None:
 def test_a_policy_of_the_epoch_before_a_sale(owner: World, machine: Machine) -> None:
     seller = dict(owner.people)
     before = owner.next_payload()
-    buyer = make_key(ED25519)
-    payload = owner.next_payload({"epoch": 2})
-    keys, roles = payload["keys"], payload["roles"]
-    assert isinstance(keys, list)
-    assert isinstance(roles, dict)
-    keys.append(key_row(buyer.public, "the buyer"))
-    for role in roles:
-        roles[role] = {"keys": [buyer.public.key_id], "threshold": 1}
-    owner.next_policy(payload, [*seller.values(), buyer])
-    owner.people, owner.lease_signer = {"the buyer": buyer}, buyer
+    hand_over(owner)
     owner.publish()
     view = owner.view(machine)
-    third = {**payload, "epoch": 1, "version": 3}
+    third = {**owner.next_payload(), "epoch": 1}
     with refused(Untrusted, "too_few_signatures"):
         advance(view, Bundle(root=b"", policies=(seal(third, list(seller.values())),)))
     with refused(Untrusted, "old_epoch"):
-        advance(view, Bundle(root=b"", policies=(seal(third, [buyer]),)))
+        advance(view, Bundle(root=b"", policies=(seal(third, owner.signers),)))
     with refused(Untrusted, "too_few_signatures"):  # Not even as a fork of the buyer's.
         sellers = [seller["ada"]]
         advance(view, Bundle(root=b"", policies=(seal({**before, "epoch": 2}, sellers),)))

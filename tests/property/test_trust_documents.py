@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.keys_world import hand_over
 from tests.trust_world import Machine, World
 
 from fleetward.trust.documents import (
@@ -69,7 +70,10 @@ class History:
     def act(self, action: str) -> None:
         world, machine = self.world, self.machine
         if action in ("policy", "epoch"):
-            world.next_policy({"epoch": world.policy.epoch + (action == "epoch")})
+            if action == "epoch":
+                hand_over(world, f"Buyer {world.policy.epoch}")
+            else:
+                world.next_policy()
             world.publish()
         elif action == "lease":
             world.lease()

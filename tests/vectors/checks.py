@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from tests.vectors.checks_keys import KEY_CHECKS
+
 from fleetward.trust import canonical
 from fleetward.trust.canonical import from_base64url as b
 from fleetward.trust.canonical import to_base64url
@@ -319,4 +321,5 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "words.digest": words_of_digest,
     "words.device": words_of_device,
     "view": view,
+    **KEY_CHECKS,
 }

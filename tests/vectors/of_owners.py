@@ -52,7 +52,8 @@ def policy_vectors() -> Vectors:
     def next_with(signers: Sequence[Signer] = both, **changes: Any) -> dict[str, Any]:
         return chain_of(world, last=seal(world.next_payload(changes), signers))
 
-    v.good("a third, of a new epoch", check, **next_with(epoch=2))
+    v.bad("a third, of a new epoch, by old keys", check, "Untrusted/unnamed_owner",
+          **next_with(epoch=2))  # fmt: skip
     few, form = "Untrusted/too_few_signatures", "Malformed/"
     v.bad("one person", check, few, **next_with(both[:1]))
     v.bad("the refresher", check, few, **next_with([world.lease_signer, both[0]]))

@@ -43,6 +43,7 @@ export const owner = {
     ownerHttp.post<T.PolicySigned>('/passkeys/add', body),
   removePasskey: (body: { key_id: string; passphrase: string }) =>
     ownerHttp.post<T.PolicySigned>('/passkeys/remove', body),
+  refuseRecovery: (body: { passphrase: string }) => ownerHttp.post<T.PolicySigned>('/recovery/refuse', body),
   recording: (id: string, begin: number, live: boolean) =>
     ownerHttp.get<T.Screening>(`/access/${id}/recording?begin=${begin}&live=${live ? 1 : 0}`),
   verify: () => ownerHttp.post<T.Verdict>('/verify', {}),

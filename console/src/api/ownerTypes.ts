@@ -17,6 +17,15 @@ export interface OwnerState {
   server: { url: string; reachable: boolean; words: string };
   same_host: boolean;
   same_host_words: string;
+  recoveries: Recovery[];
+}
+
+/** A policy that recovery keys signed, and that machines take after a delay. */
+export interface Recovery {
+  version: number;
+  people: string[];
+  announced_at: Time;
+  earliest_at: Time;
 }
 
 export interface OwnerKey {

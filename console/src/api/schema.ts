@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: ec79a1e3940fb4e5a7eeefcf8b8fd534102a5df8764af561ba8505f62efbadc6
+// SHA-256 of openapi.json: d5d268497c2fd4cb9eb1cf9b021a8d592f927236f8b1b937b07ae071ee7be3ac
 
 export interface components {
     schemas: {
@@ -8,7 +8,7 @@ export interface components {
          * @description A request with its signed envelopes (base64url; empty where there is none).
          *
          *         `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
-         *         that the whole recording is here. Steps of kind `notice` say who was told of the request.
+         *         that the whole recording is here.
          */
         AccessDetail: {
             /** @example 2026-11-23T14:02:05.123Z */
@@ -27,7 +27,6 @@ export interface components {
             grant: string;
             granted_at: string | null;
             id: string;
-            next_notice: components["schemas"]["NextNotice"] | null;
             offer: string;
             offered_at: string | null;
             opened_at: string | null;
@@ -479,15 +478,6 @@ export interface components {
             person_id: string | null;
         };
         /**
-         * NextNotice
-         * @description Who is told next, and when, while nobody answers.
-         */
-        NextNotice: {
-            /** @example 2026-11-23T14:02:05.123Z */
-            at: string;
-            names: string[];
-        };
-        /**
          * OpeningRequest
          * @description What an opening must name; `needed` when this server was restored and waits for it.
          */
@@ -797,6 +787,34 @@ export interface components {
             words: string;
         };
         /**
+         * RecoveryList
+         * @description Every recovery that waits, oldest first.
+         */
+        RecoveryList: {
+            items: components["schemas"]["RecoveryRow"][];
+        };
+        /**
+         * RecoveryRow
+         * @description A recovery that waits. Verify `policy`; do not trust the server.
+         *
+         *         `earliest_at` is when a machine that heard of it at once, and was on all the time, may take it.
+         */
+        RecoveryRow: {
+            announced_at: string;
+            earliest_at: string;
+            hash: string;
+            people: string[];
+            policy: string;
+            version: number;
+        };
+        /**
+         * RecoverySubmitted
+         * @description A policy that recovery keys signed, base64url.
+         */
+        RecoverySubmitted: {
+            policy: string;
+        };
+        /**
          * RoleWish
          * @description Another role for somebody.
          */
@@ -886,6 +904,27 @@ export interface components {
          */
         Signed: {
             envelope: string;
+        };
+        /**
+         * SignedPage
+         * @description A page of signed batches, by machine.
+         */
+        SignedPage: {
+            items: components["schemas"]["SignedRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * SignedRow
+         * @description The newest batch of a machine in which an entry of a kind stands; `batch` is base64url.
+         *
+         *         Verify it by the machine's key; do not trust the server.
+         */
+        SignedRow: {
+            batch: string;
+            device_id: string;
+            sequence: number;
         };
         /**
          * SiteRow

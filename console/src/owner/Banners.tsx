@@ -1,3 +1,4 @@
+import { Link } from 'wouter';
 import type { OwnerState } from '../api/ownerTypes';
 import { Icon } from '../shared/ui/Icon';
 import { Words } from '../shared/ui/Words';
@@ -13,6 +14,15 @@ export function Banners({ state }: { state: OwnerState }) {
   const [first, rest] = splitFirst(state.same_host_words);
   return (
     <>
+      {state.recoveries.map((recovery) => (
+        <div key={recovery.version + recovery.announced_at} className="strip tone-bad" role="alert">
+          <Icon name="alert" />
+          <p>
+            <strong>A recovery was announced: {recovery.people.join(' and ')} would decide over every machine.</strong> If
+            nobody of yours asked for it, <Link href="/policy">refuse it now</Link>.
+          </p>
+        </div>
+      ))}
       {state.same_host && (
         <div className="strip tone-warn">
           <Icon name="alert" />

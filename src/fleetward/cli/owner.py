@@ -14,6 +14,7 @@ import typer
 
 from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
 from fleetward.cli.owner_access_policy import access_app, requester_app
+from fleetward.cli.owner_keys import acknowledged, rotate, take_over_app, transfer
 from fleetward.cli.owner_options import (
     AsJson,
     Data,
@@ -24,6 +25,7 @@ from fleetward.cli.owner_options import (
     open_desk,
 )
 from fleetward.cli.owner_policy import policy_app, roster_app
+from fleetward.cli.owner_recovery import recover_app, recovery_app
 from fleetward.cli.owner_watch import owner_session_app
 from fleetward.cli.owner_witness import witness_app
 from fleetward.cli.plain import PLAIN
@@ -59,6 +61,12 @@ owner_app = typer.Typer(
 
 policy_app.add_typer(requester_app, name="requester")
 policy_app.add_typer(access_app, name="access")
+policy_app.add_typer(recovery_app, name="recovery")
+policy_app.command("rotate")(rotate)
+policy_app.command("transfer")(transfer)
+policy_app.command("acknowledged")(acknowledged)
+owner_app.add_typer(take_over_app, name="take-over")
+owner_app.add_typer(recover_app, name="recover")
 owner_app.add_typer(policy_app, name="policy")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")

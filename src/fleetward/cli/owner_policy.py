@@ -38,6 +38,7 @@ from fleetward.keyholder.policy_changes import (
     set_witness,
     sign_draft,
 )
+from fleetward.keyholder.policy_settings import SETTINGS, read_setting
 from fleetward.keyholder.speak import emit, refusals
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import atomic_write, read_bounded
@@ -69,6 +70,11 @@ def show(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> Non
         for scope, role in policy.roles.items():
             names = ", ".join(sorted({k.person for k in role.keys.values()}))
             lines.append(f"  {scope:8} {role.threshold} of: {names}")
+        if policy.recovery is not None:
+            names = ", ".join(sorted({k.person for k in policy.recovery.role.keys.values()}))
+            days = policy.recovery.delay_seconds // 86_400
+            many = policy.recovery.role.threshold
+            lines.append(f"  recovery {many} of: {names}, after {days} days")
         lines += [
             f"  passkey  {holder.person}, {key_id}, at {', '.join(holder.passkey.origins)}"
             for key_id, holder in policy.keys.items()
@@ -153,7 +159,37 @@ def remove_one_passkey(
                 as_json)  # fmt: skip
 
 
-@policy_app.command("set-threshold")
+@policy_app.command("set")
+def set_value(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.")],
+    values: Annotated[list[str], typer.Argument(help="What it shall be; see below.")],
+    owner: Owner = None,
+    data: Data = None,
+    server: Server = "",
+    token_file: TokenFile = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set one thing in the policy: who must sign, how long, which ports never, which witness.
+
+    threshold: how many people must sign a policy
+    lease: for how many days machines rely on your documents without news from you
+    ports: the ports that no grant will ever open; `none` for no such port
+    walls: `sandbox`, where sessions take one, or `any`
+    witness: a name, and the file of its public key, or `none` to name it no more
+
+    fleetward owner policy set threshold 2
+    fleetward owner policy set lease 30
+    fleetward owner policy set ports 22 502
+    fleetward owner policy set walls sandbox
+    fleetward owner policy set witness notary notary.pem
+    """
+    with refusals():
+        _change(read_setting(name, values), (owner, data, passphrase_file), (server, token_file),
+                as_json)  # fmt: skip
+
+
+@policy_app.command("set-threshold", hidden=True)
 def threshold(
     people: Annotated[int, typer.Argument(help="How many people must sign a policy.")],
     owner: Owner = None,
@@ -172,7 +208,7 @@ def threshold(
                 as_json)  # fmt: skip
 
 
-@policy_app.command("set-lease")
+@policy_app.command("set-lease", hidden=True)
 def lease(
     days: Annotated[int, typer.Argument(help="Days that machines rely on a head without news.")],
     owner: Owner = None,
@@ -190,7 +226,7 @@ def lease(
         _change(set_lease(days), (owner, data, passphrase_file), (server, token_file), as_json)
 
 
-@policy_app.command("set-ports")
+@policy_app.command("set-ports", hidden=True)
 def ports(
     never: Annotated[list[int], typer.Argument(help="Ports that no grant will ever open.")],
     owner: Owner = None,
@@ -209,7 +245,7 @@ def ports(
                 as_json)  # fmt: skip
 
 
-@policy_app.command("set-witness")
+@policy_app.command("set-witness", hidden=True)
 def witness(
     name: Annotated[str, typer.Option("--name", help="The name under which it signs.")],
     key: Annotated[
@@ -369,6 +405,15 @@ def _describe(policy: Policy) -> dict[str, Any]:
     return {
         "version": policy.version,
         "epoch": policy.epoch,
+        "name": policy.name,
+        "recovered": policy.recovered,
+        "recovery": None
+        if policy.recovery is None
+        else {
+            "people": policy.recovery.role.threshold,
+            "keys": list(policy.recovery.role.keys),
+            "delay_seconds": policy.recovery.delay_seconds,
+        },
         "hash": policy.hash,
         "issued_at": to_rfc3339(policy.issued_at_ms),
         "lease_seconds": policy.lease_seconds,

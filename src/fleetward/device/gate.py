@@ -5,6 +5,8 @@
 3. An order about sessions is judged by `gate_sessions`; every other order is refused.
 4. A reduction (report now, connect again) is taken unsigned, because it only reduces.
 5. What is accepted is in the journal, then in the file of the view, before it takes effect.
+   A policy of the next epoch hands the machine over: that is an entry of its own, and everything
+   that was asked for, granted or open under the old one ends.
 6. What is refused is recorded with a stable reason and plain words, and changes nothing.
 """
 
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from fleetward.device.audit.diary import Diary
+from fleetward.device.gate_recovery import RecoveryGate
 from fleetward.device.gate_sessions import SESSION_TYPES, SessionGate
 from fleetward.device.refusals import Refusals
 from fleetward.trust.canonical import JsonObject, from_base64url
@@ -22,7 +25,7 @@ from fleetward.trust.documents import Bundle, OwnerView, advance, read_bundle
 from fleetward.trust.envelope import Envelope, document_hash, read_envelope
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
 from fleetward.trust.head import verify_head, verify_lease
-from fleetward.trust.policy import verify_next_policy
+from fleetward.trust.policy import verify_following_policy
 from fleetward.trust.roster import verify_roster
 from fleetward.wire.orders import Documents, Order, Reduce
 from fleetward.wire.unsigned import decode_pushed
@@ -32,6 +35,7 @@ ORDER: Final = "order"
 MESSAGE: Final = "message"
 MAX_TYPE_CHARACTERS: Final = 64
 ACCEPTED: Final = "gate.accepted"
+HANDED_OVER: Final = "owner.handed_over"
 REFRESHED: Final = "gate.refreshed"
 """Kinds of entries: a step that concerns this very machine, and one that only keeps it current.
 Of the second every machine of a fleet writes one whenever the owner lets a single machine in."""
@@ -73,6 +77,7 @@ class Gate:
         self._refusals = refusals
         self._persist = persist
         self._sessions: SessionGate | None = None
+        self._recovery: RecoveryGate | None = None
 
     @property
     def view(self) -> OwnerView:
@@ -83,8 +88,14 @@ class Gate:
         """Have orders about sessions judged by this; it asks this gate for the view."""
         self._sessions = sessions
 
+    def use_recovery(self, recovery: RecoveryGate) -> None:
+        """Have recovered policies wait here; without it none is ever taken."""
+        self._recovery = recovery
+
     def tick(self) -> None:
-        """End what the owner's documents no longer carry."""
+        """End what the owner's documents no longer carry, and see what has waited long enough."""
+        if self._recovery is not None:
+            self._recovery.tick()
         if self._sessions is not None:
             self._sessions.end_past_lease()
 
@@ -109,22 +120,50 @@ class Gate:
 
     def admit_documents(self, word: Documents) -> Admitted:
         """Advance the view by owner documents. Raises as `admit`."""
+        waited = self._recovery.waited if self._recovery else frozenset[str]()
         try:
             bundle = read_bundle(from_base64url(word.bundle))
-            view = advance(self._view, bundle)
+            view = advance(self._view, bundle, waited)
+        except Refused:
+            if not self._note_recovery(bundle):
+                raise
+            return Admitted("none", self._view)
         except (Malformed, Untrusted) as e:
             subject, words = self._explain(word, e)
             self._refusals.refuse(subject, e.reason, words)
             raise
         if view == self._view:
             return Admitted("none", view)
-        kind = ACCEPTED if _concerns_machine(self._view, view) else REFRESHED
-        self._diary.order(kind, _describe_step(self._view, view))
+        self._take(view)
+        return Admitted("documents", view)
+
+    def _take(self, view: OwnerView) -> None:
+        before = self._view
+        kind = ACCEPTED if _concerns_machine(before, view) else REFRESHED
+        sold = view.policy.epoch != before.policy.epoch
+        if sold:
+            self._diary.order(HANDED_OVER, _describe_handover(before, view))
+        self._diary.order(kind, _describe_step(before, view))
         self._persist(view)
         self._view = view
-        if self._sessions is not None:
-            self._sessions.take_new_policy()
-        return Admitted("documents", view)
+        if self._recovery is not None:
+            self._recovery.follow(view)
+        if self._sessions is None:
+            return
+        if sold:
+            self._sessions.hand_over(view.owner_name)
+        self._sessions.take_new_policy()
+
+    def _note_recovery(self, bundle: Bundle) -> bool:
+        """Write down that recovery keys announced a policy. Raises what it was refused with."""
+        if self._recovery is None:
+            return False
+        try:
+            self._recovery.note(self._view, bundle)
+        except Refused as e:
+            self._refusals.refuse("policy", e.reason, e.message)
+            raise
+        return True
 
     def _admit_order(self, word: Order) -> Admitted:
         try:
@@ -185,7 +224,7 @@ class Gate:
         except FleetwardError:
             return DOCUMENTS, "Owner documents that could not be read. Nothing was changed."
         if error.reason == "another_owner":
-            name = self._view.root.name
+            name = self._view.owner_name
             return DOCUMENTS, f"Documents of another owner. This machine obeys {name} alone."
         subject = find_culprit(self._view, bundle)
         noun = _NOUNS.get(subject, "set of documents")
@@ -207,7 +246,7 @@ def find_culprit(view: OwnerView, bundle: Bundle) -> str:
                 if document_hash(payload) != view.policies[version - 1].hash:
                     return "policy"
                 continue
-            policy = verify_next_policy(data, policy)
+            policy = verify_following_policy(data, policy)
     except FleetwardError:
         return "policy"
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
@@ -235,13 +274,27 @@ def _describe_step(before: OwnerView, after: OwnerView) -> JsonObject:
         words.append(_describe_entry(after))
     if after.policy.version != before.policy.version:
         words.append(f"The owner's policy {after.policy.version} holds now.")
+        if after.policy.recovered:
+            words.append("Recovery keys signed it, and its delay is over.")
     return {
+        "epoch": after.policy.epoch,
         "head_version": after.head.version if after.head else 0,
         "lease_serial": after.lease_serial,
+        "policy": after.policy.hash,
         "policy_version": after.policy.version,
         "roster_version": after.roster.version if after.roster else 0,
         "what": DOCUMENTS,
         "words": " ".join(words) or "Newer documents of the owner were taken over.",
+    }
+
+
+def _describe_handover(before: OwnerView, after: OwnerView) -> JsonObject:
+    return {
+        "epoch": after.policy.epoch,
+        "policy": after.policy.hash,
+        "policy_version": after.policy.version,
+        "words": f"This machine was handed over to {after.owner_name}; nobody of "
+        f"{before.owner_name} is obeyed any more.",
     }
 
 

@@ -158,6 +158,14 @@ class SessionGate:
             except FleetwardError:
                 self._forget(name)
 
+    def hand_over(self, name: str) -> None:
+        """End everything that stems from the owner before: no key of his stands any more."""
+        for live in list(self._sessions.live.values()):
+            self._sessions.end(live, "policy", "", f"This machine was handed over to {name}.")
+        for request in list(self._offers):
+            self._forget(request)
+        self._stopped = []
+
     def end_past_lease(self) -> None:
         """End every session once the owner's documents may not be relied on any more.
 

@@ -24,11 +24,12 @@ from fleetward.device.audit.journal import Damage, open_journal
 from fleetward.device.audit.segments import Chain
 from fleetward.device.blobs import Blobs
 from fleetward.device.gate import Gate
+from fleetward.device.gate_recovery import RecoveryGate
 from fleetward.device.gate_sessions import Here, SessionGate
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
 from fleetward.device.looking import Eyes, Looking
-from fleetward.device.outbox import Outbox, Writer, kept_cut
+from fleetward.device.outbox import INTACT, Outbox, Writer, kept_cut
 from fleetward.device.port import Reply, Request
 from fleetward.device.refusals import Refusals
 from fleetward.device.report import report_status
@@ -88,6 +89,10 @@ class GuardCore:
             self.files.read_view(self.joined), self.diary, self.refusals, self._persist_view
         )
         self.sessions = self._open_sessions(folder)
+        self.recovery = RecoveryGate(
+            self.diary, (self.state, self.save), self.time, self._is_proven
+        )
+        self.gate.use_recovery(self.recovery)
         writer = Writer(self.signer, self.joined.owner, self.joined.device)
         self.outbox = Outbox(
             self.journal, self.diary, self.refusals, (self.state, self.save), writer, self.time
@@ -286,6 +291,10 @@ class GuardCore:
         )
         self.gate.use_sessions(SessionGate(here, sessions, self.diary, self.refusals, self.time))
         return sessions
+
+    def _is_proven(self, sequence: int) -> bool:
+        """Say whether an entry is proven to stand in the owner's record, and that is in order."""
+        return self.state.record == INTACT and self.outbox.is_proven(sequence)
 
     def _persist_view(self, view: OwnerView) -> None:
         self.files.write_view(view)

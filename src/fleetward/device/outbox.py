@@ -277,6 +277,14 @@ class Outbox:
         held = self._journal.batches[0].first if self._journal.batches else 1
         return self._journal.tip.sequence - held + 1 - proven
 
+    def is_proven(self, sequence: int) -> bool:
+        """Return whether the ledger was proven to hold an entry; dropped ones were."""
+        batches = self._journal.batches
+        if not batches or sequence > batches[-1].last:
+            return False
+        batch = self._journal.find_after(sequence - 1)
+        return sequence < batches[0].first or (batch is not None and batch.proof is not None)
+
     def _pending(self) -> list[CutBatch]:
         stored = self._state.acknowledged
         pending = [b for b in self._journal.batches if b.proof is None and b.last <= stored]

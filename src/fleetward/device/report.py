@@ -41,7 +41,7 @@ def report_status(core: GuardCore) -> Status:
         device=core.joined.device,
         words=device_words(core.joined.owner, core.joined.device),
         owner=core.joined.owner,
-        owner_name=view.root.name,
+        owner_name=view.owner_name,
         name=entry.name if entry else core.joined.name,
         site=entry.site if entry else "",
         state=entry.state if entry else "unconfirmed",
@@ -84,6 +84,7 @@ def report_status(core: GuardCore) -> Status:
         settled=core.settled,
         problem=core.looking.problem,
         sessions=_describe_sessions(core),
+        recovery=core.recovery.describe(),
     )
 
 
@@ -95,7 +96,7 @@ def report_before_first_run(files: GuardFiles) -> Status:
         device=joined.device,
         words=device_words(joined.owner, joined.device),
         owner=joined.owner,
-        owner_name=view.root.name,
+        owner_name=view.owner_name,
         name=view.entry.name if view.entry else joined.name,
         site=view.entry.site if view.entry else "",
         state=view.entry.state if view.entry else "unconfirmed",

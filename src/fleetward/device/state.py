@@ -75,6 +75,17 @@ class Certificate(_Word):
     serial: str
 
 
+class KeptRecovery(_Word):
+    """A recovered policy that waits. `started_powered_ms` is -1 until its notice is proven."""
+
+    policy: str
+    version: int
+    delay_seconds: int
+    sequence: int
+    started_powered_ms: int = -1
+    ready: bool = False
+
+
 class GuardState(_Word):
     """The whole file. Fields are changed in place by guard, in its one thread."""
 
@@ -104,6 +115,7 @@ class GuardState(_Word):
     inventory_powered_ms: int = -1
     inventory_at_ms: int = 0
     lost_to_full_disk: int = 0
+    recoveries: list[KeptRecovery] = []
 
 
 class StateFile:

@@ -154,6 +154,8 @@ class Status(msgspec.Struct, frozen=True):
     problem: str = ""
     sessions: tuple[SessionStatus, ...] = ()
     """Open ones, then past ones, the newest first."""
+    recovery: str = ""
+    """What recovery keys have announced here, in words; empty when nothing waits."""
 
 
 def write_status(path: Path, status: Status) -> None:

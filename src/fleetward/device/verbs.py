@@ -152,6 +152,8 @@ class Verbs:
             raise Misuse("A certificate came before it was asked for.", reason="not_asked")
         try:
             reply = read_certificate_reply(body)
+            # First the documents: after a handover they name the CA that the chain leads to.
+            admitted, refused = self._admit_with(reply.bundle)
             issued = verify_issued(
                 reply.certificate,
                 self._vouched,
@@ -173,7 +175,16 @@ class Verbs:
         core.state.vouched, self._vouched = issued.key_id, ""
         core.state.certificate = keep_certificate(issued, core.time)
         core.save()
-        return self._admit(Documents(bundle=reply.bundle))
+        if refused is not None:
+            raise refused
+        return admitted
+
+    def _admit_with(self, bundle: str) -> tuple[Reply, FleetwardError | None]:
+        """Take the documents that came with a certificate; what refused them comes back."""
+        try:
+            return self._admit(Documents(bundle=bundle)), None
+        except FleetwardError as e:
+            return Reply(), e
 
     def _greet(self, body: bytes) -> Reply:
         core = self._core

@@ -103,16 +103,22 @@ def make_owner(path: Path, passphrase: bytes, server: PinnedServer, wish: InitWi
 
 
 def sign_issuing(
-    fleet_ca: x509.Authority, request: ec.EllipticCurvePublicKey, owner: str, wish: InitWish
+    fleet_ca: x509.Authority,
+    request: ec.EllipticCurvePublicKey,
+    owner: str,
+    times: tuple[int, int],
 ) -> str:
-    """Return the chain, in PEM, of an issuing CA over the server's key (step 6)."""
+    """Return the chain, in PEM, of an issuing CA over the server's key (step 6).
+
+    `times` are the present, and for how many days it is good.
+    """
     issuing = x509.issue_intermediate(
         fleet_ca,
         request,
         f"Fleetward issuing CA {owner[:8]}",
         owner_id=owner,
-        not_before_ms=wish.now_ms - 60_000,
-        days=wish.issuing_days,
+        not_before_ms=times[0] - 60_000,
+        days=times[1],
     )
     return x509.write_certificates([issuing, fleet_ca.certificate]).decode("ascii")
 
@@ -137,7 +143,7 @@ def _fill(
     facts = OwnerFacts(wish.name, wish.person, owner, to_rfc3339(wish.now_ms), wish.beside_server)
     folder.write_facts(facts)
     # 4.
-    fleet_ca = _make_fleet_ca(keys["fleet-ca"], owner, wish)
+    fleet_ca = make_fleet_ca(keys["fleet-ca"], owner[:8], wish.now_ms)
     folder.write_once("fleet-ca.pem", x509.write_certificates([fleet_ca.certificate]))
     draft = _first_draft(owner, keys, server, x509.certificate_sha256(fleet_ca.certificate), wish)
     data = seal(draft.to_payload(wish.now_ms), [keys["root"]])
@@ -147,7 +153,7 @@ def _fill(
     _sign_first(folder, policy, keys, wish.now_ms)
     # 6.
     write_pinned(folder, server, wish.api)
-    chain = sign_issuing(fleet_ca, request, owner, wish)
+    chain = sign_issuing(fleet_ca, request, owner, (wish.now_ms, wish.issuing_days))
     folder.replace(ISSUING_CHAIN_FILE, chain.encode("ascii"))
     return chain
 
@@ -197,12 +203,17 @@ def _sign_first(
     folder.write_once(document_name("leases", lease.serial), lease.raw)
 
 
-def _make_fleet_ca(signer: FileSigner, owner: str, wish: InitWish) -> x509.Authority:
+def make_fleet_ca(
+    signer: FileSigner, name: str, now_ms: int, known_pem: bytes = b""
+) -> x509.Authority:
+    """Return the fleet CA over a key: a new certificate, or the one that is known."""
     if not isinstance(signer.private, ec.EllipticCurvePrivateKey):
         raise Misuse("The fleet CA has a P-256 key.", reason="wrong_suite")
+    if known_pem:
+        return x509.Authority(x509.read_certificates(known_pem)[0], signer.private)
     return x509.make_authority(
-        f"Fleetward fleet CA {owner[:8]}",
-        not_before_ms=wish.now_ms - 60_000,
+        f"Fleetward fleet CA {name}",
+        not_before_ms=now_ms - 60_000,
         days=FLEET_CA_DAYS,
         path_length=1,
         key=signer.private,

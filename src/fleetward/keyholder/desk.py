@@ -25,9 +25,10 @@ from fleetward.keyholder.signing import (
 )
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.http.times import to_rfc3339
-from fleetward.runtime.keys import FileSigner
+from fleetward.runtime.keys import FileSigner, make_key
 from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.invitation import JoinString
+from fleetward.trust.keys import ED25519
 from fleetward.trust.policy import Policy
 from fleetward.trust.roster import ACTIVE, RosterEntry, verify_entries, verify_roster
 
@@ -61,11 +62,35 @@ class Desk:
         folder = OwnerFolder.open(path)
         return cls(folder, ask_passphrase(passphrase_file), clock)
 
-    def signer(self, name: str) -> FileSigner:
-        """Return a key of the folder, opened once. Raises `Refused`."""
-        if name not in self._signers:
-            self._signers[name] = self.folder.open_signer(name, self._passphrase)
-        return self._signers[name]
+    def signer(self, name: str, policy: Policy | None = None) -> FileSigner:
+        """Return a key of the folder, opened once. Raises `Refused`.
+
+        While a key is being replaced there are two; the one that `policy` names is meant, or else
+        the folder's newest policy.
+        """
+        stored = self._stored_name(name, policy)
+        if stored not in self._signers:
+            self._signers[stored] = self.folder.open_signer(stored, self._passphrase)
+        return self._signers[stored]
+
+    def following(self, name: str) -> FileSigner:
+        """Return the key that is to take the place of `name`; it is made when there is none.
+
+        Raises `Refused` when the passphrase was forgotten.
+        """
+        stored = f"{name}.next"
+        if not self._passphrase:
+            raise Refused("Expected the passphrase of the folder again.", reason="no_passphrase")
+        if not self.folder.has(f"keys/{stored}.key"):
+            self.folder.write_key(stored, make_key(ED25519), self._passphrase)
+        return self.folder.open_signer(stored, self._passphrase)
+
+    def _stored_name(self, name: str, policy: Policy | None) -> str:
+        following = f"{name}.next"
+        if not self.folder.has(f"keys/{following}.key"):
+            return name
+        named = policy or self.documents().policy
+        return following if self.folder.key_id(following) in named.keys else name
 
     def beside(self, passphrase: bytes) -> Desk:
         """Return a desk for one act that takes the passphrase again, such as a new policy.
@@ -74,7 +99,7 @@ class Desk:
         `passphrase`, and goes with the desk that is returned.
         """
         other = Desk(self.folder, passphrase, self._clock)
-        shared = ("approver", "refresh")
+        shared = ("approver", "refresh", "approver.next", "refresh.next")
         other._signers = {n: s for n, s in self._signers.items() if n in shared}
         return other
 

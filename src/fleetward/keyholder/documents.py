@@ -12,7 +12,7 @@ from typing import TypeVar
 from fleetward.keyholder.folder import MAX_ENTRIES_BYTES, OwnerFolder, document_name
 from fleetward.trust.errors import Refused, Untrusted
 from fleetward.trust.head import Head, Lease, verify_head, verify_lease
-from fleetward.trust.policy import Policy, verify_first_policy, verify_next_policy
+from fleetward.trust.policy import Policy, owner_name, verify_first_policy, verify_following_policy
 from fleetward.trust.root import OwnerRoot, verify_root
 from fleetward.trust.roster import Roster, RosterEntry, verify_entries, verify_roster
 
@@ -34,6 +34,11 @@ class OwnerDocuments:
     def owner(self) -> str:
         """The owner's id: the hash of the owner root."""
         return self.root.owner
+
+    @property
+    def name(self) -> str:
+        """Whom the machines belong to, in words."""
+        return owner_name(self.root, self.policy)
 
     @property
     def policy(self) -> Policy:
@@ -83,7 +88,7 @@ def _load_policies(folder: OwnerFolder, root: OwnerRoot) -> tuple[Policy, ...]:
     policies = [verify_first_policy(folder.read(document_name("policies", 1)), root)]
     for number in numbers[1:]:
         data = folder.read(document_name("policies", number))
-        policies.append(verify_next_policy(data, policies[-1]))
+        policies.append(verify_following_policy(data, policies[-1]))
     return tuple(policies)
 
 

@@ -34,7 +34,7 @@ from fleetward.runtime.files import (
     read_bounded,
     sync_directory,
 )
-from fleetward.runtime.keys import FileSigner, open_key, seal_key
+from fleetward.runtime.keys import FileSigner, key_id_of_sealed, open_key, seal_key
 from fleetward.trust.errors import Malformed, Refused, Unreachable
 
 DEFAULT_FOLDER: Final = "fleetward-owner"
@@ -159,6 +159,17 @@ class OwnerFolder:
         """Seal a key and write it, once."""
         self.write_once(f"keys/{name}.key", seal_key(signer, passphrase, f"fleetward {name}"))
 
+    def key_id(self, name: str) -> str:
+        """Return the id of a sealed key, which its file says in the open. Empty without one.
+
+        The seal vouches for it only when the key is opened; nothing is believed before that.
+        """
+        try:
+            sealed = read_bounded(self.path / "keys" / f"{name}.key", _MAX_SMALL_BYTES)
+        except Unreachable:
+            return ""
+        return key_id_of_sealed(sealed)
+
     def open_signer(self, name: str, passphrase: bytes) -> FileSigner:
         """Return a key of this folder. Raises `Refused` for a wrong passphrase or no such key."""
         try:
@@ -170,6 +181,17 @@ class OwnerFolder:
                 reason="key_not_here",
             ) from e
         return open_key(sealed, passphrase)
+
+    def promote_key(self, name: str) -> None:
+        """Let `NAME.next` take the place of `NAME`, which is gone then. Once more is no error."""
+        following = self.path / "keys" / f"{name}.next.key"
+        if following.is_file():
+            following.replace(self.path / "keys" / f"{name}.key")
+            sync_directory(following.parent)
+
+    def drop_key(self, name: str) -> None:
+        """Remove a key that nothing names."""
+        (self.path / "keys" / f"{name}.key").unlink(missing_ok=True)
 
     def write_once(self, name: str, content: bytes) -> None:
         """Write a file that never changes again.
@@ -199,6 +221,7 @@ class OwnerFolder:
 
     def replace(self, name: str, content: bytes) -> None:
         """Write a file that may change: what is known of the server."""
+        make_private_directory((self.path / name).parent)
         atomic_write(self.path / name, content)
 
     def keep_draft(self, name: str, content: bytes) -> None:

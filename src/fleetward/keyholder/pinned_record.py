@@ -25,8 +25,13 @@ class Pinned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def write_pinned(folder: OwnerFolder, server: PinnedServer, api: str) -> None:
     """Remember a server in the folder."""
     pinned = Pinned(tuple(server.introduction.enrol), tuple(server.introduction.bus), api)
+    keep_pinned(folder, pinned, server.server_ca_pem)
+
+
+def keep_pinned(folder: OwnerFolder, pinned: Pinned, server_ca_pem: str) -> None:
+    """Remember a server whose certificate authority the caller has checked."""
     folder.replace(_FILE, msgspec.json.encode(pinned))
-    folder.replace(_AUTHORITY_FILE, server.server_ca_pem.encode("ascii"))
+    folder.replace(_AUTHORITY_FILE, server_ca_pem.encode("ascii"))
 
 
 def read_pinned(folder: OwnerFolder) -> Pinned:

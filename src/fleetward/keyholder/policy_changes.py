@@ -32,6 +32,7 @@ from fleetward.trust.policy import (
     Policy,
     verify_next_policy,
 )
+from fleetward.trust.recovery import MAX_DELAY_SECONDS, MIN_DELAY_SECONDS
 
 MAX_DRAFT_BYTES: Final = 256 * 1024
 
@@ -111,8 +112,12 @@ def _without(draft: PolicyDraft, gone: set[str]) -> PolicyDraft:
         asking = tuple(i for i in access.requesters if i not in gone)
         sending = tuple(i for i in access.delegators if i not in gone)
         access = replace(access, requesters=asking, delegators=sending)
+    recovery = draft.recovery
+    if recovery is not None:
+        left = tuple(i for i in recovery[0] if i not in gone)
+        recovery = (left, *recovery[1:])
     people = tuple(p for p in draft.people if p.key.key_id not in gone)
-    return replace(draft, people=people, roles=roles, access=access)
+    return replace(draft, people=people, roles=roles, access=access, recovery=recovery)
 
 
 def set_threshold(people: int) -> Change:
@@ -157,6 +162,53 @@ def set_witness(name: str, key: PublicKey | None) -> Change:
     return change
 
 
+def set_recovery(keepers: Sequence[Person], threshold: int, delay_seconds: int) -> Change:
+    """Return the change that names these recovery keys, in the place of any before."""
+    if not MIN_DELAY_SECONDS <= delay_seconds <= MAX_DELAY_SECONDS:
+        raise Malformed(
+            f"Expected a delay of {MIN_DELAY_SECONDS // 86_400} to "
+            f"{MAX_DELAY_SECONDS // 86_400} days.",
+            reason="bad_delay",
+        )
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        draft = _without_recovery(draft)
+        known = {each.key.key_id for each in draft.people}
+        if taken := [k for k in keepers if k.key.key_id in known]:
+            raise Refused(
+                f"The key of {taken[0].person} is in the policy already. A recovery key does "
+                "nothing else: let it be made by `fleetward owner policy make-key`.",
+                reason="known_key",
+            )
+        ids = tuple(keeper.key.key_id for keeper in keepers)
+        people = (*draft.people, *keepers)
+        return replace(draft, people=people, recovery=(ids, threshold, delay_seconds))
+
+    return change
+
+
+def remove_recovery() -> Change:
+    """Return the change after which no recovery keys are named. Raises `Refused` without any."""
+
+    def change(draft: PolicyDraft) -> PolicyDraft:
+        if draft.recovery is None:
+            raise Refused("The policy names no recovery keys.", reason="no_recovery")
+        return _without_recovery(draft)
+
+    return change
+
+
+def _without_recovery(draft: PolicyDraft) -> PolicyDraft:
+    gone = set(draft.recovery[0]) if draft.recovery else set[str]()
+    people = tuple(p for p in draft.people if p.key.key_id not in gone)
+    return replace(draft, people=people, recovery=None)
+
+
+def keep_as_it_is() -> Change:
+    """Return the change that changes nothing but the version."""
+    return lambda draft: draft
+
+
 def change_policy(desk: Desk, change: Change, now_ms: int) -> OwnerDocuments:
     """Sign the next policy, with roster, head and lease under it.
 
@@ -165,12 +217,12 @@ def change_policy(desk: Desk, change: Change, now_ms: int) -> OwnerDocuments:
     """
     policy = desk.documents().policy
     draft = change(draft_after(policy, people_of(policy)))
-    draft = replace(draft, openings=_openings_under(desk, policy))
+    draft = replace(draft, openings=openings_under(desk, policy))
     raw = seal(draft.to_payload(now_ms), [desk.signer("root")])
-    return _adopt(desk, raw, policy)
+    return adopt_signed(desk, raw, policy)
 
 
-def _openings_under(desk: Desk, policy: Policy) -> tuple[str, ...]:
+def openings_under(desk: Desk, policy: Policy) -> tuple[str, ...]:
     """Return the hashes of this folder's openings that were signed under its newest policy.
 
     Raises `Untrusted` for a file that claims to be one and is not.
@@ -197,10 +249,11 @@ def sign_draft(path: Path, signer: Signer) -> bytes:
 
 def adopt_draft(desk: Desk, path: Path) -> OwnerDocuments:
     """Adopt a draft that enough people signed. Raises as `change_policy` does."""
-    return _adopt(desk, read_bounded(path, MAX_DRAFT_BYTES), desk.documents().policy)
+    return adopt_signed(desk, read_bounded(path, MAX_DRAFT_BYTES), desk.documents().policy)
 
 
-def _adopt(desk: Desk, raw: bytes, before: Policy) -> OwnerDocuments:
+def adopt_signed(desk: Desk, raw: bytes, before: Policy) -> OwnerDocuments:
+    """Adopt the next policy, or keep it as a draft for more signatures. Raises as above."""
     try:
         policy = verify_next_policy(raw, before)
     except Untrusted as e:
@@ -223,7 +276,7 @@ def _adopt(desk: Desk, raw: bytes, before: Policy) -> OwnerDocuments:
 
 def _check_this_folder_can_sign(desk: Desk, policy: Policy) -> None:
     for name, roles in (("approver", ("roster", "head")), ("refresh", ("lease",))):
-        key_id = desk.signer(name).public.key_id
+        key_id = desk.signer(name, policy).public.key_id
         for role in (policy.roles[r] for r in roles):
             if key_id not in role.keys or role.threshold > 1:
                 raise Refused(

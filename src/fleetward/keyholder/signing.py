@@ -26,6 +26,7 @@ from fleetward.trust.invitation import Invitation, make_invitation_payload, veri
 from fleetward.trust.keys import PublicKey, Signer
 from fleetward.trust.passkey import WEBAUTHN, Passkey
 from fleetward.trust.policy import POLICY_TYPE, ROLES, Policy, Roots
+from fleetward.trust.recovery import make_recovery
 from fleetward.trust.roster import Roster, RosterEntry, make_roster_payload, verify_roster
 
 NEVER_PORTS: Final = (22, 23, 2375, 6443)
@@ -72,6 +73,10 @@ class PolicyDraft:
     openings: tuple[str, ...] = ()
     """Hashes of the openings that were signed under the policy before, and still stand."""
     access: AccessRules | None = None
+    name: str = ""
+    """The owner's name since a handover; empty while the root's holds."""
+    recovery: tuple[tuple[str, ...], int, int] | None = None
+    """Key ids, how many people it takes, and the delay in seconds."""
 
     def to_payload(self, issued_at_ms: int) -> JsonObject:
         """Return the payload to sign."""
@@ -95,6 +100,10 @@ class PolicyDraft:
         }
         if self.access is not None:
             payload["access"] = make_access(self.access)
+        if self.name:
+            payload["name"] = self.name
+        if self.recovery is not None:
+            payload["recovery"] = make_recovery(*self.recovery)
         return payload
 
 
@@ -113,7 +122,16 @@ def draft_after(policy: Policy, people: Sequence[Person]) -> PolicyDraft:
         never_ports=policy.never_ports,
         lease_seconds=policy.lease_seconds,
         access=policy.access if "access" in read_envelope(policy.raw).payload else None,
+        name=policy.name,
+        recovery=_recovery_of(policy),
     )
+
+
+def _recovery_of(policy: Policy) -> tuple[tuple[str, ...], int, int] | None:
+    recovery = policy.recovery
+    if recovery is None:
+        return None
+    return tuple(recovery.role.keys), recovery.role.threshold, recovery.delay_seconds
 
 
 def sign_roster(

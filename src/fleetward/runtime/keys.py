@@ -93,6 +93,15 @@ def seal_key(signer: FileSigner, passphrase: bytes, label: str) -> bytes:
     return canonical.encode({"header": header, "sealed": to_base64url(sealed)})
 
 
+def key_id_of_sealed(data: bytes) -> str:
+    """Return the id that a sealed key's file says it has. Raises `Malformed`."""
+    outer = Fields(
+        canonical.decode(data, max_bytes=MAX_SEALED_BYTES), "the key file", {"header", "sealed"}
+    )
+    header = outer.map("header")
+    return Fields(header, "the key file's header", {"key_id"}, set(header)).key_id("key_id")
+
+
 def open_key(data: bytes, passphrase: bytes) -> FileSigner:
     """Return the key of a sealed file.
 

@@ -35,6 +35,8 @@ class Bundles(Protocol):
 
     def issuing_chain(self) -> str: ...
 
+    def announced_bundles(self) -> list[tuple[int, Bundle]]: ...
+
 
 class KnownDevices(Protocol):
     """Which machines there are."""
@@ -42,6 +44,8 @@ class KnownDevices(Protocol):
     def active_ids(self) -> list[str]: ...
 
     def account_of(self, device: str) -> str: ...
+
+    def policy_of(self, device: str) -> int: ...
 
 
 class Orders(Protocol):
@@ -95,6 +99,15 @@ class BusSide:
     def greeted(self, device: str) -> None:
         """Bring a machine what it has not answered."""
         self._soon(self._push_waiting(device))
+        self._soon(self._push_announced(device))
+
+    def acknowledged(self, device: str) -> None:
+        """Tell a machine that has come to the present policy what was announced after it."""
+        self._soon(self._push_announced(device))
+
+    def recovery_changed(self) -> None:
+        """Tell every machine what recovery keys announced."""
+        self._soon(self._push_announced_to_all())
 
     def session_ended(self, session: str) -> None:
         """Cut the connection of whoever was granted a session, a moment after its end."""
@@ -114,6 +127,25 @@ class BusSide:
                 await self.push(device, "documents", msgspec.json.encode(message))
             except FleetwardError as e:
                 _log.warning("documents for %s were not pushed: %s", device, e.message)
+
+    async def _push_announced_to_all(self) -> None:
+        for device in await asyncio.to_thread(self._devices.active_ids):
+            await self._push_announced(device)
+
+    async def _push_announced(self, device: str) -> None:
+        """Hand over what was announced, to a machine that has the policy before it."""
+        bundles = await asyncio.to_thread(self._bundles.announced_bundles)
+        if not bundles:
+            return
+        known = await asyncio.to_thread(self._devices.policy_of, device)
+        for version, bundle in bundles:
+            if known != version:
+                continue
+            message = Documents(bundle=to_base64url(bundle.to_bytes()))
+            try:
+                await self.push(device, "documents", msgspec.json.encode(message))
+            except FleetwardError as e:
+                _log.warning("a recovery was not told to %s: %s", device, e.message)
 
     async def _push_waiting(self, device: str) -> None:
         orders = await asyncio.to_thread(self._orders.orders_for, device)

@@ -34,3 +34,9 @@ class PostureSink:
         """Store an inventory that was wanted. Raises `Malformed` or `Untrusted`."""
         self._posture.take_inventory(DeviceKey(device, owner), digest, body, self._clock.wall_ms())
         self._on_change(device, ())
+
+
+def acknowledged_policies(entries: Sequence[Entry]) -> list[int]:
+    """Return the policies that entries of a machine say it has taken."""
+    found = (e.body.get("policy_version") for e in entries if e.kind == "gate.accepted")
+    return [version for version in found if isinstance(version, int)]

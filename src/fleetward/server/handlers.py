@@ -23,6 +23,7 @@ from fleetward.server.identity.routes import make_identity_handlers
 from fleetward.server.overview.act import Overview, Sources
 from fleetward.server.overview.decide import CardFacts
 from fleetward.server.overview.routes import make_overview_handlers
+from fleetward.server.owner_cards import owner_cards
 from fleetward.server.posture.decide import Context
 from fleetward.server.posture.routes import make_posture_handlers
 from fleetward.server.program import Program
@@ -79,6 +80,7 @@ def _make_sources(program: Program) -> Sources:
         owner=lambda: _owner(program),
         witnesses=lambda: _witnesses(program),
         set_up=lambda: _set_up_cards(program),
+        urgent=lambda: owner_cards(house.directory, house.devices),
     )
 
 
@@ -104,7 +106,7 @@ def _checkpoint(program: Program) -> tuple[int, int, str]:
 
 def _owner(program: Program) -> tuple[str, str]:
     documents = program.house.directory.documents
-    return (documents.root.owner, documents.root.name) if documents else ("", "")
+    return (documents.root.owner, documents.name) if documents else ("", "")
 
 
 def _witnesses(program: Program) -> list[tuple[str, int | None, int | None]]:

@@ -18,7 +18,7 @@ from fleetward.server.audit.act import Ledger
 from fleetward.server.deeds import DeedRecorder
 from fleetward.server.directory.act import Directory
 from fleetward.server.events.act import EventStore
-from fleetward.server.evidence import PostureSink
+from fleetward.server.evidence import PostureSink, acknowledged_policies
 from fleetward.server.identity.act import Devices
 from fleetward.server.identity.issuing import CertificateAuthorities
 from fleetward.server.intake import Intake, Rooms
@@ -79,11 +79,12 @@ def open_house(
         Neighbours(database, directory, devices, ledger, deeds, clock), authorities
     )
     access.book.listen(_announce_access(hub))
-    sink = PostureSink(posture, clock, _announce(hub, access.door))
+    sink = PostureSink(posture, clock, _announce(hub, access.door, devices))
     intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock, access.door))
     if directory.documents:  # a crash may have come between storing a roster and following it
         devices.follow_roster(directory.documents.entries)
     directory.listen(lambda documents: devices.follow_roster(documents.entries))
+    directory.announcements.listen(lambda: hub.publish("owner.changed", {"recovery": True}))
     directory.listen(
         lambda documents: hub.publish("owner.changed", {"head": documents.head.version})
     )
@@ -128,9 +129,13 @@ def _announce_access(hub: EventHub) -> Callable[[Change], None]:
     return announce
 
 
-def _announce(hub: EventHub, door: AccessDoor) -> Callable[[str, Sequence[Entry]], None]:
+def _announce(
+    hub: EventHub, door: AccessDoor, devices: Devices
+) -> Callable[[str, Sequence[Entry]], None]:
     def announce(device: str, entries: Sequence[Entry]) -> None:
         door.read_entries(device, entries)
+        for version in acknowledged_policies(entries):
+            devices.acknowledge(device, version)
         hub.publish(
             "evidence",
             {"device_id": device, "kinds": sorted({entry.kind for entry in entries})},

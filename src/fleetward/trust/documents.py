@@ -15,6 +15,9 @@ and returns the next view, or raises and leaves everything as it was. Versions o
 7. A roster is not older than the one the machine has; of the same version it is the same.
 8. The machine's own entry is proven to be on that roster. An absent entry means "unconfirmed".
 9. A lease is on that head, and its serial is higher than any before.
+10. A recovered policy (`recovery`) is taken when the caller has waited for it, and says so by its
+    hash; before that it changes nothing. A machine that joins takes those up to the lowest policy
+    of its join string, which vouches for them; what it took once, it takes from its own disk.
 
 The caller persists the view before it acts on it, and measures leases in powered-on time.
 """
@@ -27,11 +30,16 @@ from typing import Final
 from fleetward.trust import canonical
 from fleetward.trust.canonical import Json, JsonObject, to_base64url
 from fleetward.trust.envelope import read_envelope
-from fleetward.trust.errors import Malformed, Untrusted
+from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.head import Head, Lease, verify_head, verify_lease
 from fleetward.trust.merkle import HASH_BYTES, MAX_PROOF_HASHES
-from fleetward.trust.policy import Policy, verify_first_policy, verify_next_policy
+from fleetward.trust.policy import (
+    Policy,
+    owner_name,
+    verify_first_policy,
+    verify_following_policy,
+)
 from fleetward.trust.root import OwnerRoot, verify_root
 from fleetward.trust.roster import Roster, RosterEntry, verify_entry, verify_roster
 
@@ -104,6 +112,11 @@ class OwnerView:
         return self.policies[-1]
 
     @property
+    def owner_name(self) -> str:
+        """Whom this machine obeys, in words."""
+        return owner_name(self.root, self.policy)
+
+    @property
     def confirmed(self) -> bool:
         """Whether the owner has put this machine on the roster, and not retired it."""
         return self.entry is not None and self.entry.state == "active"
@@ -153,10 +166,14 @@ def read_bundle(data: bytes, *, max_bytes: int = MAX_BUNDLE_BYTES) -> Bundle:
 
 
 def first_view(anchor: Anchor, bundle: Bundle) -> OwnerView:
-    """Return the first view of a machine that just joined, or one read back from its disk.
+    """Return the first view of a machine that just joined.
 
-    Raises `Malformed` or `Untrusted`.
+    Raises `Malformed` or `Untrusted`; `Refused` for a recovery that the join string does not know.
     """
+    return _build_view(anchor, bundle, anchor.policy_version)
+
+
+def _build_view(anchor: Anchor, bundle: Bundle, recovered_to: int) -> OwnerView:
     # 1. The owner root.
     root = verify_root(bundle.root, anchor.owner)
     # 2. The chain of policies, from the first.
@@ -164,7 +181,10 @@ def first_view(anchor: Anchor, bundle: Bundle) -> OwnerView:
         raise Untrusted("The server handed over no policy.", reason="no_policy")
     policies = [verify_first_policy(bundle.policies[0], root)]
     for data in bundle.policies[1:]:
-        policies.append(verify_next_policy(data, policies[-1]))
+        policies.append(verify_following_policy(data, policies[-1]))
+        # 10.
+        if policies[-1].recovered and policies[-1].version > recovered_to:
+            raise _waits(policies[-1])
     # 4. The lowest acceptable policy is in it.
     lowest = [p for p in policies if p.version == anchor.policy_version]
     if not lowest or lowest[0].hash != anchor.policy_hash:
@@ -181,12 +201,17 @@ def restore_view(anchor: Anchor, bundle: Bundle, lease_serial: int) -> OwnerView
 
     Raises `Malformed` or `Untrusted` when the files are not what was written.
     """
-    view = first_view(anchor, bundle)
+    view = _build_view(anchor, bundle, len(bundle.policies))
     return replace(view, lease_serial=max(view.lease_serial, lease_serial))
 
 
-def advance(view: OwnerView, bundle: Bundle) -> OwnerView:
-    """Return the view after `bundle`. Raises `Malformed` or `Untrusted`; `view` stays valid."""
+def advance(view: OwnerView, bundle: Bundle, waited: frozenset[str] = frozenset()) -> OwnerView:
+    """Return the view after `bundle`; `view` stays valid whatever is raised.
+
+    `waited` are the hashes of recovered policies whose delay is over here (rule 10). Raises
+    `Malformed`, `Untrusted`, or `Refused` (`recovery_waits`) for a recovered policy that is not
+    among them; `find_announced` says which.
+    """
     # 1. The owner root.
     if bundle.root and bundle.root != view.root.raw:
         raise Untrusted(
@@ -198,7 +223,41 @@ def advance(view: OwnerView, bundle: Bundle) -> OwnerView:
     policies = list(view.policies)
     for data in bundle.policies:
         _advance_policies(view.root, policies, data)
+        # 10.
+        newest = policies[-1]
+        if newest.recovered and newest.hash not in waited and not _knows(view, newest):
+            raise _waits(newest)
     return _advance_head(replace(view, policies=tuple(policies)), bundle)
+
+
+def find_announced(
+    view: OwnerView, bundle: Bundle, waited: frozenset[str]
+) -> tuple[Policy, int] | None:
+    """Return the first recovered policy of a bundle for which a machine has to wait, if any.
+
+    With it comes the delay, in seconds, that the policy before it demands. Nothing but the
+    policies is looked at. Raises as `advance` does.
+    """
+    policies = list(view.policies)
+    for data in bundle.policies:
+        _advance_policies(view.root, policies, data)
+        newest = policies[-1]
+        if newest.recovered and newest.hash not in waited and not _knows(view, newest):
+            before = policies[-2].recovery
+            return (newest, before.delay_seconds) if before else None
+    return None
+
+
+def _knows(view: OwnerView, policy: Policy) -> bool:
+    return policy.version <= view.policy.version
+
+
+def _waits(policy: Policy) -> Refused:
+    return Refused(
+        f"Policy {policy.version} was signed by recovery keys. A machine takes it when the delay "
+        "is over that the policy before demands; the present keys can sign another one meanwhile.",
+        reason="recovery_waits",
+    )
 
 
 def _advance_policies(root: OwnerRoot, policies: list[Policy], data: bytes) -> None:
@@ -206,13 +265,13 @@ def _advance_policies(root: OwnerRoot, policies: list[Policy], data: bytes) -> N
     claimed = envelope.payload.get("version")
     if not isinstance(claimed, int) or not 1 <= claimed <= len(policies):
         # 2. The next one.
-        policies.append(verify_next_policy(data, policies[-1]))
+        policies.append(verify_following_policy(data, policies[-1]))
     elif envelope.hash != policies[claimed - 1].hash:
         # 3. Not the one that we know. Is it the owner who contradicts himself?
         if claimed == 1:
             verify_first_policy(data, root)
         else:
-            verify_next_policy(data, policies[claimed - 2])
+            verify_following_policy(data, policies[claimed - 2])
         raise Untrusted(
             f"Policy {claimed} is not the one that this machine knows.", reason="forked_policy"
         )

@@ -5,7 +5,9 @@
 3. The roster has every machine that it says.
 4. What the auditor brings from the owner's own folder is not newer than what was handed over.
 5. Each document in the record was signed by those whom the policy then in force names, is one of
-   those handed over where it has their version, and is not newer than they are.
+   those handed over where it has their version, and is not newer than they are. A policy that
+   recovery keys signed stands in the record when it is announced, and is in force from the first
+   document that its people signed; one that the present keys refused is said to be that.
 6. A join names an invitation that stands before it in the record, by rule 5. That no more machines
    joined by it than it allows is compared too, but a join that was recorded and then failed counts
    as well, so more of them are no lie. That the server kept quiet of a join, nothing shows: what a
@@ -14,11 +16,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
-from fleetward.trust.envelope import read_envelope
+from fleetward.trust.envelope import read_envelope, verify_threshold
 from fleetward.trust.errors import FleetwardError, Refused, Untrusted
 from fleetward.trust.generation import GENERATION_TYPE
 from fleetward.trust.head import HEAD_TYPE, LEASE_TYPE, Head, Lease, verify_head, verify_lease
@@ -28,8 +32,10 @@ from fleetward.trust.ledger_leaves import JoinFact
 from fleetward.trust.policy import (
     POLICY_TYPE,
     Policy,
+    owner_name,
     verify_first_policy,
-    verify_next_policy,
+    verify_following_policy,
+    verify_recovered_policy,
 )
 from fleetward.trust.root import ROOT_TYPE, OwnerRoot, verify_root
 from fleetward.trust.roster import (
@@ -44,6 +50,12 @@ MAX_HEADS: Final = 100_000
 """Heads of one record that are remembered, for the leases on them."""
 MAX_OVERUSED: Final = 20
 """Invitations that more machines used than they allow, by name."""
+_ROLES: Final = {
+    ROSTER_TYPE: "roster",
+    HEAD_TYPE: "head",
+    LEASE_TYPE: "lease",
+    INVITATION_TYPE: "invite",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,7 @@ class DocumentsInAudit:
         self._invited: dict[str, _Invited] = {}
         self._uninvited = 0
         self._in_force = 0
+        self._announced = 0
         self.root: OwnerRoot | None = None
         self.policies: list[Policy] = []
         self.roster: Roster | None = None
@@ -186,11 +199,12 @@ class DocumentsInAudit:
         self._findings.prove(
             Finding(
                 "owner",
-                f"The owner is {self.root.name}, and "
+                f"The owner is {owner_name(self.root, self.policy)}, and "
                 f"{say_count(len(self.policies), 'policy follows', 'policies follow')} from its "
                 "root without a gap.",
             )
         )
+        self._say_turns()
         if self.roster and self.head:
             active = sum(m.state == "active" for m in self.machines.values())
             self._findings.prove(
@@ -200,6 +214,19 @@ class DocumentsInAudit:
                     f"({active} active), all of them shown; head {self.head.version} names it.",
                 )
             )
+
+    def _say_turns(self) -> None:
+        """Say where the owner's people changed otherwise than by their own next policy."""
+        for before, policy in pairwise(self.policies):
+            if policy.recovered:
+                words = f"Policy {policy.version} was signed by recovery keys, after their delay."
+                self._findings.prove(Finding("recovered", words))
+            elif policy.epoch > before.epoch:
+                words = (
+                    f"Policy {policy.version} handed everything over to {policy.name}; the people "
+                    "before signed it, and none of their keys stands since."
+                )
+                self._findings.prove(Finding("handed_over", words))
 
     def _finish_joins(self) -> None:
         overused = [i for i, each in self._invited.items() if len(each.devices) > each.uses]
@@ -224,7 +251,7 @@ class DocumentsInAudit:
             self.root = verify_root(handed.root, owner)
             for data in handed.policies:
                 self.policies.append(
-                    verify_next_policy(data, self.policies[-1])
+                    verify_following_policy(data, self.policies[-1])
                     if self.policies
                     else verify_first_policy(data, self.root)
                 )
@@ -273,7 +300,14 @@ class DocumentsInAudit:
         version = read_envelope(leaf).payload.get("version")
         known = len(self.policies)
         if not isinstance(version, int) or not 1 <= version <= known:
-            newer = verify_next_policy(leaf, self.policies[-1])
+            newer = verify_following_policy(leaf, self.policies[-1])
+            if newer.recovered:
+                words = (
+                    f"Entry {entry}: recovery keys announced policy {newer.version}, which is "
+                    "neither in force nor refused yet. Refuse it by `fleetward owner recover veto`."
+                )
+                self._findings.leave_open(Finding("recovery_announced", words, generation, entry))
+                return
             self._contradict(
                 "newer_withheld",
                 f"Entry {entry} is policy {newer.version}, which the owner signed; the documents "
@@ -284,6 +318,13 @@ class DocumentsInAudit:
             return
         digest = read_envelope(leaf).hash
         if digest != self.policies[version - 1].hash:
+            if self._is_refused_recovery(leaf, version):
+                words = (
+                    f"Entry {entry}: recovery keys announced another policy {version}; the "
+                    "present keys refused it by theirs."
+                )
+                self._findings.prove(Finding("recovery_refused", words, generation, entry))
+                return
             self._contradict(
                 "forked_policy",
                 f"Entry {entry} is another policy {version} than the one that follows from the "
@@ -292,10 +333,14 @@ class DocumentsInAudit:
                 entry,
             )
             return
-        self._in_force = max(self._in_force, version)
         self._recorded.add(digest)
+        if self.policies[version - 1].recovered:
+            self._announced = version
+        else:
+            self._in_force = max(self._in_force, version)
 
     def _take_other(self, leaf: bytes, kind: str, generation: int, entry: int) -> None:
+        self._begin_announced(leaf, kind)
         policy = self.policy_in_force
         if kind == ROSTER_TYPE:
             roster = verify_roster(leaf, policy)
@@ -314,6 +359,24 @@ class DocumentsInAudit:
         elif kind == INVITATION_TYPE:
             invitation = verify_invitation(leaf, policy, 0)
             self._invited.setdefault(invitation.id, _Invited(invitation.uses))
+
+    def _is_refused_recovery(self, leaf: bytes, version: int) -> bool:
+        if version < 2:
+            return False
+        try:
+            verify_recovered_policy(leaf, self.policies[version - 2])
+        except FleetwardError:
+            return False
+        return True
+
+    def _begin_announced(self, leaf: bytes, kind: str) -> None:
+        """Put an announced policy in force once its people have signed something."""
+        if self._announced != self._in_force + 1 or kind not in _ROLES:
+            return
+        role = self.policies[self._announced - 1].roles[_ROLES[kind]]
+        with contextlib.suppress(Untrusted):
+            verify_threshold(read_envelope(leaf), kind, role)
+            self._in_force = self._announced
 
     def _compare_version(
         self,

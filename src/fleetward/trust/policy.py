@@ -6,7 +6,7 @@ Rules:
 2. Policy n+1 is signed by the threshold of policy n's role `policy`, and by its own (as a TUF
    root is, TUF specification section 5.3.4 and 5.3.5), so that nobody hands over to keys that
    nobody holds.
-3. The version is exactly one more. The epoch never falls.
+3. The version is exactly one more. The epoch never falls, and rises only by rule 9.
 4. Owner and epoch are those of the root.
 5. Who may ask for a session, and for which, stands in `access` (see `trust.access`). A policy
    without the field lets nobody ask: no policy of an earlier release opens anything.
@@ -16,17 +16,24 @@ Rules:
    director, the makers, the recording key and the origins for downloads stand here, or nowhere.
 8. What the keys of earlier policies opened of the record, and still stands, is named here
    (`openings`, see `generation`).
+9. When the epoch rises, the owner hands everything over. It rises by exactly one; the new policy
+   says the new owner's name; and no key of the policy before stands in it: none of `keys` (roles,
+   requesters, recovery), not its recording key, not its fleet CA. So every older key dies at once.
+   The server's own roots may stay. Rule 2 has both the seller's and the buyer's people sign.
+10. The name (`name`) changes with the epoch and never else. Without it, the root's name holds.
+
+Rules 11 to 14, on recovery keys, stand in `recovery`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from fleetward.trust.access import AccessRules, read_access
-from fleetward.trust.canonical import Json, JsonObject
+from fleetward.trust.canonical import Json, JsonObject, from_base64url
 from fleetward.trust.envelope import Envelope, Role, RoleKey, read_envelope, verify_threshold
 from fleetward.trust.errors import Malformed, Untrusted
 from fleetward.trust.fields import Fields, require_digest
@@ -35,11 +42,13 @@ from fleetward.trust.keys import (
     ES256,
     MAX_SPKI_BYTES,
     PublicKey,
+    key_id_of,
     read_key_fields,
     read_public_key,
 )
 from fleetward.trust.note import check_signer_name
 from fleetward.trust.passkey import WEBAUTHN, Passkey
+from fleetward.trust.recovery import Recovery, check_recovered, read_recovery
 from fleetward.trust.root import OwnerRoot, check_threshold
 
 POLICY_TYPE: Final = "fleetward.owner-policy.v1"
@@ -86,6 +95,11 @@ class Policy:
     openings: tuple[str, ...]
     hash: str
     raw: bytes
+    name: str = ""
+    """The owner's name since a handover; empty while the root's holds."""
+    recovery: Recovery | None = None
+    recovered: bool = False
+    """Whether recovery keys signed it, and not the people of the policy before."""
 
 
 def verify_first_policy(data: bytes, root: OwnerRoot) -> Policy:
@@ -99,6 +113,9 @@ def verify_first_policy(data: bytes, root: OwnerRoot) -> Policy:
         raise Untrusted("Expected the first policy.", reason="wrong_version")
     if policy.owner != root.owner or policy.epoch != root.epoch:
         raise Untrusted("The policy is of another owner.", reason="another_owner")
+    # Rule 10.
+    if policy.name:
+        raise Untrusted("The first policy has the root's name.", reason="renamed_owner")
     # Rule 2, second half.
     verify_threshold(envelope, POLICY_TYPE, policy.roles["policy"])
     return policy
@@ -110,6 +127,73 @@ def verify_next_policy(data: bytes, before: Policy) -> Policy:
     # Rule 2, first half: the keys of the one before decide, before a field is believed.
     verify_threshold(envelope, POLICY_TYPE, before.roles["policy"])
     policy = _read_policy(envelope)
+    _check_follows(policy, before)
+    # Rules 9 and 10.
+    if policy.epoch > before.epoch:
+        _check_handover(policy, before)
+    elif policy.name != before.name:
+        raise Untrusted(
+            "The owner's name changes with a handover, and never else.", reason="renamed_owner"
+        )
+    # Rule 2, second half.
+    verify_threshold(envelope, POLICY_TYPE, policy.roles["policy"])
+    return policy
+
+
+def verify_recovered_policy(data: bytes, before: Policy) -> Policy:
+    """Return the policy that the recovery keys of `before` signed.
+
+    It says nothing of the delay: a machine waits (`documents.advance`). Raises `Malformed` or
+    `Untrusted`.
+    """
+    envelope = read_envelope(data)
+    if before.recovery is None:
+        raise Untrusted("The policy before names no recovery keys.", reason="no_recovery")
+    # Rule 12, first half.
+    verify_threshold(envelope, POLICY_TYPE, before.recovery.role)
+    policy = replace(_read_policy(envelope), recovered=True)
+    _check_follows(policy, before)
+    # Rule 13. The epoch is among what stays.
+    check_recovered(read_envelope(before.raw).payload, envelope.payload)
+    # Rule 12, second half.
+    verify_threshold(envelope, POLICY_TYPE, policy.roles["policy"])
+    return policy
+
+
+def verify_following_policy(data: bytes, before: Policy) -> Policy:
+    """Return the policy that follows `before`, be it ordinary or recovered (rule 14).
+
+    What both thresholds signed is ordinary. Raises `Malformed` or `Untrusted`.
+    """
+    try:
+        return verify_next_policy(data, before)
+    except Untrusted as e:
+        if e.reason != "too_few_signatures" or before.recovery is None:
+            raise
+        ordinary = e
+    try:
+        return verify_recovered_policy(data, before)
+    except Untrusted as e:
+        # What hardly anybody signed is no recovery either.
+        raise ordinary if e.reason == "too_few_signatures" else e from None
+
+
+def owner_name(root: OwnerRoot, policy: Policy) -> str:
+    """Return whom the machines belong to, in words: the root's name until a handover."""
+    return policy.name or root.name
+
+
+def verify_policy_chain(root: OwnerRoot, chain: Sequence[bytes]) -> Policy:
+    """Return the last policy of a chain that starts at the root. Raises as above."""
+    if not chain:
+        raise Malformed("Expected at least one policy.", reason="no_policy")
+    policy = verify_first_policy(chain[0], root)
+    for data in chain[1:]:
+        policy = verify_following_policy(data, policy)
+    return policy
+
+
+def _check_follows(policy: Policy, before: Policy) -> None:
     # Rule 3.
     if policy.version != before.version + 1:
         raise Untrusted(
@@ -121,19 +205,36 @@ def verify_next_policy(data: bytes, before: Policy) -> Policy:
     # Rule 4.
     if policy.owner != before.owner:
         raise Untrusted("The policy is of another owner.", reason="another_owner")
-    # Rule 2, second half.
-    verify_threshold(envelope, POLICY_TYPE, policy.roles["policy"])
-    return policy
 
 
-def verify_policy_chain(root: OwnerRoot, chain: Sequence[bytes]) -> Policy:
-    """Return the last policy of a chain that starts at the root. Raises as above."""
-    if not chain:
-        raise Malformed("Expected at least one policy.", reason="no_policy")
-    policy = verify_first_policy(chain[0], root)
-    for data in chain[1:]:
-        policy = verify_next_policy(data, policy)
-    return policy
+def _check_handover(policy: Policy, before: Policy) -> None:
+    if policy.epoch != before.epoch + 1:
+        raise Untrusted(
+            f"Expected epoch {before.epoch + 1} after a handover, got {policy.epoch}.",
+            reason="skipped_epoch",
+        )
+    if not policy.name:
+        raise Untrusted("A handover says the new owner's name.", reason="unnamed_owner")
+    if kept := _all_keys(before) & _all_keys(policy):
+        raise Untrusted(
+            f"After a handover no key of the owner before stands; this policy keeps "
+            f"{min(kept)[:64]}.",
+            reason="old_key_kept",
+        )
+
+
+def _all_keys(policy: Policy) -> set[str]:
+    """Return every key that is the owner's: by id, the fleet CA by the hash of its certificate."""
+    named = {*policy.keys, _recording_id(policy.roots.recording_key), policy.roots.fleet_ca}
+    return named - {""}
+
+
+def _recording_id(text: str) -> str:
+    """Return the id of a recording key (`suite:SPKI`); another text is its own name."""
+    try:
+        return key_id_of(from_base64url(text.partition(":")[2])) if ":" in text else text
+    except Malformed:
+        return text
 
 
 def _read_policy(envelope: Envelope) -> Policy:
@@ -153,28 +254,40 @@ def _read_policy(envelope: Envelope) -> Policy:
             "type",
             "version",
         },
-        {"access"},
+        {"access", "name", "recovery"},
     )
     keys, orgs = _read_keys(fields.items("keys", most=MAX_KEYS))
+    roles, access = _read_roles(fields.map("roles"), keys), _read_rules(fields, keys)
     return Policy(
         owner=fields.digest("owner"),
         epoch=fields.integer("epoch", low=1),
         version=fields.integer("version", low=1),
         issued_at_ms=fields.integer("issued_at"),
         lease_seconds=fields.integer("lease_seconds", low=60, high=MAX_LEASE_SECONDS),
-        roles=_read_roles(fields.map("roles"), keys),
+        roles=roles,
         roots=_read_roots(fields.map("roots")),
         never_ports=_read_ports(fields.items("never_ports", most=MAX_NEVER_PORTS)),
         keys=MappingProxyType(keys),
         orgs=MappingProxyType(orgs),
-        access=_read_rules(fields, keys),
+        access=access,
         openings=tuple(
             require_digest(each, "an opening")
             for each in fields.texts("openings", most=MAX_OPENINGS)
         ),
         hash=envelope.hash,
         raw=envelope.raw,
+        name=fields.text("name", most=80, least=1) if fields.has("name") else "",
+        recovery=_read_recovery(fields, keys, roles, access),
     )
+
+
+def _read_recovery(
+    fields: Fields, keys: Mapping[str, RoleKey], roles: Mapping[str, Role], access: AccessRules
+) -> Recovery | None:
+    if not fields.has("recovery"):
+        return None
+    used = {key_id for role in roles.values() for key_id in role.keys}
+    return read_recovery(fields.map("recovery"), keys, frozenset({*used, *access.requesters}))
 
 
 def _read_rules(fields: Fields, keys: Mapping[str, RoleKey]) -> AccessRules:

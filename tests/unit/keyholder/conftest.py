@@ -11,6 +11,7 @@ from tests.unit.keyholder.owner_fixtures import (
     one_server,
     owner,
     passphrase_file,
+    quick_keys,
     server,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "one_server",
     "owner",
     "passphrase_file",
+    "quick_keys",
     "scene",
     "server",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from fleetward.keyholder.ceremony import NewOwner
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.init import init_owner, name_local_server
+from fleetward.runtime import keys
+from fleetward.trust.canonical import decode_object, from_base64url
 
 PASSPHRASE = b"correct horse battery staple"
 
@@ -91,3 +94,26 @@ def passphrase_file(tmp_path: Path) -> Path:
     path.write_bytes(PASSPHRASE + b"\n")
     path.chmod(0o600)
     return path
+
+
+REAL: dict[tuple[bytes, bytes], bytes] = {}
+"""Stretched passphrases of the owner that is made once: slow on purpose, and kept."""
+
+
+@pytest.fixture
+def quick_keys(owner: NewOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let keys that a test makes be sealed quickly; those of the owner are stretched once."""
+    salts = {
+        from_base64url(str(decode_object(path.read_bytes())["header"]["salt"]))  # type: ignore[index, call-overload]
+        for path in (owner.folder.path / "keys").glob("*.key")
+    }
+    stretch = keys._stretch
+
+    def quick(passphrase: bytes, salt: bytes) -> bytes:
+        if salt not in salts:
+            return hashlib.sha256(salt + passphrase).digest()
+        if (passphrase, salt) not in REAL:
+            REAL[passphrase, salt] = stretch(passphrase, salt)
+        return REAL[passphrase, salt]
+
+    monkeypatch.setattr(keys, "_stretch", quick)

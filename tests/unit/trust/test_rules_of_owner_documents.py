@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from tests.keys_world import hand_over
 from tests.trust_world import (
     NOW_MS,
     World,
@@ -163,7 +164,7 @@ def test_policy_2_the_keys_of_the_one_before_decide(world: World) -> None:
 def test_policy_3_and_4_version_epoch_owner_and_form(
     world: World, changes: JsonObject, family: type[Malformed] | type[Untrusted], reason: str
 ) -> None:
-    world.next_policy({"epoch": 2})
+    hand_over(world)
     data = seal({**world.next_payload(), "epoch": 2, **changes}, world.signers)
     with refused(family, reason):
         verify_next_policy(data, world.policy)

@@ -2,10 +2,11 @@
 
 import { type Json, type JsonObject, decode } from "./canonical.mjs";
 import { type Envelope, type Holder, type Role, readEnvelope, signedBytes, verifyThreshold } from "./envelope.mjs";
-import { malformed, refused, untrusted } from "./errors.mjs";
+import { Failure, malformed, refused, untrusted } from "./errors.mjs";
 import { Fields, HEX64 } from "./fields.mjs";
 import { type PublicKey, readKey, readKeyFields, sha256 } from "./keys.mjs";
 import { type Access, readAccess } from "./session.mjs";
+import { type Recovery, checkEpoch, checkRecovered, readRecovery } from "./handover.mjs";
 import { hashLeaf, root as treeRoot, verifyInclusion } from "./merkle.mjs";
 
 const ROLES = ["policy", "roster", "head", "invite", "lease", "approve"];
@@ -14,6 +15,7 @@ const NOTE_NAME = /^[!-*,-~]{1,256}$/;
 
 export interface Root {
   owner: string;
+  name: string;
   epoch: number;
   role: Role;
 }
@@ -28,6 +30,11 @@ export interface Policy {
   neverPorts: number[];
   recordingKey: string;
   access: Access | undefined;
+  fleetCa: string;
+  name: string;
+  recovery: Recovery | undefined;
+  recovered: boolean;
+  payload: JsonObject;
   roles: Map<string, Role>;
   openings: string[];
 }
@@ -92,9 +99,9 @@ export function verifyRoot(data: Buffer, owner: string): Root {
   const names = ["created_at", "epoch", "keys", "name", "threshold", "type"];
   const fields = new Fields(payload, names);
   fields.integer("created_at");
-  fields.text("name", 80, 1);
+  const name = fields.text("name", 80, 1);
   const role = peopleCan(fields.integer("threshold"), readHolders(fields.items("keys", 32), []));
-  return { owner, epoch: fields.integer("epoch", 1), role };
+  return { owner, name, epoch: fields.integer("epoch", 1), role };
 }
 
 function readNoteKey(value: Json): PublicKey {
@@ -102,13 +109,13 @@ function readNoteKey(value: Json): PublicKey {
   return key.suite === "ed25519" ? key : malformed("bad_key");
 }
 
-function readRoots(value: JsonObject): string {
+function readRoots(value: JsonObject): [string, string] {
   const fields = new Fields(value, [
     "director", "download_origins", "fleet_ca", "log_key", "makers", "recording_key", "server_ca",
     "witnesses",
   ]);
   fields.digest("server_ca");
-  fields.digest("fleet_ca");
+  const fleetCa = fields.digest("fleet_ca");
   fields.text("director", 64);
   fields.texts("download_origins", 32);
   readNoteKey(fields.map("log_key"));
@@ -119,7 +126,7 @@ function readRoots(value: JsonObject): string {
   for (const digest of Object.values(fields.map("makers"))) {
     if (typeof digest !== "string" || !HEX64.test(digest)) malformed("bad_field");
   }
-  return fields.text("recording_key", 256);
+  return [fields.text("recording_key", 256), fleetCa];
 }
 
 function readRules(payload: JsonObject, holders: Role["keys"]): Access | undefined {
@@ -149,16 +156,20 @@ function readRoles(value: JsonObject, holders: Role["keys"]): Map<string, Role> 
 function readPolicy(envelope: Envelope): Policy {
   const fields = new Fields(envelope.payload, [
     "epoch", "issued_at", "keys", "lease_seconds", "never_ports", "openings", "owner", "roles", "roots",
-    "type", "version", ...("access" in envelope.payload ? ["access"] : []),
+    "type", "version", ...["access", "name", "recovery"].filter((name) => name in envelope.payload),
   ]);
   fields.integer("issued_at");
-  const recordingKey = readRoots(fields.map("roots"));
+  const [recordingKey, fleetCa] = readRoots(fields.map("roots"));
   const holders = readHolders(fields.items("keys", 256), ["org"]);
   const ports = fields.items("never_ports", 64);
   const good = ports.every((p) => typeof p === "number" && p > 0 && p < 65536);
   if (!good || new Set(ports).size !== ports.length) malformed("bad_field");
   const openings = fields.texts("openings", 64);
   if (!openings.every((digest) => HEX64.test(digest))) malformed("bad_field");
+  const roles = readRoles(fields.map("roles"), holders);
+  const access = readRules(envelope.payload, holders);
+  const used = new Set([...roles.values()].flatMap((role) => [...role.keys.keys()]));
+  for (const id of access?.requesters ?? []) used.add(id);
   return {
     openings,
     owner: fields.digest("owner"),
@@ -166,11 +177,16 @@ function readPolicy(envelope: Envelope): Policy {
     version: fields.integer("version", 1),
     hash: envelope.hash,
     leaseSeconds: fields.integer("lease_seconds", 60, MAX_LEASE),
-    roles: readRoles(fields.map("roles"), holders),
+    roles,
     keys: holders,
     neverPorts: ports.filter((p) => typeof p === "number"),
     recordingKey,
-    access: readRules(envelope.payload, holders),
+    access,
+    fleetCa,
+    name: "name" in envelope.payload ? fields.text("name", 80, 1) : "",
+    recovery: readRecovery(envelope.payload, holders, used),
+    recovered: false,
+    payload: envelope.payload,
   };
 }
 
@@ -178,16 +194,35 @@ export function role(policy: Policy, name: string): Role {
   return policy.roles.get(name)!;
 }
 
-/** The policy after `before`, or the first one of `root`. */
+const POLICY = "fleetward.owner-policy.v1";
+
+/** Whether recovery keys signed it, and not the people of the policy before. */
+function isRecovered(envelope: Envelope, before: Policy): boolean {
+  try {
+    verifyThreshold(envelope, POLICY, role(before, "policy"));
+    return false;
+  } catch (error) {
+    const few = error instanceof Failure && error.reason === "too_few_signatures";
+    if (!few || !before.recovery) throw error;
+    verifyThreshold(envelope, POLICY, before.recovery.role);
+    return true;
+  }
+}
+
+/** The policy after `before`, ordinary or recovered, or the first one of `root`. */
 export function verifyPolicy(data: Buffer, root: Root, before?: Policy): Policy {
   const envelope = readEnvelope(data);
-  const type = "fleetward.owner-policy.v1";
-  verifyThreshold(envelope, type, before ? role(before, "policy") : root.role);
-  const policy = readPolicy(envelope);
+  const recovered = before ? isRecovered(envelope, before) : false;
+  if (!before) verifyThreshold(envelope, POLICY, root.role);
+  const policy = { ...readPolicy(envelope), recovered };
   if (policy.version !== (before?.version ?? 0) + 1) untrusted("wrong_version");
-  if (before ? policy.epoch < before.epoch : policy.epoch !== root.epoch) untrusted("old_epoch");
   if (policy.owner !== root.owner) untrusted("another_owner");
-  verifyThreshold(envelope, type, role(policy, "policy"));
+  if (!before) {
+    if (policy.epoch !== root.epoch) untrusted("another_owner");
+    if (policy.name !== "") untrusted("renamed_owner");
+  } else if (recovered) checkRecovered(before.payload, policy.payload);
+  else checkEpoch(before, policy);
+  verifyThreshold(envelope, POLICY, role(policy, "policy"));
   return policy;
 }
 

@@ -15,7 +15,8 @@ import { hashLeaf, root, verifyConsistency, verifyInclusion } from "./merkle.mjs
 import { verifyCheckpoint, verifyCosignature } from "./note.mjs";
 import * as owner from "./owner.mjs";
 import { type Session, verifySession, verifyStop } from "./session.mjs";
-import { type View, advance, firstView, readBundle } from "./view.mjs";
+import { verifyTakeOver } from "./handover.mjs";
+import { type View, Waiting, advance, firstView, readBundle } from "./view.mjs";
 import { deviceWords, sixWords } from "./words.mjs";
 
 // The vectors' own JSON is trusted and untyped: this is the one place where `any` is used.
@@ -57,6 +58,23 @@ function runView(given: Given): JsonObject {
       policy: view.policies.length,
       roster: view.roster?.version ?? 0,
     };
+  });
+  return { steps };
+}
+
+function runWaiting(given: Given): JsonObject {
+  let view: View | undefined;
+  const steps = given.bundles.map((data: string, at: number) => {
+    try {
+      const bundle = readBundle(b(data));
+      view = view ? advance(view, bundle, given.waited[at]) : firstView(given.anchor, bundle);
+    } catch (error) {
+      if (error instanceof Waiting) return { waits: error.policy.hash, seconds: error.before.recovery!.delay };
+      if (error instanceof Failure) return { family: error.family };
+      throw error;
+    }
+    const policy = view.policies.at(-1)!;
+    return { policy: policy.version, name: policy.name || view.root.name };
   });
   return { steps };
 }
@@ -141,6 +159,13 @@ const checks: Record<string, (g: Given) => unknown> = {
   "words.digest": (g) => ({ words: sixWords(hex(g.digest), list) }),
   "words.device": (g) => ({ words: deviceWords(g.owner, g.device, list) }),
   view: runView,
+  "view.waiting": runWaiting,
+  "policy.turns": (g) => {
+    const { name } = owner.verifyRoot(b(g.root), g.owner);
+    const turns = chainOf(g).map((p) => ({ epoch: p.epoch, name: p.name || name, recovered: p.recovered }));
+    return { turns };
+  },
+  "takeover.offer": (g) => verifyTakeOver(b(g.offer)),
 };
 
 function resolve(value: Given, shared: Record<string, string>): Given {

@@ -1,8 +1,8 @@
-// A machine's view of its owner: what it believes after each bundle, by nine rules.
+// A machine's view of its owner: what it believes after each bundle, by ten rules.
 
 import { type Json, decode } from "./canonical.mjs";
 import { readEnvelope } from "./envelope.mjs";
-import { malformed, untrusted } from "./errors.mjs";
+import { Failure, malformed, refused, untrusted } from "./errors.mjs";
 import { Fields } from "./fields.mjs";
 import {
   type Entry, type Head, type Lease, type Policy, type Root, type Roster, verifyEntry, verifyHead,
@@ -39,6 +39,16 @@ interface Bundle {
   lease: Buffer;
 }
 
+/** A recovered policy came that the machine has not waited for. */
+export class Waiting extends Failure {
+  constructor(
+    readonly policy: Policy,
+    readonly before: Policy,
+  ) {
+    super("Refused", "recovery_waits");
+  }
+}
+
 export function readBundle(data: Buffer): Bundle {
   const fields = new Fields(decode(data, 700 * 1024), [
     "entry", "entry_index", "entry_proof", "head", "lease", "policies", "root", "roster",
@@ -64,16 +74,29 @@ export function readBundle(data: Buffer): Bundle {
 export function firstView(anchor: Anchor, bundle: Bundle): View {
   const root = verifyRoot(bundle.root, anchor.owner); // 1.
   const policies: Policy[] = [];
-  for (const data of bundle.policies) policies.push(verifyPolicy(data, root, policies.at(-1))); // 2.
+  for (const data of bundle.policies) {
+    const policy = verifyPolicy(data, root, policies.at(-1)); // 2.
+    if (policy.recovered && policy.version > anchor.policy_version) refused("recovery_waits"); // 10.
+    policies.push(policy);
+  }
   const lowest = policies[anchor.policy_version - 1]; // 4.
   if (lowest?.hash !== anchor.policy_hash) untrusted("policy_below_lowest");
   return takeHead({ anchor, rootBytes: bundle.root, root, policies, serial: 0 }, bundle);
 }
 
-export function advance(view: View, bundle: Bundle): View {
+/** A machine takes a recovered policy when it has waited for it; `waited` are hashes. */
+export function waitsFor(view: View | undefined, policy: Policy, waited: string[]): boolean {
+  const known = view?.policies[policy.version - 1]?.hash === policy.hash;
+  return policy.recovered && !known && !waited.includes(policy.hash);
+}
+
+export function advance(view: View, bundle: Bundle, waited: string[] = []): View {
   if (bundle.root.length > 0 && !bundle.root.equals(view.rootBytes)) untrusted("another_owner"); // 1.
   const policies = [...view.policies];
-  for (const data of bundle.policies) takePolicy(view.root, policies, data);
+  for (const data of bundle.policies) {
+    takePolicy(view.root, policies, data);
+    if (waitsFor(view, policies.at(-1)!, waited)) throw new Waiting(policies.at(-1)!, policies.at(-2)!);
+  }
   return takeHead({ ...view, policies }, bundle);
 }
 

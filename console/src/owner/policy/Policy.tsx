@@ -9,6 +9,7 @@ import { Facts, Page, Section } from '../../shared/ui/Page';
 import { Chip } from '../../shared/ui/State';
 import { sayCount } from '../../shared/ui/Table';
 import { Passkeys } from './Passkeys';
+import { Recoveries } from './Recovery';
 import { sayScope } from './scopes';
 
 /** Who may sign what, and by which roots machines know everybody else. */
@@ -23,6 +24,7 @@ export function Policy() {
           lead="Machines believe these keys and no others. A new version must be signed by the people of this one."
           aside={<AsOf at={new Date(state.dataUpdatedAt).toISOString()} subject="page" label="read" />}
         >
+          <Recoveries state={data} />
           <PeopleAndKeys state={data} />
           <Passkeys state={data} />
           <Roots state={data} />

@@ -6,6 +6,7 @@ const SCOPES: Record<string, string> = {
   invite: 'invitations',
   approve: 'requests',
   lease: 'how long it holds',
+  recovery: 'a recovery',
 };
 
 /** A scope of a later policy is shown as it is called there. */

@@ -26,7 +26,7 @@ from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.errors import Malformed
 from fleetward.trust.keys import Signer
 from fleetward.trust.merkle import Frontier, hash_leaf, prove_inclusion
-from fleetward.trust.policy import Policy, verify_first_policy, verify_next_policy
+from fleetward.trust.policy import Policy, owner_name, verify_first_policy, verify_following_policy
 from fleetward.trust.root import verify_root
 from fleetward.trust.roster import read_entry, verify_entry, verify_roster
 
@@ -107,7 +107,7 @@ def open_draft(data: bytes, owner_root: str, now_ms: int) -> Opened:
     root = verify_root(from_base64url(draft.root), owner_root)
     policies: list[Policy] = [verify_first_policy(from_base64url(draft.policies[0]), root)]
     for each in draft.policies[1:]:
-        policies.append(verify_next_policy(from_base64url(each), policies[-1]))
+        policies.append(verify_following_policy(from_base64url(each), policies[-1]))
     roster = verify_roster(from_base64url(draft.roster), policies[-1])
     proof = [from_base64url(h) for h in draft.entry_proof]
     raw = from_base64url(draft.entry)
@@ -117,7 +117,7 @@ def open_draft(data: bytes, owner_root: str, now_ms: int) -> Opened:
         id=draft.request_id, device_id=entry.device, request=draft.request, offer=draft.offer
     )
     question = read_question(Judge(policies, [entry]), papers, now_ms)
-    return Opened(draft, root.name, terms_of(draft.signed, question))
+    return Opened(draft, owner_name(root, policies[-1]), terms_of(draft.signed, question))
 
 
 def cosign(opened: Opened, signer: Signer) -> bytes:

@@ -20,7 +20,7 @@ from fleetward.keyholder.api import ApiClient
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.head import verify_head
-from fleetward.trust.policy import Policy, verify_first_policy, verify_next_policy
+from fleetward.trust.policy import Policy, owner_name, verify_first_policy, verify_following_policy
 from fleetward.trust.root import verify_root
 from fleetward.trust.roster import ACTIVE, RosterEntry, verify_entries, verify_roster
 
@@ -77,7 +77,7 @@ def learn_owner(client: ApiClient, owner_root: str, before: Seen) -> Learned:
     # 2.
     policies: list[Policy] = [verify_first_policy(from_base64url(said.policies[0]), root)]
     for each in said.policies[1:]:
-        policies.append(verify_next_policy(from_base64url(each), policies[-1]))
+        policies.append(verify_following_policy(from_base64url(each), policies[-1]))
     policy = policies[-1]
     roster = verify_roster(from_base64url(said.roster), policy)
     entries = verify_entries(roster, [from_base64url(each) for each in said.entries])
@@ -93,7 +93,7 @@ def learn_owner(client: ApiClient, owner_root: str, before: Seen) -> Learned:
                 (roster.version, roster.hash))  # fmt: skip
     for what in ("head", "policy", "roster"):
         _check_newer(what, getattr(before, what), getattr(seen, what))
-    return Learned(root.name, Judge(policies, entries), seen)
+    return Learned(owner_name(root, policy), Judge(policies, entries), seen)
 
 
 def read_seen(data: bytes) -> Seen:

@@ -19,6 +19,7 @@ from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.auditor import own_folder
 from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
+from fleetward.keyholder.console.recovery_keeper import RecoveryKeeper
 from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.desk import Desk, Invited
 from fleetward.keyholder.documents import OwnerDocuments
@@ -55,6 +56,7 @@ class Keeper:
         self.changes: Final = Changes()
         self._reach = reach or _reach_nobody
         self.passkeys: Final = PasskeyKeeper(desk, self._hand_over, clock)
+        self.recovery: Final = RecoveryKeeper(desk, self._hand_over, clock)
         self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
         self._clock = clock
         self._acting = threading.Lock()
@@ -87,6 +89,8 @@ class Keeper:
             self._pending = fetch_pending(client)
             self._trouble = ""
             self.access.look(client)
+            if self.recovery.look(client):
+                self.changes.tell("state")
         except FleetwardError as e:
             self._trouble = e.message
         if self._owed and not self._trouble:

@@ -88,6 +88,15 @@ class ServerView(Answer, frozen=True, kw_only=True):
     words: str
 
 
+class RecoveryView(Answer, frozen=True, kw_only=True):
+    """A policy that recovery keys announced, verified here."""
+
+    version: int
+    people: list[str]
+    announced_at: str
+    earliest_at: str
+
+
 class State(Answer, frozen=True, kw_only=True):
     """What the owner's folder holds."""
 
@@ -99,6 +108,7 @@ class State(Answer, frozen=True, kw_only=True):
     server: ServerView
     same_host: bool
     same_host_words: str
+    recoveries: list[RecoveryView]
 
 
 class PendingView(Answer, frozen=True, kw_only=True):

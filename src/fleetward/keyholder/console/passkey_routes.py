@@ -82,17 +82,18 @@ def make_passkey_handlers(keeper: PasskeyKeeper) -> list[ControllerRouterHandler
     def add(data: JSONBody[MadePasskey]) -> PolicySigned:
         """Name the passkey in the next policy, and hand that over."""
         made = Assertion(from_base64url(data.authenticator_data), from_base64url(data.client_data))
-        return _signed(*keeper.add(data.challenge, made, data.passphrase))
+        return say_signed(*keeper.add(data.challenge, made, data.passphrase))
 
     @post("/passkeys/remove", sync_to_thread=True, status_code=200)
     def remove(data: JSONBody[RemovePasskey]) -> PolicySigned:
         """Take a passkey out of the policy."""
-        return _signed(*keeper.remove(data.key_id, data.passphrase))
+        return say_signed(*keeper.remove(data.key_id, data.passphrase))
 
     return [begin, add, remove]
 
 
-def _signed(documents: OwnerDocuments, trouble: str) -> PolicySigned:
+def say_signed(documents: OwnerDocuments, trouble: str) -> PolicySigned:
+    """Return what the page is told of a policy that was signed."""
     version = documents.policy.version
     return PolicySigned(
         version=version,

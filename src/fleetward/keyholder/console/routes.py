@@ -24,6 +24,7 @@ from fleetward.keyholder.console.model import (
     Verdict,
 )
 from fleetward.keyholder.console.passkey_routes import make_passkey_handlers
+from fleetward.keyholder.console.recovery_routes import make_recovery_handlers, show_recoveries
 from fleetward.keyholder.console.views import (
     show_head,
     show_machine,
@@ -48,6 +49,7 @@ def make_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRouterHandler]
         *_make_signers(keeper, clock),
         *make_access_handlers(keeper.access),
         *make_passkey_handlers(keeper.passkeys),
+        *make_recovery_handlers(keeper.recovery),
     ]
 
 
@@ -59,7 +61,7 @@ def _make_readers(keeper: Keeper) -> list[ControllerRouterHandler]:
         url, reachable, words = keeper.server
         beside = keeper.facts_beside_server
         return State(
-            name=documents.root.name,
+            name=documents.name,
             owner_root=documents.owner,
             policy=show_policy(documents.policy),
             roster=show_roster(documents),
@@ -67,6 +69,7 @@ def _make_readers(keeper: Keeper) -> list[ControllerRouterHandler]:
             server=ServerView(url=url, reachable=reachable, words=words),
             same_host=beside,
             same_host_words=SAME_HOST_WORDS if beside else "",
+            recoveries=show_recoveries(keeper.recovery),
         )
 
     @get("/pending", sync_to_thread=True)

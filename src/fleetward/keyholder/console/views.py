@@ -32,7 +32,10 @@ from fleetward.trust.roster import RosterEntry
 def show_policy(policy: Policy) -> PolicyView:
     """Return the policy: people with their keys, other roots, thresholds."""
     people: dict[str, dict[str, KeyView]] = {}
-    for scope, role in policy.roles.items():
+    roles = dict(policy.roles)
+    if policy.recovery is not None:
+        roles["recovery"] = policy.recovery.role
+    for scope, role in roles.items():
         for key_id, holder in role.keys.items():
             keys = people.setdefault(holder.person, {})
             shown = keys.setdefault(
@@ -52,8 +55,7 @@ def show_policy(policy: Policy) -> PolicyView:
         hash=policy.hash,
         roots=[RootView(name=name, value=value) for name, value in name_roots(policy)],
         thresholds=[
-            ThresholdView(scope=scope, people=role.threshold)
-            for scope, role in policy.roles.items()
+            ThresholdView(scope=scope, people=role.threshold) for scope, role in roles.items()
         ],
     )
 

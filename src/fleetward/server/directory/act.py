@@ -9,6 +9,7 @@ from typing import Protocol
 from fleetward.runtime.database import Database
 from fleetward.server.deeds import Deed, DeedRecorder
 from fleetward.server.directory import store
+from fleetward.server.directory.announced import Announced, Announcements
 from fleetward.server.directory.decide import (
     BundleMaker,
     Documents,
@@ -47,6 +48,7 @@ class Directory:
         self._lock = threading.Lock()
         self._maker: BundleMaker | None = None
         self._listeners: list[Callable[[Documents], None]] = []
+        self.announcements = Announcements(database, ledger, deeds)
         self._load()
 
     def listen(self, listener: Callable[[Documents], None]) -> None:
@@ -98,7 +100,7 @@ class Directory:
         held = self.require()
         return StoredDocuments(
             owner_root=held.root.owner,
-            name=held.root.name,
+            name=held.name,
             root=to_base64url(held.root.raw),
             policies=[to_base64url(p) for p in held.policies],
             roster=to_base64url(held.roster.raw),
@@ -123,6 +125,7 @@ class Directory:
         with self._lock:
             before = self.documents
             judge_succession(before, after)
+            self.announcements.check_waited(before, after, at_ms)
             same_ca = before and before.policy.roots.fleet_ca == after.policy.roots.fleet_ca
             if sent.issuing_chain:
                 self._check_chain(sent.issuing_chain, after.policy.roots.fleet_ca)
@@ -134,6 +137,7 @@ class Directory:
             self._deeds.record(_describe(after, actor, at_ms))
             self._write(after, before, sent.issuing_chain, at_ms)
             self._maker = BundleMaker(after)
+            self.announcements.follow(after, at_ms)
         for listener in self._listeners:
             listener(after)
         return DocumentsStored(
@@ -143,6 +147,17 @@ class Directory:
             head_version=after.head.version,
             lease_serial=after.lease.serial,
         )
+
+    def announce(self, raw: bytes, actor: str, at_ms: int) -> Announced:
+        """Take a policy that recovery keys signed. Raises as `Announcements.announce`."""
+        return self.announcements.announce(raw, self.require(), actor, at_ms)
+
+    def announced_bundles(self) -> list[tuple[int, Bundle]]:
+        """Return what to tell machines of recoveries: the version before, and the bundle."""
+        return [
+            (each.version - 1, Bundle(root=b"", policies=(each.raw,)))
+            for each in self.announcements.waiting()
+        ]
 
     def record_invitation(self, raw: bytes, at_ms: int) -> None:
         """Make an invitation, which the caller verified, a leaf. Raises `Unreachable`."""
@@ -205,7 +220,7 @@ def _describe(after: Documents, actor: str, at_ms: int) -> Deed:
         subject=f"owner:{after.root.owner[:12]}",
         owner_id=after.root.owner,
         body={
-            "words": f"Documents of {after.root.name} were stored: policy {after.policy.version}, "
+            "words": f"Documents of {after.name} were stored: policy {after.policy.version}, "
             f"roster {after.roster.version}, head {after.head.version}.",
             "head": after.head.hash,
             "lease": after.lease.serial,

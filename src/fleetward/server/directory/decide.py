@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleetward.trust.documents import Bundle
-from fleetward.trust.errors import Refused, Untrusted
+from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.trust.head import Head, Lease, verify_head, verify_lease
 from fleetward.trust.merkle import hash_leaf, prove_inclusion, root_of
-from fleetward.trust.policy import Policy, verify_policy_chain
+from fleetward.trust.policy import Policy, owner_name, verify_first_policy, verify_following_policy
 from fleetward.trust.root import OwnerRoot, root_hash, verify_root
 from fleetward.trust.roster import Roster, RosterEntry, verify_entries, verify_roster
 
@@ -23,12 +23,26 @@ class Documents:
     """A complete, verified set of an owner's documents."""
 
     root: OwnerRoot
-    policies: tuple[bytes, ...]
-    policy: Policy
+    chain: tuple[Policy, ...]
     roster: Roster
     entries: tuple[RosterEntry, ...]
     head: Head
     lease: Lease
+
+    @property
+    def policies(self) -> tuple[bytes, ...]:
+        """The policies as they were signed, the first one first."""
+        return tuple(policy.raw for policy in self.chain)
+
+    @property
+    def policy(self) -> Policy:
+        """The newest policy."""
+        return self.chain[-1]
+
+    @property
+    def name(self) -> str:
+        """Whom the machines belong to, in words."""
+        return owner_name(self.root, self.policy)
 
 
 def judge_documents(
@@ -40,7 +54,8 @@ def judge_documents(
     Raises `Malformed` or `Untrusted`.
     """
     owner_root = verify_root(root, root_hash(root))
-    policy = verify_policy_chain(owner_root, policies)
+    chain = _verify_chain(owner_root, policies)
+    policy = chain[-1]
     verified_roster = verify_roster(roster[0], policy)
     entries = verify_entries(verified_roster, roster[1])
     verified_head = verify_head(head, policy)
@@ -58,13 +73,21 @@ def judge_documents(
         )
     return Documents(
         root=owner_root,
-        policies=tuple(policies),
-        policy=policy,
+        chain=chain,
         roster=verified_roster,
         entries=entries,
         head=verified_head,
         lease=verify_lease(lease, policy, verified_head),
     )
+
+
+def _verify_chain(root: OwnerRoot, policies: Sequence[bytes]) -> tuple[Policy, ...]:
+    if not policies:
+        raise Malformed("Expected at least one policy.", reason="no_policy")
+    chain = [verify_first_policy(policies[0], root)]
+    for data in policies[1:]:
+        chain.append(verify_following_policy(data, chain[-1]))
+    return tuple(chain)
 
 
 def judge_succession(before: Documents | None, after: Documents) -> None:

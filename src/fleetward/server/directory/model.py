@@ -34,6 +34,32 @@ class StoredDocuments(msgspec.Struct, frozen=True, kw_only=True):
     issuing_chain: str
 
 
+class RecoverySubmitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A policy that recovery keys signed, base64url."""
+
+    policy: str
+
+
+class RecoveryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A recovery that waits. Verify `policy`; do not trust the server.
+
+    `earliest_at` is when a machine that heard of it at once, and was on all the time, may take it.
+    """
+
+    hash: str
+    version: int
+    people: list[str]
+    announced_at: str
+    earliest_at: str
+    policy: str
+
+
+class RecoveryList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every recovery that waits, oldest first."""
+
+    items: list[RecoveryRow]
+
+
 class DocumentsStored(msgspec.Struct, frozen=True, kw_only=True):
     """What the server now holds."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -52,6 +52,88 @@ entries: Final = sa.Table(
     sa.Column("body", sa.LargeBinary(), nullable=False),
     sa.PrimaryKeyConstraint("owner_id", "device_id"),
 )
+
+announced: Final = sa.Table(
+    "directory_announced",
+    metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    *ownership(),
+    sa.Column("version", sa.BigInteger(), nullable=False),
+    sa.Column("body", sa.LargeBinary(), nullable=False),
+    sa.Column("people", sa.Text(), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    instant("announced_at"),
+    instant("earliest_at"),
+    instant("ended_at", server_default="0"),
+)
+"""Policies that recovery keys signed; `outcome` is empty while one waits."""
+
+
+class AnnouncedRow(Protocol):
+    """A row of `announced`."""
+
+    hash: str
+    version: int
+    body: bytes
+    people: str
+    outcome: str
+    announced_at: int
+    earliest_at: int
+
+
+class Announcement(Protocol):
+    """What is written there."""
+
+    @property
+    def hash(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def raw(self) -> bytes: ...
+
+    @property
+    def people(self) -> tuple[str, ...]: ...
+
+    @property
+    def outcome(self) -> str: ...
+
+    @property
+    def announced_at_ms(self) -> int: ...
+
+    @property
+    def earliest_ms(self) -> int: ...
+
+
+def select_announced(conn: Connection, outcome: str) -> list[AnnouncedRow]:
+    """Return the announced policies with this outcome, oldest first."""
+    query = sa.select(announced).where(announced.c.outcome == outcome)
+    rows = conn.execute(query.order_by(announced.c.announced_at, announced.c.hash)).all()
+    return cast("list[AnnouncedRow]", rows)
+
+
+def insert_announced(conn: Connection, owner_id: str, row: Announcement) -> None:
+    """Write a policy that was announced."""
+    conn.execute(
+        announced.insert().values(
+            hash=row.hash,
+            owner_id=owner_id,
+            version=row.version,
+            body=row.raw,
+            people="\n".join(row.people),
+            outcome=row.outcome,
+            announced_at=row.announced_at_ms,
+            earliest_at=row.earliest_ms,
+        )
+    )
+
+
+def update_announced(conn: Connection, digest: str, outcome: str, at_ms: int) -> None:
+    """Write what became of an announced policy."""
+    conn.execute(
+        announced.update().where(announced.c.hash == digest).values(outcome=outcome, ended_at=at_ms)
+    )
 
 
 def select_owner(conn: Connection) -> sa.Row[*tuple[Any, ...]] | None:

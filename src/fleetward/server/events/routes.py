@@ -13,11 +13,12 @@ from fleetward.runtime.database import Database
 from fleetward.runtime.http.paging import DEFAULT_PER_PAGE, PageNumber, PerPage, offset_of
 from fleetward.runtime.http.times import from_rfc3339, to_rfc3339
 from fleetward.server.events import store
-from fleetward.server.events.model import EventPage, EventRow
+from fleetward.server.events.model import EventPage, EventRow, SignedPage, SignedRow
 from fleetward.server.web.caller import Scope
 from fleetward.server.web.permissions import ACTION
 from fleetward.server.web.request import ApiRequest
-from fleetward.trust.journal import read_entry
+from fleetward.trust.canonical import to_base64url
+from fleetward.trust.journal import join_batch, read_entry
 
 
 class Machines(Protocol):
@@ -57,7 +58,35 @@ def make_event_handlers(database: Database, machines: Machines) -> list[Controll
             items=[show_event(row) for row in rows], total=total, page=page, per_page=per_page
         )
 
-    return [list_events]
+    @get("/events/signed", opt={ACTION: "events.read"}, sync_to_thread=True)
+    def list_signed(
+        request: ApiRequest,
+        kind: FromQuery[str],
+        page: PageNumber = 1,
+        per_page: PerPage = DEFAULT_PER_PAGE,
+    ) -> SignedPage:
+        """Return of each machine the newest signed batch in which an entry of `kind` stands.
+
+        This is how an owner's tool learns by the machine's own signature what it has taken.
+        """
+        with database.read() as conn:
+            rows, total = store.select_signed(
+                conn,
+                kind,
+                (offset_of(page, per_page), per_page),
+                machines.covered(request.user.scope),
+            )
+        items = [
+            SignedRow(
+                device_id=device,
+                sequence=sequence,
+                batch=to_base64url(join_batch(header, entries)),
+            )
+            for device, sequence, header, entries in rows
+        ]
+        return SignedPage(items=items, total=total, page=page, per_page=per_page)
+
+    return [list_events, list_signed]
 
 
 def show_event(row: Any) -> EventRow:

@@ -176,6 +176,37 @@ def select_events(
     return list(rows), int(total or 0)
 
 
+def select_signed(
+    conn: Connection, kind: str, span: tuple[int, int], within: sa.Select[Any] | None
+) -> tuple[list[tuple[str, int, bytes, list[bytes]]], int]:
+    """Return of each machine the newest batch with an entry of `kind`, and how many machines.
+
+    Each as device, sequence of the entry, header and entries. `span` and `within` are as above.
+    """
+    clause = events.c.kind == kind
+    if within is not None:
+        clause &= events.c.device_id.in_(within)
+    newest = (
+        sa.select(events.c.device_id, sa.func.max(events.c.sequence).label("sequence"))
+        .where(clause)
+        .group_by(events.c.device_id)
+    )
+    total = conn.execute(sa.select(sa.func.count()).select_from(newest.subquery())).scalar()
+    page = newest.order_by(events.c.device_id).offset(span[0]).limit(span[1])
+    found: list[tuple[str, int, bytes, list[bytes]]] = []
+    for device, sequence in conn.execute(page).all():
+        row = conn.execute(
+            sa.select(batches.c.first, batches.c.last, batches.c.header)
+            .where(batches.c.device_id == device, batches.c.first <= sequence)
+            .order_by(batches.c.first.desc())
+            .limit(1)
+        ).first()
+        if row is not None and row.last >= sequence:
+            entries = select_journal(conn, device, row.first, row.last)
+            found.append((device, sequence, row.header, entries))
+    return found, int(total or 0)
+
+
 def select_machines(conn: Connection) -> list[sa.Row[*tuple[Any, ...]]]:
     """Return where each machine's stored journal ends, and since when."""
     return list(conn.execute(sa.select(machines)))

@@ -91,10 +91,15 @@ class Devices:
         self._knocks: dict[tuple[str, str], tuple[int, int]] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._greeters: list[Callable[[str], None]] = []
+        self._acknowledgers: list[Callable[[str], None]] = []
 
     def listen(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with a machine's id whenever its state changed."""
         self._listeners.append(listener)
+
+    def on_acknowledgement(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with a machine's id when it has said that it took a newer policy."""
+        self._acknowledgers.append(listener)
 
     def on_greeting(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with a machine's id whenever it has greeted."""
@@ -313,6 +318,27 @@ class Devices:
         for greeter in self._greeters:
             greeter(hello.device)
         return self.state_of(hello.device)
+
+    def policy_of(self, device: str) -> int:
+        """Return the policy that a machine has taken, as far as it has said."""
+        with self._database.read() as conn:
+            row = store.select_device(conn, device)
+        return int(row.policy_version) if row else 0
+
+    def acknowledge(self, device: str, policy_version: int) -> None:
+        """Note that a machine's journal says which policy it took."""
+        if self.policy_of(device) >= policy_version:
+            return
+        with self._database.write() as conn:
+            store.update_device(conn, device, policy_version=policy_version)
+        for listener in self._acknowledgers:
+            listener(device)
+
+    def late(self, policy_version: int) -> list[str]:
+        """Return the names of confirmed machines that have not said that they took a policy."""
+        with self._database.read() as conn:
+            rows = store.select_devices(conn, (PENDING, ACTIVE, QUARANTINED))
+        return [r.name for r in rows if r.confirmed and r.policy_version < policy_version]
 
     def see(self, device: str) -> None:
         """Note that a machine was heard of; written together by `flush_seen`."""

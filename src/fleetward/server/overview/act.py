@@ -100,6 +100,8 @@ class Sources:
     owner: Callable[[], tuple[str, str]]
     witnesses: Callable[[], list[tuple[str, int | None, int | None]]]
     set_up: Callable[[], Sequence[CardFacts]]
+    urgent: Callable[[], Sequence[CardFacts]] = tuple
+    """What concerns whom the machines obey: before everything else."""
 
 
 class Overview:
@@ -118,6 +120,7 @@ class Overview:
             self._broken_card(now, wanted),
             self._sources.set_up() if counted.total else (),
             self._asking(wanted),
+            self._sources.urgent(),
         )
         return Today(
             sentence=make_sentence(counted),

@@ -107,12 +107,14 @@ def make_cards(
     broken: CardFacts | None,
     extra: Sequence[CardFacts],
     asking: Asking | None = None,
+    urgent: Sequence[CardFacts] = (),
 ) -> list[CardFacts]:
-    """Return at most seven cards in rank: someone waits, identity or record broken, containment,
-    exposure, updates, silence, set-up. `extra` are cards of the last rank. Machines that their
-    owner has not confirmed work, and wait on another person: they are no card.
+    """Return at most seven cards in rank: whom the machines obey changes, someone waits, identity
+    or record broken, containment, exposure, updates, silence, set-up. `extra` are cards of the last
+    rank. Machines that their owner has not confirmed work, and wait on another person: they are
+    no card.
     """
-    cards: list[CardFacts] = []
+    cards: list[CardFacts] = list(urgent)
     if asking is not None:
         cards.append(_asking(asking))
     if "waiting" in groups:

@@ -109,7 +109,11 @@ def _without(draft: PolicyDraft, gone: set[str]) -> PolicyDraft:
     access = draft.access
     if access is not None:
         asking = tuple(i for i in access.requesters if i not in gone)
-        access = replace(access, requesters=asking)
+        rules = {
+            kind: replace(rule, signers=tuple(i for i in rule.signers if i not in gone))
+            for kind, rule in (access.rules or {}).items()
+        }
+        access = replace(access, requesters=asking, rules=rules)
     people = tuple(p for p in draft.people if p.key.key_id not in gone)
     return replace(draft, people=people, roles=roles, access=access)
 

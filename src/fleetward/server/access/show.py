@@ -11,7 +11,13 @@ from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.access import store
 from fleetward.server.access.book import Book
 from fleetward.server.access.decide import STATES, say_seconds
-from fleetward.server.access.model import AccessDetail, AccessRow, AccessStep, DeviceKey
+from fleetward.server.access.model import (
+    AccessDetail,
+    AccessRow,
+    AccessRunbook,
+    AccessStep,
+    DeviceKey,
+)
 from fleetward.server.access.reading import (
     DENIAL,
     GRANT,
@@ -25,6 +31,7 @@ from fleetward.server.access.reading import (
     read_said,
     read_stopped,
 )
+from fleetward.server.access.runbooks import read_kept
 from fleetward.server.access.store import Filter, Row
 from fleetward.server.web.caller import Caller
 from fleetward.trust.canonical import to_base64url
@@ -75,6 +82,7 @@ class Shown:
         """Return a request with all that came for it."""
         with self._near.database.read() as conn:
             notes = store.select_notes(conn, row.request_id)
+            runbooks = read_kept(store.select_runbooks(conn, row.request_id))
         newest = {note.kind: note for note in notes}
         current = _current_grant(notes, row.session_id)
         granted = self._granted(bytes(current.envelope)) if current is not None else None
@@ -103,6 +111,15 @@ class Shown:
             bytes_out=receipt.bytes_out if receipt else 0,
             recording_done=bool(row.recording_done),
             steps=self._steps(row, notes),
+            runbooks=[
+                AccessRunbook(
+                    digest=each.digest,
+                    name=each.name,
+                    version=each.version,
+                    envelope=to_base64url(each.raw),
+                )
+                for each in runbooks
+            ],
         )
 
     def _steps(self, row: Row, notes: Sequence[Row]) -> list[AccessStep]:

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: eca488b39e30ee036cd9ecf75a628345e2237a7de44b70f0f9d70e71ae0b482f
+// SHA-256 of openapi.json: 4c4c853b131b44d3f139bd84b30c1cb0d4862e82584c8820e8fa025d9dc10425
 
 export interface components {
     schemas: {
@@ -39,6 +39,7 @@ export interface components {
             recording_done: boolean;
             request: string;
             requester: string;
+            runbooks: components["schemas"]["AccessRunbook"][];
             sandbox: string;
             scopes: string[];
             seconds: number;
@@ -95,6 +96,16 @@ export interface components {
             words: string;
         };
         /**
+         * AccessRunbook
+         * @description A runbook that came with a request. Its name and version are its own words.
+         */
+        AccessRunbook: {
+            digest: string;
+            envelope: string;
+            name: string;
+            version: number;
+        };
+        /**
          * AccessStep
          * @description One thing that happened to a request, in words. `who` is a person, or empty.
          */
@@ -104,6 +115,15 @@ export interface components {
             kind: string;
             who: string;
             words: string;
+        };
+        /**
+         * Asking
+         * @description A signed request, and the signed runbooks that its scopes name; all base64url.
+         */
+        Asking: {
+            envelope: string;
+            /** @default [] */
+            runbooks: string[];
         };
         /**
          * Card

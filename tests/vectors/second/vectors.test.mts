@@ -15,6 +15,7 @@ import { hashLeaf, root, verifyConsistency, verifyInclusion } from "./merkle.mjs
 import { verifyCheckpoint, verifyCosignature } from "./note.mjs";
 import * as owner from "./owner.mjs";
 import { type Session, verifySession, verifyStop } from "./session.mjs";
+import { runOf } from "./runbook.mjs";
 import { type View, advance, firstView, readBundle } from "./view.mjs";
 import { deviceWords, sixWords } from "./words.mjs";
 
@@ -113,6 +114,7 @@ const checks: Record<string, (g: Given) => unknown> = {
     };
   },
   "session.stop": (g) => ({ person: verifyStop(b(g.stop), policyOf(g), sessionOf(g)) }),
+  runbook: (g) => runOf(b(g.runbook), policyOf(g), g.scope),
   opening: (g) => owner.verifyOpening(b(g.opening), chainOf(g)),
   join_string: (g) => readJoinString(g.text),
   address: (g) => readAddress(g.text),

@@ -80,7 +80,7 @@ class Attendant:
         inner: int,
         scopes: tuple[Scope, ...],
         walls: Sandbox,
-        plans: Mapping[int, Plan],
+        plans: Mapping[int, Plan] | None = None,
     ) -> None:
         self._guard, self._hatch = ends
         self._inner = inner
@@ -91,7 +91,7 @@ class Attendant:
             for place, scope in enumerate(scopes)
             if isinstance(scope, FilesScope)
         }
-        self._plans = dict(plans)
+        self._plans = dict(plans or {})
         self._ports: dict[int, SerialPort] = {}
         self._running: list[_Started] = []
         self._open: set[int] = set()

@@ -30,7 +30,7 @@ from fleetward.keyholder.policy_changes import change_policy, remove_person
 from fleetward.trust.access_serial import SerialScope
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.errors import Malformed, Refused, Untrusted
-from fleetward.trust.runbook import Runbook, read_runbook
+from fleetward.trust.runbook import Runbook, fill_in, read_runbook
 
 TOML = b"""
 name = "bundle"
@@ -248,3 +248,12 @@ def test_the_rule_for_runbooks(scene: Scene) -> None:
     change(allow_runbooks([RunbookSigner(scene.technician.public.key_id)], [], Limits()))
     policy = change(remove_requester("Tom"))
     assert scene.technician.public.key_id in policy.keys
+
+
+def test_the_runbook_of_the_documentation_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operate" / "runbooks.md").read_text()
+    toml = page.partition("```toml\n")[2].partition("```")[0]
+    maker = Maker()
+    book = sign_runbook(draft_runbook(toml.encode(), maker.key.public.key_id), maker.key)
+    plan = fill_in(book, {"lines": "50", "log": "/var/log/dpkg.log"})
+    assert plan.steps[-1] == ("/usr/bin/tail", "-n", "50", "/var/log/dpkg.log")

@@ -95,9 +95,9 @@ import os, socket, sys
 from fleetward.device.access.attendant import Attendant
 from fleetward.device.access.sandbox import Sandbox
 from fleetward.device.privileges import adopt_orphans
-from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.access_runbook import Plan, RunbookScope
 from fleetward.trust.access_serial import SerialScope
-from fleetward.trust.runbook import Plan
+
 import pwd
 adopt_orphans()
 ends = tuple(socket.socket(fileno=int(n)) for n in sys.argv[1:3])

@@ -20,14 +20,13 @@ from fleetward.device.audit.diary import Diary
 from fleetward.device.refusals import Refusals
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
 from fleetward.trust.access import Scope
-from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.access_runbook import Plan, RunbookScope
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import OwnerView
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
 from fleetward.trust.runbook import (
     MAX_RUNBOOK_BYTES,
     RUNBOOK_TYPE,
-    Plan,
     Runbook,
     judge_runbook,
     plan_run,

@@ -56,6 +56,17 @@ class RunbookScope:
         return f"the runbook {self.digest[:SHOWN_DIGITS]} as {self.run_as}{with_}"
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run: the steps of a verified runbook with the arguments of a scope filled in."""
+
+    name: str
+    version: int
+    run_as: str
+    seconds: int
+    steps: tuple[tuple[str, ...], ...]
+
+
 def read_runbook_scope(value: Json) -> RunbookScope:
     """Return the scope that a JSON object says. Raises `Malformed`."""
     fields = Fields(value, "the scope", {"arguments", "digest", "kind", "run_as"})

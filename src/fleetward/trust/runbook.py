@@ -37,6 +37,7 @@ from fleetward.trust.access import MAX_SECONDS
 from fleetward.trust.access_runbook import (
     MAX_ARGUMENTS,
     MAX_VALUE_CHARACTERS,
+    Plan,
     RunbookScope,
     check_argument_name,
     check_run_as,
@@ -179,17 +180,6 @@ class Runbook:
     steps: tuple[tuple[StepWord, ...], ...]
     digest: str = ""
     raw: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One run: the steps of a verified runbook with the arguments of a scope filled in."""
-
-    name: str
-    version: int
-    run_as: str
-    seconds: int
-    steps: tuple[tuple[str, ...], ...]
 
 
 def make_runbook_payload(runbook: Runbook) -> JsonObject:

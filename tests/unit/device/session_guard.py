@@ -51,11 +51,11 @@ from fleetward.device.port import (
 from fleetward.runtime.recording import Sealer
 from fleetward.runtime.x509 import certificate_sha256, make_authority
 from fleetward.trust.access import AccessRules, Scope
+from fleetward.trust.access_runbook import Plan
 from fleetward.trust.canonical import JsonObject, decode_object, from_base64url, to_base64url
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.grants.offer import Offer, verify_offer
 from fleetward.trust.grants.request import Request
-from fleetward.trust.runbook import Plan
 from fleetward.wire.access import AccessNote, AccessReply, RecordingChunk, RecordingReply
 from fleetward.wire.orders import Order
 

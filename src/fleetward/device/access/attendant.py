@@ -47,10 +47,9 @@ from fleetward.device.access.words import (
 )
 from fleetward.device.privileges import deny_network, end_with_parent
 from fleetward.trust.access import FilesScope, LogsScope, Scope, TcpScope
-from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.access_runbook import Plan, RunbookScope
 from fleetward.trust.access_serial import SerialScope
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
-from fleetward.trust.runbook import Plan
 from fleetward.wire.access import MAX_STREAMS, OpenStream
 
 LAST_WORDS_SECONDS: Final = 0.1

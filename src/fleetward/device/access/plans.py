@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
+from fleetward.trust.access_runbook import Plan
 from fleetward.trust.errors import Malformed
-from fleetward.trust.runbook import Plan
 
-MAX_PLANS_BYTES: Final = 4 * 1024 * 1024
-"""Eight runbooks of 64 KiB, in which every argument has its longest value, are less."""
+MAX_PLANS_BYTES: Final = 32 * 1024 * 1024
+"""Eight runbooks in which the longest value stands in every place are 17 MiB."""
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 _reader: Final[msgspec.json.Decoder[dict[int, Plan]]] = msgspec.json.Decoder(dict[int, Plan])

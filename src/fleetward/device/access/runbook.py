@@ -32,7 +32,7 @@ from fleetward.device.access.sandbox import Sandbox
 from fleetward.device.access.terminal import Program, keep_open, start_child
 from fleetward.device.access.words import make_pair
 from fleetward.device.privileges import adopt_orphans, end_with_parent
-from fleetward.trust.runbook import Plan
+from fleetward.trust.access_runbook import Plan
 
 READ_BYTES: Final = 32 * 1024
 LAST_WORDS_SECONDS: Final = 5.0

@@ -38,6 +38,7 @@ from fleetward.device.access.words import (
 from fleetward.device.audit.diary import Diary
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.runtime.clock import Clock
+from fleetward.trust.access_runbook import Plan
 from fleetward.trust.canonical import JsonObject, from_base64url, to_base64url
 from fleetward.trust.canonical import encode as encode_json
 from fleetward.trust.envelope import seal
@@ -49,7 +50,7 @@ from fleetward.trust.keys import Signer
 if TYPE_CHECKING:
     from fleetward.trust.grants.ending import Beat
     from fleetward.trust.grants.grant import Grant
-    from fleetward.trust.runbook import Plan
+
 
 MOST_SESSIONS: Final = 8
 """At once. Each is two processes, and one subscription of the machine's connection."""

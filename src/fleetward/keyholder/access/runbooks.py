@@ -15,7 +15,7 @@ from typing import Any, Final
 from fleetward.keyholder.access.server_rows import PaperRunbook
 from fleetward.runtime.files import read_bounded
 from fleetward.trust.access import Scope
-from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.access_runbook import Plan, RunbookScope
 from fleetward.trust.canonical import Json, from_base64url
 from fleetward.trust.envelope import RoleKey, add_signatures, read_envelope, seal
 from fleetward.trust.errors import Malformed, Misuse, Refused, Untrusted
@@ -24,7 +24,6 @@ from fleetward.trust.policy import Policy
 from fleetward.trust.runbook import (
     MAX_RUNBOOK_BYTES,
     RUNBOOK_TYPE,
-    Plan,
     Runbook,
     fill_in,
     judge_runbook,

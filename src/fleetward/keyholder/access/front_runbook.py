@@ -40,7 +40,6 @@ async def run_runbook(
 
     With `keep` its output is returned and not shown. Raises `Refused` when it does not start.
     """
-    sink = sys.stdout.fileno() if sink is None else sink
     stream = await link.open_stream(scope, OpenStream())
     await stream.wait_ready()
     shown = Filter(VIEW)
@@ -50,6 +49,6 @@ async def run_runbook(
         if keep:
             kept += text[: MAX_KEPT_BYTES - len(kept)]
         else:
-            await write_all(sink, text)
+            await write_all(sys.stdout.fileno() if sink is None else sink, text)
     words = one_line(await stream.wait_closed())
     return Ran(digest, words, kept.decode("utf-8", "replace"))

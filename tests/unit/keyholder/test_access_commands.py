@@ -6,13 +6,14 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import typer
-from tests.adversary.session_end import MachineEnd, MemoryWire, make_wires
+from tests.adversary.session_end import MemoryWire, make_wires
 from tests.runbook_world import WORD, Hole
 from tests.unit.keyholder.access_scene import Scene, now_ms
 from tests.unit.keyholder.owner_fixtures import PASSPHRASE
@@ -270,10 +271,10 @@ def test_connect_waits_for_the_owner(scene: Scene, as_tom: Run, bus: list[Memory
 
 @pytest.mark.parametrize("words", ["", "Step 1 of 1 ended with 3; the rest was not run."])
 def test_connect_runs_a_runbook(
-    scene: Scene, as_tom: Run, bus: list[MemoryBus], tmp_path: Path, words: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(MachineEnd, "ran_words", words)
+    scene: Scene, as_tom: Run, bus: list[MemoryBus], tmp_path: Path, words: str
+) -> None:
+    end_of = scene.end_of
+    vars(scene)["end_of"] = lambda row, wire: replace(end_of(row, wire), ran_words=words)
     approve_when_asked(scene)
     book = scene.maker.sign([("/opt/pump/bundle", Hole("what"))], WORD)
     (tmp_path / "b.runbook").write_bytes(book.raw)

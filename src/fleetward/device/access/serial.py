@@ -63,13 +63,18 @@ def open_serial(scope: SerialScope) -> SerialPort:
     try:
         _check_is_terminal(descriptor, scope.path)
         # 3.
-        _check_free(descriptor, scope.path)
-        # 4.
+        _check_not_locked(descriptor, scope.path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    try:
+        # 4., before anybody is looked for: who comes in between is kept out, or is found.
         fcntl.ioctl(descriptor, termios.TIOCEXCL)
+        if holder := _find_holder(os.fstat(descriptor).st_rdev):
+            raise _in_use(scope.path, f" by the process {holder}")
         before = termios.tcgetattr(descriptor)
         # 5.
-        termios.tcsetattr(descriptor, termios.TCSANOW, _settings(before, scope.baud))
-        termios.tcflush(descriptor, termios.TCIOFLUSH)
+        _set(descriptor, _settings(before, scope.baud))
         return SerialPort(descriptor, before)
     except (OSError, termios.error) as e:
         _give_up(descriptor)
@@ -77,7 +82,7 @@ def open_serial(scope: SerialScope) -> SerialPort:
             f"{scope.path} took no settings of a serial port: {e}.", reason="serial_settings"
         ) from e
     except BaseException:
-        os.close(descriptor)
+        _give_up(descriptor)
         raise
 
 
@@ -99,7 +104,8 @@ def _open(path: str) -> int:
         if e.errno == errno.EBUSY:
             raise _in_use(path) from e
         raise Unreachable(
-            f"The serial port {path} could not be opened: {e.strerror}. Is it plugged in?",
+            f"The serial port {path} could not be opened: {e.strerror}. Is it plugged in, and "
+            "may the agent use it?",
             reason="serial_closed",
         ) from e
     finally:
@@ -111,8 +117,8 @@ def _check_is_terminal(descriptor: int, path: str) -> None:
         raise _no_port(path)
 
 
-def _check_free(descriptor: int, path: str) -> None:
-    """Return when nobody else has the port. Raises `Refused`."""
+def _check_not_locked(descriptor: int, path: str) -> None:
+    """Return when nobody has kept the port to himself. Raises `Refused`."""
     with contextlib.suppress(OSError):
         answer = fcntl.ioctl(descriptor, _TIOCGEXCL, bytes(4))
         if struct.unpack("i", answer)[0]:
@@ -121,8 +127,6 @@ def _check_free(descriptor: int, path: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
         raise _in_use(path) from e
-    if holder := _find_holder(os.fstat(descriptor).st_rdev):
-        raise _in_use(path, f" by the process {holder}")
 
 
 def _find_holder(device: int) -> int:
@@ -138,6 +142,14 @@ def _find_holder(device: int) -> int:
                     if stat.S_ISCHR(found.st_mode) and found.st_rdev == device:
                         return int(entry.name)
     return 0
+
+
+def _set(descriptor: int, settings: list[Any]) -> None:
+    """Make the settings those of the port. A part of them that it cannot do is no success."""
+    termios.tcsetattr(descriptor, termios.TCSANOW, settings)
+    if termios.tcgetattr(descriptor)[4:6] != settings[4:6]:
+        raise OSError(errno.EINVAL, "not at this speed")
+    termios.tcflush(descriptor, termios.TCIOFLUSH)
 
 
 def _settings(before: list[Any], baud: int) -> list[Any]:

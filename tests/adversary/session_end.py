@@ -20,6 +20,7 @@ import msgspec
 
 from fleetward.runtime.channel import ENC_BYTES, Channel, open_as_machine
 from fleetward.trust.access import FilesScope, LogsScope, Scope, TcpScope
+from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.errors import Unreachable
 from fleetward.wire.access import (
     MAX_DATA_BYTES,
@@ -93,6 +94,7 @@ class MachineEnd:
     files: dict[str, bytes] = field(default_factory=dict)
     lines: tuple[str, ...] = ("one", "two")
     banner: bytes = b"$ "
+    ran_words: str = ""
     silent_for: int = 0
     """How many knocks it does not answer."""
     seen: list[Piece] = field(default_factory=list)
@@ -180,6 +182,9 @@ class MachineEnd:
             await self.output(number, text.encode())
             if not wanted.follow:
                 await self._finish(number, "")
+        elif isinstance(scope, RunbookScope):
+            await self.output(number, b"[1/1] /opt/pump/bundle\n\x1b]52;c;eA==\x07done\n")
+            await self._finish(number, self.ran_words)
         elif not isinstance(scope, TcpScope):
             await self.output(number, self.banner)
 

@@ -118,12 +118,37 @@ def test_every_page_in_every_look(
 ) -> None:
     scene, address = stage
     rows = list(scene.rows.values())
+    run = next(row for row in rows if row.runbooks)
     with walk(browser, size, scheme) as walker:  # type: ignore[arg-type]  # a size of Playwright's
         begin(walker, address, "requests")
         judge(walker)
-        for path in ("sessions", f"sessions/{rows[0].id}", f"sessions/{rows[2].id}"):
+        more = (f"requests/{run.id}", f"sessions/{rows[0].id}", f"sessions/{rows[2].id}")
+        for path in ("sessions", *more):
             begin(walker, address, path)
             judge(walker)
+
+
+def test_the_steps_of_a_runbook_are_shown_before_they_are_signed(
+    stage: tuple[Scene, str], browser: Browser
+) -> None:
+    scene, address = stage
+    row = next(row for row in scene.rows.values() if row.runbooks)
+    with walk(browser, WIDE) as walker:
+        page = walker.page
+        begin(walker, address, f"requests/{row.id}")
+        page.get_by_label("the serial port /dev/ttyUSB0 at 9600 baud").uncheck()
+        page.get_by_role("button", name="See what you would sign").click()
+        signed = page.locator(".access-sign .access-steps li")
+        expect(signed).to_have_count(3)
+        expect(signed.nth(1)).to_have_text("/opt/pump/bin/bundle --since 2026-11-26 --lines 200")
+        judge(walker)
+        page.get_by_role("button", name="Sign and let in").click()
+        expect(
+            page.get_by_role("link", name="Watch it now").or_(page.get_by_text("Granted"))
+        ).to_be_visible()
+        scopes = read_envelope(row.papers["grant"]).payload["scopes"]
+        assert isinstance(scopes, list) and isinstance(scopes[0], dict) and len(scopes) == 1
+        assert scopes[0]["arguments"] == {"day": "2026-11-26", "lines": "200"}
 
 
 def test_papers_that_are_false_show_nothing(stage: tuple[Scene, str], browser: Browser) -> None:

@@ -25,6 +25,8 @@ from fleetward.trust.access import (
     TcpScope,
     TerminalScope,
 )
+from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.access_serial import SerialScope
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.grants.grant import Terms
 
@@ -41,15 +43,22 @@ SCOPES: tuple[Scope, ...] = (
     FilesScope("/srv/app", "read", 10),
     FilesScope("/srv/app/data", "write", 10),
     FilesScope("/srv", "read", 10),
+    SerialScope("/dev/ttyUSB0", 9600),
+    SerialScope("/dev/ttyUSB01", 9600),
+    RunbookScope("ab" * 32, "app", (("day", "x"),)),
+    RunbookScope("ab" * 32, "root", ()),
+    RunbookScope("cd" * 32, "app", ()),
 )
 ALLOWED: dict[str, tuple[str, ...]] = {
     "terminal": ("app",),
     "logs": ("nginx.service",),
     "files": ("/srv/app",),
+    "serial": ("/dev/ttyUSB0",),
+    "runbook": ("ab" * 32,),
 }
 PORTS = ((22, 22), (8080, 8090))
 SECONDS = st.sampled_from([1, 59, 60, 61, 600])
-GOOD = (SCOPES[0], SCOPES[2], SCOPES[4], SCOPES[6], SCOPES[8])
+GOOD = tuple(SCOPES[place] for place in (0, 2, 4, 6, 8, 11, 13, 14))
 good_scopes = st.lists(st.sampled_from(GOOD), min_size=1, max_size=3, unique=True)
 some_scopes = st.lists(st.sampled_from(SCOPES), min_size=1, max_size=4, unique=True)
 
@@ -84,7 +93,7 @@ def rule(draw: st.DrawFn, kind: str) -> Rule:
     )
 
 
-KINDS = ("terminal", "root", "tcp", "logs", "files")
+KINDS = ("terminal", "root", "tcp", "logs", "files", "serial", "runbook")
 SPOILS: dict[str, st.SearchStrategy[object]] = {
     "walls": st.just("sandbox"),
     "technician": st.just("ada"),
@@ -139,14 +148,23 @@ def reachable(scope: Scope) -> bool:
             return scope.unit == "nginx.service"
         case FilesScope():
             return scope.root in ("/srv/app", "/srv/app/data")
+        case SerialScope():
+            return scope.path == "/dev/ttyUSB0"
+        case RunbookScope():
+            return scope.digest == "ab" * 32
         case _:
             return True
 
 
+def kinds_of(scopes: tuple[Scope, ...]) -> list[str]:
+    """Whose rules count: a runbook that runs as root is root too."""
+    as_root = ["root" for s in scopes if isinstance(s, RunbookScope) and s.run_as == "root"]
+    return [s.kind for s in scopes] + as_root
+
+
 def may_ask(h: History) -> bool:
-    return all(
-        s.kind in h.rules and reachable(s) and h.asked_seconds <= h.rules[s.kind].seconds
-        for s in h.asked
+    return all(map(reachable, h.asked)) and all(
+        kind in h.rules and h.asked_seconds <= h.rules[kind].seconds for kind in kinds_of(h.asked)
     )
 
 
@@ -154,7 +172,7 @@ def may_enter(h: History) -> bool:
     """The oracle: the sentence that the owner would say."""
     if not may_ask(h) or not set(h.given) <= set(h.asked):
         return False
-    rules = [h.rules[s.kind] for s in h.given]
+    rules = [h.rules[kind] for kind in kinds_of(h.given)]
     return (
         h.given_seconds <= h.asked_seconds
         and len(set(h.signers) - {h.technician})

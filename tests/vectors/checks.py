@@ -13,6 +13,8 @@ from typing import Any, Final
 from tests.vectors.checks_keys import KEY_CHECKS
 
 from fleetward.trust import canonical
+from fleetward.trust.access import read_scope
+from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.canonical import from_base64url as b
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.documents import Anchor, Bundle, OwnerView, advance, first_view, read_bundle
@@ -43,6 +45,7 @@ from fleetward.trust.policy import (
 )
 from fleetward.trust.root import verify_root
 from fleetward.trust.roster import verify_entries, verify_entry, verify_roster
+from fleetward.trust.runbook import judge_runbook, plan_run
 from fleetward.trust.statements import verify_hello, verify_join, verify_renewal
 from fleetward.trust.words import device_words, six_words
 
@@ -162,6 +165,19 @@ def session(given: Given) -> Found:
         "seconds": found.seconds,
         "session": found.hash,
         "words": found.words,
+    }
+
+
+def runbook(given: Given) -> Found:
+    scope = read_scope(given["scope"])
+    assert isinstance(scope, RunbookScope)
+    plan = plan_run(judge_runbook(b(given["runbook"]), _policy(given)), scope)
+    return {
+        "name": plan.name,
+        "run_as": plan.run_as,
+        "seconds": plan.seconds,
+        "steps": [list(step) for step in plan.steps],
+        "version": plan.version,
     }
 
 
@@ -305,6 +321,7 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "invitation": invitation,
     "opening": opening,
     "session": session,
+    "runbook": runbook,
     "session.stop": session_stop,
     "join_string": join_string,
     "address": address,

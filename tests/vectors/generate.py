@@ -25,6 +25,7 @@ from tests.vectors.of_owners import (
     roster_vectors,
     view_vectors,
 )
+from tests.vectors.of_runbooks import runbook_vectors
 from tests.vectors.of_sessions import session_vectors
 
 from fleetward.trust import canonical
@@ -362,6 +363,7 @@ ALL: Final = (
     canonical_vectors, key_vectors, envelope_vectors, policy_vectors, roster_vectors,
     head_vectors, invitation_vectors, merkle_vectors, note_vectors, journal_vectors,
     word_vectors, view_vectors, session_vectors, delegation_vectors, handover_vectors,
+    runbook_vectors,
 )  # fmt: skip
 
 

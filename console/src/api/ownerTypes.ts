@@ -89,9 +89,20 @@ export interface Verdict {
   as_of: Time;
 }
 
+/** What a runbook would do, of the very document whose hash the request names. */
+export interface Run {
+  name: string;
+  version: number;
+  description: string;
+  run_as: string;
+  seconds: number;
+  steps: string[];
+}
+
 export interface ScopeWords {
   id: string;
   words: string;
+  run: Run | null;
 }
 
 /** A request and what became of it. With `trouble` its papers are not believed. */

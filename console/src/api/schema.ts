@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: d5d268497c2fd4cb9eb1cf9b021a8d592f927236f8b1b937b07ae071ee7be3ac
+// SHA-256 of openapi.json: 4c4c853b131b44d3f139bd84b30c1cb0d4862e82584c8820e8fa025d9dc10425
 
 export interface components {
     schemas: {
@@ -39,6 +39,7 @@ export interface components {
             recording_done: boolean;
             request: string;
             requester: string;
+            runbooks: components["schemas"]["AccessRunbook"][];
             sandbox: string;
             scopes: string[];
             seconds: number;
@@ -95,6 +96,16 @@ export interface components {
             words: string;
         };
         /**
+         * AccessRunbook
+         * @description A runbook that came with a request. Its name and version are its own words.
+         */
+        AccessRunbook: {
+            digest: string;
+            envelope: string;
+            name: string;
+            version: number;
+        };
+        /**
          * AccessStep
          * @description One thing that happened to a request, in words. `who` is a person, or empty.
          */
@@ -104,6 +115,15 @@ export interface components {
             kind: string;
             who: string;
             words: string;
+        };
+        /**
+         * Asking
+         * @description A signed request, and the signed runbooks that its scopes name; all base64url.
+         */
+        Asking: {
+            envelope: string;
+            /** @default [] */
+            runbooks: string[];
         };
         /**
          * Card
@@ -787,34 +807,6 @@ export interface components {
             words: string;
         };
         /**
-         * RecoveryList
-         * @description Every recovery that waits, oldest first.
-         */
-        RecoveryList: {
-            items: components["schemas"]["RecoveryRow"][];
-        };
-        /**
-         * RecoveryRow
-         * @description A recovery that waits. Verify `policy`; do not trust the server.
-         *
-         *         `earliest_at` is when a machine that heard of it at once, and was on all the time, may take it.
-         */
-        RecoveryRow: {
-            announced_at: string;
-            earliest_at: string;
-            hash: string;
-            people: string[];
-            policy: string;
-            version: number;
-        };
-        /**
-         * RecoverySubmitted
-         * @description A policy that recovery keys signed, base64url.
-         */
-        RecoverySubmitted: {
-            policy: string;
-        };
-        /**
          * RoleWish
          * @description Another role for somebody.
          */
@@ -904,27 +896,6 @@ export interface components {
          */
         Signed: {
             envelope: string;
-        };
-        /**
-         * SignedPage
-         * @description A page of signed batches, by machine.
-         */
-        SignedPage: {
-            items: components["schemas"]["SignedRow"][];
-            page: number;
-            per_page: number;
-            total: number;
-        };
-        /**
-         * SignedRow
-         * @description The newest batch of a machine in which an entry of a kind stands; `batch` is base64url.
-         *
-         *         Verify it by the machine's key; do not trust the server.
-         */
-        SignedRow: {
-            batch: string;
-            device_id: string;
-            sequence: number;
         };
         /**
          * SiteRow

@@ -9,6 +9,7 @@ import typer
 
 from fleetward.cli.access_options import (
     PLAIN,
+    Arguments,
     As,
     AsJson,
     CaseName,
@@ -16,9 +17,11 @@ from fleetward.cli.access_options import (
     Machine,
     PassphraseFile,
     Reason,
+    RunbookFile,
     SessionId,
     open_api,
     open_folder,
+    read_wanted_runbook,
 )
 from fleetward.keyholder.access.asking import ask
 from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope, say_length
@@ -35,6 +38,8 @@ from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.place import find_server
 from fleetward.keyholder.speak import emit, refusals
 from fleetward.runtime.clock import SystemClock
+from fleetward.trust.access import Scope
+from fleetward.trust.errors import Refused
 from fleetward.trust.grants.request import Wish
 
 request_app = typer.Typer(**PLAIN)
@@ -48,8 +53,10 @@ TokenFile = Annotated[Path | None, typer.Option("--token-file", help="File of mo
 @request_app.command()
 def request(
     machine: Machine,
-    scope: Annotated[list[str], typer.Option("--scope", help=f"{EXAMPLES}.")],
     reason: Reason,
+    scope: Annotated[list[str] | None, typer.Option("--scope", help=f"{EXAMPLES}.")] = None,
+    runbook: RunbookFile = None,
+    argument: Arguments = None,
     length: For = "30m",
     case: CaseName = "",
     as_: As = None,
@@ -59,16 +66,23 @@ def request(
     """Ask for a session and return. `fleetward connect --request R` goes on once it is granted.
 
     fleetward request pump-7 --scope terminal:app --for 30m --reason "the pump does not start"
+
+    fleetward request pump-7 --runbook bundle.runbook --argument day=2026-11-26 --reason "look"
     """
     with refusals():
         folder = open_folder(as_)
         api = open_api(folder)
         learned = folder.learn(api.client)
         entry = learned.find_machine(machine)
-        scopes = tuple(parse_scope(text) for text in scope)
+        wanted = read_wanted_runbook(runbook, argument)
+        scopes: tuple[Scope, ...] = tuple(parse_scope(text) for text in scope or ())
+        scopes += (wanted[0],) if wanted else ()
+        if not scopes:
+            raise Refused("Expected what to ask for: --scope, or --runbook.", reason="no_scope")
         wish = Wish(entry.device, scopes, parse_length(length), reason, case)
         signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
-        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
+        documents = (wanted[1],) if wanted else ()
+        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()), documents)
         shown = {**show_request(made), "machine": entry.name}
         words = (
             f"Asked {entry.name} for {'; '.join(s.words() for s in scopes)}, "

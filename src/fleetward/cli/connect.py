@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +14,17 @@ from typer.core import TyperCommand
 
 from fleetward.cli.access_options import (
     PLAIN,
+    Arguments,
     As,
     AsJson,
     CaseName,
     For,
     Machine,
     PassphraseFile,
+    RunbookFile,
     open_api,
     open_folder,
+    read_wanted_runbook,
 )
 from fleetward.keyholder.access.asking import Wait, ask
 from fleetward.keyholder.access.judging import Case
@@ -42,13 +45,14 @@ from fleetward.keyholder.access.wishing import UNNAMED, Fronts, choose_scopes, f
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
+from fleetward.trust.access_serial import DEFAULT_BAUD
 from fleetward.trust.errors import FleetwardError, Refused
 from fleetward.trust.grants.request import Wish
 from fleetward.trust.keys import Signer
 
 connect_app = typer.Typer(**PLAIN)
 
-OPTIONAL = ("--terminal", "--logs", "--files")
+OPTIONAL = ("--terminal", "--logs", "--files", "--serial")
 """Options whose value may be left out, where the policy allows only one."""
 
 
@@ -76,6 +80,7 @@ class _Asking:
     length: str
     reason: str
     case: str
+    runbook: bytes = b""
 
 
 @connect_app.command(cls=_OptionalValues)
@@ -105,6 +110,12 @@ def connect(
     puts: Annotated[list[Path] | None, typer.Option("--put", help="Put this local file.")] = None,
     into: Annotated[Path, typer.Option("--into", help="Where --get puts files.")] = Path(),
     to: Annotated[str, typer.Option("--to", help="Where --put puts files, there.")] = "",
+    serial: Annotated[
+        str, typer.Option("--serial", help="This serial port of it; may be left out.")
+    ] = "",
+    baud: Annotated[int, typer.Option("--baud", help="Speed of the serial port.")] = DEFAULT_BAUD,
+    runbook: RunbookFile = None,
+    argument: Arguments = None,
     scope: Annotated[list[str] | None, typer.Option("--scope", help="Ask for this too.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why. The owner reads it.")] = "",
     case: CaseName = "",
@@ -123,20 +134,29 @@ def connect(
 
     fleetward connect pump-7 --files --get logs/pump.log --reason "read its log"
 
+    fleetward connect pump-7 --serial /dev/ttyUSB0 --baud 9600 --reason "talk to its controller"
+
+    fleetward connect pump-7 --runbook bundle.runbook --argument day=2026-11-26 --reason "look"
+
     ssh -o ProxyCommand="fleetward connect pump-7 --port 2222 --stdio --reason update" pump-7
     """
-    fronts = Fronts(
-        terminal=terminal,
-        ports=tuple(port or ()),
-        http=http,
-        logs=logs,
-        files=files or (UNNAMED if lists or gets or puts else ""),
-        write=bool(puts),
-    )
     work = Work(listen, stdio, lines, follow, tuple(lists or ()), tuple(gets or ()),
                 tuple(puts or ()), into, to)  # fmt: skip
-    asking = _Asking(machine, request, tuple(scope or ()), length, reason, case)
     with refusals():
+        wanted = read_wanted_runbook(runbook, argument)
+        fronts = Fronts(
+            terminal=terminal,
+            ports=tuple(port or ()),
+            http=http,
+            logs=logs,
+            files=files or (UNNAMED if lists or gets or puts else ""),
+            write=bool(puts),
+            serial=serial,
+            baud=baud,
+            runbooks=(wanted[0],) if wanted else (),
+        )
+        document = wanted[1] if wanted else b""
+        asking = _Asking(machine, request, tuple(scope or ()), length, reason, case, document)
         _check(fronts, work, asking, as_json)
         folder_ = open_folder(as_)
         _connect(folder_, asking, (fronts, work), (passphrase_file, no_wait, as_json))
@@ -147,9 +167,10 @@ def _check(fronts: Fronts, work: Work, asking: _Asking, as_json: bool) -> None:
         raise Refused("--stdio joins one port: name it by --port.", reason="no_port")
     if not asking.request and not asking.reason:
         raise Refused("Say why by --reason: the owner decides by it.", reason="no_reason")
-    if as_json and (work.stdio or fronts.terminal or fronts.logs):
+    if as_json and (work.stdio or fronts.terminal or fronts.logs or fronts.serial):
         raise Refused(
-            "A terminal, logs and --stdio write to stdout themselves: --json has no place there.",
+            "A terminal, logs, a serial port and --stdio write to stdout themselves: --json has no "
+            "place there.",
             reason="no_json_here",
         )
 
@@ -172,7 +193,8 @@ def _connect(
     else:
         scopes = choose_scopes(wanted[0], asking.scopes, learned.judge.policy.access)
         wish = Wish(entry.device, scopes, parse_length(asking.length), asking.reason, asking.case)
-        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
+        documents = (asking.runbook,) if asking.runbook else ()
+        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()), documents)
         hash_ = made.hash
         say(f"Asked for {'; '.join(s.words() for s in scopes)}. Request {hash_[:16]}.")
         if no_wait:
@@ -202,9 +224,11 @@ def _run(
     private = folder.kept(hash_).private
     runner = Runner(say, _Meter(), lambda done: _tell_ready(done, as_json))
     opened, failed = True, False
+    work = replace(work, keep=as_json)
     done: Done | None = None
     try:
         done = asyncio.run(run_session(api, case, (signer, private), (fronts, work), runner))
+        failed = any(ran.words for ran in done.ran)
     except KeyboardInterrupt:
         say("Leaving.")
     except FleetwardError as e:
@@ -231,12 +255,15 @@ def _tell_end(case: Case | None, done: Done | None, as_json: bool) -> None:
         say("The session is over; the machine's receipt has not come yet.")
     else:
         say(f"The session is over: {ENDED_WORDS[case.receipt.ended_by]}.")
-    if done is None or not (done.files or done.moved):
+    for ran in done.ran if done is not None else ():
+        say(ran.words or "Every step of the runbook ended well.")
+    if done is None or not (done.files or done.moved or (done.ran and as_json)):
         return
     shown: dict[str, Any] = {
         "session": done.session,
         "files": done.files,
         "moved": say_moved(done.moved),
+        "runbooks": [ran.to_json() for ran in done.ran],
     }
     lines = [f"{row['size']:>12}  {row['kind']:6}  {row['name']}" for row in done.files]
     lines += [f"{m.local}  {m.size} bytes  sha256 {m.sha256}" for m in done.moved]

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "fleetward.cli.notices:notices_app",
         "Who is told when somebody asks, by e-mail or webhook.",
     ),
+    "runbook": ("fleetward.cli.runbook:runbook_app", "Make and sign steps to be started so."),
     "session": ("fleetward.cli.access:session_app", "See requests and sessions."),
     "audit": ("fleetward.cli.audit:audit_app", "Export the record and verify it, trusting nobody."),
     "demo": ("fleetward.cli.demo:demo_app", "A control plane with this machine and a dozen more."),

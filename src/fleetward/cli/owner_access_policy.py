@@ -28,6 +28,12 @@ from fleetward.keyholder.access.policy_rules import (
     set_walls,
 )
 from fleetward.keyholder.access.requester_line import read_requester_key
+from fleetward.keyholder.access.runbook_rules import (
+    allow_runbooks,
+    forbid_signer,
+    read_digest,
+    read_signer,
+)
 from fleetward.keyholder.access.scope_words import parse_length
 from fleetward.keyholder.auditor import read_public_pem
 from fleetward.keyholder.documents import load_documents
@@ -51,9 +57,9 @@ access_app = typer.Typer(
 )  # fmt: skip
 
 Person = Annotated[str, typer.Option("--person", help="The person's name.")]
-Kind = Literal["terminal", "root", "tcp", "logs", "files"]
+Kind = Literal["terminal", "root", "tcp", "logs", "files", "serial", "runbook"]
 KindArgument = Annotated[Kind, typer.Argument(help="The kind of scope.")]
-What = Annotated[str, typer.Argument(help="User, ports, unit or folder; nothing for root.")]
+What = Annotated[str, typer.Argument(help="User, ports, unit, folder or serial port.")]
 
 
 @requester_app.command("add")
@@ -173,6 +179,16 @@ def allow(
         bool | None,
         typer.Option("--watched/--unwatched", help="End it when nobody watches for 15 seconds."),
     ] = None,
+    signer: Annotated[
+        list[str] | None,
+        typer.Option("--signer", help="Whose runbooks: a key of the policy, or its line, or PEM."),
+    ] = None,
+    person: Annotated[str, typer.Option("--person", help="Who holds a new signer's key.")] = "",
+    org: Annotated[str, typer.Option("--org", help="His organisation.")] = "",
+    digest: Annotated[
+        list[str] | None,
+        typer.Option("--digest", help="This runbook: its digest or file. Else all of the signer."),
+    ] = None,
     owner: Owner = None,
     data: Data = None,
     server: Server = "",
@@ -182,7 +198,14 @@ def allow(
 ) -> None:
     """Let a kind of scope be asked for. Every session still takes its own yes.
 
+    A runbook that runs as root takes the rule for root too.
+
     fleetward owner policy access allow terminal app --for 60m --people 1
+
+    fleetward owner policy access allow serial /dev/ttyUSB0 --for 30m
+
+    fleetward owner policy access allow runbook --signer ed25519:MCow… --person Mia
+    --digest bundle.runbook
 
     fleetward owner policy access allow tcp 8000-8999
 
@@ -190,8 +213,14 @@ def allow(
     """
     with refusals():
         limits = Limits(parse_length(longest) if longest else None, people, watched)
+        if kind == "runbook":
+            signers = [read_signer(text, person, org) for text in signer or ()]
+            digests = [read_digest(text) for text in (*(digest or ()), *([what] if what else ()))]
+            change = allow_runbooks(signers, digests, limits)
+        else:
+            change = allow_scope(kind, what, limits)
         _apply(
-            allow_scope(kind, what, limits),
+            change,
             (owner, data, passphrase_file),
             (server, token_file),
             as_json,
@@ -202,6 +231,9 @@ def allow(
 def forbid(
     kind: KindArgument,
     what: What = "",
+    signer: Annotated[
+        str, typer.Option("--signer", help="The id of a key whose runbooks are run no more.")
+    ] = "",
     owner: Owner = None,
     data: Data = None,
     server: Server = "",
@@ -211,11 +243,13 @@ def forbid(
 ) -> None:
     """Let one user, unit, folder or range be asked for no more; without one, the whole kind.
 
+    Machines end a session that could not begin any more.
+
     fleetward owner policy access forbid terminal app
     """
     with refusals():
         _apply(
-            forbid_scope(kind, what),
+            forbid_signer(signer) if signer else forbid_scope(kind, what),
             (owner, data, passphrase_file),
             (server, token_file),
             as_json,

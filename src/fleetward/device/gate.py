@@ -2,7 +2,8 @@
 
 1. The bytes are one of the few words that a machine accepts (`wire.unsigned`).
 2. Owner documents advance the machine's view by the rules of `trust.documents`, or are refused.
-3. An order about sessions is judged by `gate_sessions`; every other order is refused.
+3. An order about sessions is judged by `gate_sessions`, a runbook by `gate_runbooks`; every other
+   order is refused.
 4. A reduction (report now, connect again) is taken unsigned, because it only reduces.
 5. What is accepted is in the journal, then in the file of the view, before it takes effect.
    A policy of the next epoch hands the machine over: that is an entry of its own, and everything
@@ -18,6 +19,7 @@ from typing import Final, Literal
 
 from fleetward.device.audit.diary import Diary
 from fleetward.device.gate_recovery import RecoveryGate
+from fleetward.device.gate_runbooks import RUNBOOK_TYPES
 from fleetward.device.gate_sessions import SESSION_TYPES, SessionGate
 from fleetward.device.refusals import Refusals
 from fleetward.trust.canonical import JsonObject, from_base64url
@@ -171,9 +173,12 @@ class Gate:
             kind = read_envelope(data).type
         except Malformed as e:
             raise self._refuse_order(word) from e
-        if self._sessions is None or kind not in SESSION_TYPES:
-            raise self._refuse_order(word)
-        return Admitted(self._sessions.admit(data, kind), self._view)
+        if self._sessions is not None and kind in SESSION_TYPES:
+            return Admitted(self._sessions.admit(data, kind), self._view)
+        if self._sessions is not None and kind in RUNBOOK_TYPES:
+            self._sessions.runbooks.admit(data)
+            return Admitted("none", self._view)
+        raise self._refuse_order(word)
 
     def _admit_reduction(self, word: Reduce) -> Admitted:
         words = {

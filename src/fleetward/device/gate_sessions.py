@@ -11,6 +11,8 @@ Only this file and `gate` call the judging functions of `trust.grants` on a mach
    owner's documents end it at once.
 5. A beat counts when its serial is above the last one.
 6. What is refused is recorded with the first rule that was broken; equal refusals are counted.
+7. A scope of a runbook is judged with the document in hand (`gate_runbooks`), at the request, at
+   the grant, and under every newer policy; what a session runs was read when its grant came.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from typing import Final, Literal
 
 from fleetward.device.access.sessions import Live, Sessions
 from fleetward.device.audit.diary import Diary
+from fleetward.device.gate_runbooks import RunbookGate
 from fleetward.device.refusals import Refusals
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.runtime.channel import make_session_key
+from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import OwnerView
 from fleetward.trust.envelope import Envelope, read_envelope, seal
@@ -91,6 +95,7 @@ class Here:
     signer: Signer
     boot: str
     wall: str
+    runbooks: RunbookGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,8 @@ class SessionGate:
         self._time = time
         self._offers: dict[str, HeldOffer] = {}
         self._stopped: list[str] = []
+        self.runbooks: Final = here.runbooks
+        self.runbooks.call_for_used(self._used_runbooks)
 
     @property
     def offers(self) -> tuple[str, ...]:
@@ -149,6 +156,7 @@ class SessionGate:
             try:
                 verify_request(live.grant.request.raw, policy, self._here.device)
                 recheck_grant(live.grant, policy)
+                self.runbooks.plan(live.grant.scopes)
                 self._check_confirmed()
             except FleetwardError as e:
                 self._sessions.end(live, "policy", "", f"The owner's rules changed. {e.message}")
@@ -192,6 +200,7 @@ class SessionGate:
             raise Refused("The owner has refused this request.", reason="request_stopped")
         if any(kept.request == request.hash for kept in self._sessions.kept.sessions.values()):
             raise Refused("There was a session on this request. Ask again.", reason="request_used")
+        self.runbooks.plan(request.scopes)
         for scope in request.scopes:
             doors.check(scope)
         held = self._offers.get(request.hash) or self._make_offer(request)
@@ -276,9 +285,10 @@ class SessionGate:
             sandboxed=self._sessions.sandbox.sandbox != "none",
         )
         grant = verify_grant(data, situation, request, held.offer)
+        plans = self.runbooks.plan(grant.scopes)
         # Whatever happens from here on, this offer is used.
         del self._offers[request.hash]
-        self._sessions.open(grant, held.private)
+        self._sessions.open(grant, held.private, plans)
         self._forget(request.hash)
         return "channel"
 
@@ -352,6 +362,11 @@ class SessionGate:
         return live
 
     # --- the rest
+
+    def _used_runbooks(self) -> set[str]:
+        asked = [held.request.scopes for held in self._offers.values()]
+        asked += [live.grant.scopes for live in self._sessions.live.values()]
+        return {s.digest for scopes in asked for s in scopes if isinstance(s, RunbookScope)}
 
     def _forget(self, request: str) -> None:
         self._offers.pop(request, None)

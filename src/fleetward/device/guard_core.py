@@ -25,6 +25,7 @@ from fleetward.device.audit.segments import Chain
 from fleetward.device.blobs import Blobs
 from fleetward.device.gate import Gate
 from fleetward.device.gate_recovery import RecoveryGate
+from fleetward.device.gate_runbooks import RunbookGate
 from fleetward.device.gate_sessions import Here, SessionGate
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
@@ -288,6 +289,9 @@ class GuardCore:
             signer=self.signer,
             boot=self.seat.boot,
             wall=self.seat.wall,
+            runbooks=RunbookGate(
+                folder / "runbooks", lambda: self.gate.view, self.diary, self.refusals
+            ),
         )
         self.gate.use_sessions(SessionGate(here, sessions, self.diary, self.refusals, self.time))
         return sessions

@@ -111,7 +111,11 @@ def _without(draft: PolicyDraft, gone: set[str]) -> PolicyDraft:
     if access is not None:
         asking = tuple(i for i in access.requesters if i not in gone)
         sending = tuple(i for i in access.delegators if i not in gone)
-        access = replace(access, requesters=asking, delegators=sending)
+        rules = {
+            kind: replace(rule, signers=tuple(i for i in rule.signers if i not in gone))
+            for kind, rule in (access.rules or {}).items()
+        }
+        access = replace(access, requesters=asking, delegators=sending, rules=rules)
     recovery = draft.recovery
     if recovery is not None:
         left = tuple(i for i in recovery[0] if i not in gone)

@@ -14,7 +14,8 @@ Reading order, each file leaning only on those before it:
 7. `merkle`      RFC 6962 tree hashing, inclusion and consistency proofs
 8. `note`        C2SP signed notes, checkpoints, cosignatures
 9. `root`        the owner root, whose hash is all that a machine starts from
-10. `access`     what can be asked of a machine in a session, and the owner's rules for it
+10. `access`     what can be asked of a machine in a session, and the owner's rules for it; the
+                 scopes of serial ports and runbooks stand in `access_serial`, `access_runbook`
 11. `policy`     the owner policy: every other root and role hangs from it
 12. `roster`     which machines exist
 13. `head`       the version of all owner documents, and the lease on them
@@ -28,5 +29,6 @@ Reading order, each file leaning only on those before it:
                  rules stand in `ledger_tree`, `ledger_leaves`, `ledger_documents`,
                  `ledger_machines`, `ledger_seen`, `ledger_generation` and `ledger_findings`
 21. `grants`     who may enter a machine: request, offer, grant, and what ends a session
-22. `words`      six words that people compare, from `wordlist`
+22. `runbook`    signed steps that a session may start, and what may be left open in them
+23. `words`      six words that people compare, from `wordlist`
 """

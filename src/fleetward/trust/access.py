@@ -15,15 +15,17 @@ file only says what the words mean, so that a server can show them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from fleetward.trust.access_runbook import MAX_SIGNERS, RunbookScope, read_runbook_scope
+from fleetward.trust.access_serial import SerialScope, check_path, read_serial
 from fleetward.trust.canonical import Json, JsonObject
 from fleetward.trust.errors import Malformed
-from fleetward.trust.fields import Fields, require_key_id
+from fleetward.trust.fields import Fields, require_digest, require_key_id
 
-KINDS: Final = ("terminal", "root", "tcp", "logs", "files")
+KINDS: Final = ("terminal", "root", "tcp", "logs", "files", "serial", "runbook")
 WALLS: Final = ("any", "sandbox")
 """`sandbox`: only a machine that can put a session into a sandbox opens one."""
 MAX_SCOPES: Final = 8
@@ -127,18 +129,26 @@ class FilesScope:
         return f"{verb} files below {self.root}, {_size_words(self.most_bytes)} at most"
 
 
-Scope: TypeAlias = TerminalScope | RootScope | TcpScope | LogsScope | FilesScope
+Scope: TypeAlias = (
+    TerminalScope | RootScope | TcpScope | LogsScope | FilesScope | SerialScope | RunbookScope
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the owner lets be asked for of one kind. `allowed` are its names, ports or folders."""
+    """What the owner lets be asked for of one kind. `allowed` are its names, folders or digests,
+    `signers` the ids of keys whose runbooks are run."""
 
     threshold: int
     seconds: int
     watched: bool
     allowed: tuple[str, ...] = ()
     ports: tuple[tuple[int, int], ...] = ()
+    signers: tuple[str, ...] = ()
+
+    def allows(self, name: str) -> bool:
+        """Return whether a name stands in the list, or the list takes any."""
+        return ANY in self.allowed or name in self.allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +189,15 @@ def read_scope(value: Json) -> Scope:
             fields.choice("mode", ("read", "write")),
             fields.integer("most_bytes", low=1, high=MAX_FILE_BYTES),
         )
+    return _read_other(value)
+
+
+def _read_other(value: Json) -> Scope:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind == "serial":
+        return read_serial(value)
+    if kind == "runbook":
+        return read_runbook_scope(value)
     raise Malformed(f"Expected a scope of {list(KINDS)}.", reason="bad_scope")
 
 
@@ -221,6 +240,8 @@ def make_access(rules: AccessRules) -> JsonObject:
             said["ports"] = [[first, last] for first, last in rule.ports]
         elif kind in _NAMES:
             said[_NAMES[kind]] = list(rule.allowed)
+        if kind == "runbook":
+            said["signers"] = list(rule.signers)
         value[kind] = said
     return value
 
@@ -232,13 +253,21 @@ def permits(rule: Rule, scope: Scope) -> bool:
     if isinstance(scope, TerminalScope):
         return scope.profile in rule.allowed
     if isinstance(scope, LogsScope):
-        return ANY in rule.allowed or scope.unit in rule.allowed
+        return rule.allows(scope.unit)
     if isinstance(scope, FilesScope):
         return any(scope.root == root or scope.root.startswith(root + "/") for root in rule.allowed)
-    return True
+    if isinstance(scope, SerialScope):
+        return scope.path in rule.allowed
+    return rule.allows(scope.digest) if isinstance(scope, RunbookScope) else True
 
 
-_NAMES: Final = {"terminal": "profiles", "logs": "units", "files": "roots"}
+_NAMES: Final = {
+    "terminal": "profiles",
+    "logs": "units",
+    "files": "roots",
+    "serial": "paths",
+    "runbook": "digests",
+}
 
 
 def _read_rule(kind: str, value: JsonObject) -> Rule:
@@ -247,6 +276,8 @@ def _read_rule(kind: str, value: JsonObject) -> Rule:
         names |= {"ports"}
     elif kind in _NAMES:
         names |= {_NAMES[kind]}
+    if kind == "runbook":
+        names |= {"signers"}
     fields = Fields(value, f"the rule for {kind}", names)
     return Rule(
         threshold=fields.integer("threshold", low=1, high=32),
@@ -254,16 +285,18 @@ def _read_rule(kind: str, value: JsonObject) -> Rule:
         watched=fields.boolean("watched"),
         allowed=_read_allowed(kind, fields) if kind in _NAMES else (),
         ports=_read_ports(fields) if kind == "tcp" else (),
+        signers=_read_signers(fields) if kind == "runbook" else (),
     )
 
 
 def _read_allowed(kind: str, fields: Fields) -> tuple[str, ...]:
-    texts = fields.texts(_NAMES[kind], most=MAX_ALLOWED)
-    if kind == "terminal":
-        return tuple(_profile(text) for text in texts)
-    if kind == "logs":
-        return tuple(_unit(text) for text in texts)
-    return tuple(_folder(text) for text in texts)
+    check = _CHECKS[kind]
+    return tuple(check(text) for text in fields.texts(_NAMES[kind], most=MAX_ALLOWED))
+
+
+def _read_signers(fields: Fields) -> tuple[str, ...]:
+    signers = fields.texts("signers", most=MAX_SIGNERS)
+    return tuple(require_key_id(each, "a signer of runbooks") for each in signers)
 
 
 def _read_ports(fields: Fields) -> tuple[tuple[int, int], ...]:
@@ -309,3 +342,16 @@ def _folder(text: str) -> str:
             reason="bad_scope",
         )
     return text
+
+
+def _digest(text: str) -> str:
+    return text if text == ANY else require_digest(text, "a runbook's digest")
+
+
+_CHECKS: Final[Mapping[str, Callable[[str], str]]] = {
+    "terminal": _profile,
+    "logs": _unit,
+    "files": _folder,
+    "serial": check_path,
+    "runbook": _digest,
+}

@@ -298,6 +298,10 @@ def _read_rules(fields: Fields, keys: Mapping[str, RoleKey]) -> AccessRules:
         holder = keys.get(requester)
         if holder is None or holder.passkey is not None:
             raise Malformed(f"A requester has no key here: {requester!r}.", reason="bad_role")
+    runbooks = (rules.rules or {}).get("runbook")
+    for signer in runbooks.signers if runbooks else ():
+        if signer not in keys or keys[signer].passkey is not None:
+            raise Malformed(f"A signer of runbooks has no key here: {signer!r}.", reason="bad_role")
     return rules
 
 

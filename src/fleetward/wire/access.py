@@ -75,7 +75,7 @@ class OpenStream(Struct, frozen=True):
     """What a stream is opened with. Only the fields of its scope's handler mean anything.
 
     terminal: `columns`, `rows`, `term`. logs: `follow`, `lines`. files: `verb`, `path` (relative
-    to the scope's root), `size`. tcp: nothing.
+    to the scope's root), `size`. tcp, serial, runbook: nothing.
     """
 
     columns: Count = 80

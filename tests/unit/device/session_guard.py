@@ -25,6 +25,7 @@ from tests.unit.device.device_world import (
     pushed,
 )
 
+from fleetward.device.access.plans import read_plans
 from fleetward.device.access.words import (
     Ending,
     OpenOrder,
@@ -50,6 +51,7 @@ from fleetward.device.port import (
 from fleetward.runtime.recording import Sealer
 from fleetward.runtime.x509 import certificate_sha256, make_authority
 from fleetward.trust.access import AccessRules, Scope
+from fleetward.trust.access_runbook import Plan
 from fleetward.trust.canonical import JsonObject, decode_object, from_base64url, to_base64url
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.grants.offer import Offer, verify_offer
@@ -67,6 +69,7 @@ class Opened:
     channel: socket.socket
     recording: int
     sealer: Sealer
+    plans: dict[int, Plan] = field(default_factory=dict)
 
     def say(self, word: Upward) -> None:
         """Say a word to guard."""
@@ -148,12 +151,13 @@ class HeldDoors:
         data, passed, _, _ = socket.recv_fds(sock, 65536, 4)
         order = read_downward(data)
         assert isinstance(order, OpenOrder)
-        channel, recording = passed
+        channel, recording, *plans = passed
         sealer = Sealer(
             order.owner, order.device, order.session, order.recording_key, order.started_at_ms
         )
         os.write(recording, sealer.header)
         opened = Opened(sock, order, socket.socket(fileno=channel), recording, sealer)
+        opened.plans = read_plans(plans[0]) if plans else {}
         self.taken.append(opened)
         if self.pid:
             opened.say(Started(self.pid))

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.adversary.session_end import MachineEnd, MemoryWire
+from tests.runbook_world import Maker
 from tests.trust_world import Machine
 from tests.unit.keyholder.owner_fixtures import PASSPHRASE
 from tests.unit.keyholder.small_server import TOKEN, SmallServer
@@ -26,6 +27,7 @@ from fleetward.keyholder.access.requester_folder import (
     RequesterFolder,
     make_requester,
 )
+from fleetward.keyholder.access.runbook_rules import RunbookSigner, allow_runbooks
 from fleetward.keyholder.access.server_rows import AccessApi
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.desk import Desk
@@ -70,6 +72,7 @@ class Row:
     done: bool = False
     beats: list[bytes] = field(default_factory=list)
     stops: list[bytes] = field(default_factory=list)
+    runbooks: list[str] = field(default_factory=list)
 
     @property
     def id(self) -> str:
@@ -87,6 +90,8 @@ class Scene:
     technician: FileSigner
     second: FileSigner
     """Another approver, Bo, who has a key and no owner's folder."""
+    maker: Maker
+    """Whose runbooks the policy lets be run."""
     off: bool = False
     rows: dict[str, Row] = field(default_factory=dict)
     lie: Callable[[str, Any], Any] = lambda path, answer: answer
@@ -219,7 +224,7 @@ class Scene:
 
     def _take(self, steps: list[str], envelope: bytes, body: dict[str, Any]) -> Reply:
         if not steps:
-            row = Row(envelope)
+            row = Row(envelope, runbooks=body.get("runbooks", []))
             self.rows[row.id] = row
             self.push_request(row)
             return 201, self.show(row), {}
@@ -285,7 +290,9 @@ class Scene:
     def detail(self, row: Row) -> dict[str, Any]:
         names = ("offer", "grant", "denial", "receipt")
         papers = {name: to_base64url(row.papers.get(name, b"")) for name in names}
-        return {**self.show(row), "request": to_base64url(row.request), **papers}
+        runbooks = [{"envelope": each} for each in row.runbooks]
+        whole = {"request": to_base64url(row.request), "runbooks": runbooks, **papers}
+        return {**self.show(row), **whole}
 
     @property
     def row(self) -> Row:
@@ -301,7 +308,8 @@ def make_scene(desk: Desk, server: SmallServer, tmp_path: Path) -> Scene:
         server=server.api.removesuffix("/api/v1"), token_file=str(_token(tmp_path)),
     )  # fmt: skip
     folder, technician = make_requester(tmp_path / "tom", PASSPHRASE, facts)
-    second = make_key(ED25519)
+    second, maker = make_key(ED25519), Maker()
+    signer = RunbookSigner(maker.key.public.key_id, maker.key.public, "Mia", "Pumps Ltd")
     change_policy(
         desk,
         lambda draft: _all(
@@ -313,12 +321,14 @@ def make_scene(desk: Desk, server: SmallServer, tmp_path: Path) -> Scene:
             allow_scope("logs", "nginx.service", Limits()),
             allow_scope("files", "/srv/app", Limits()),
             allow_scope("root", "", Limits(900, 2, watched=True)),
+            allow_scope("serial", "/dev/ttyUSB0", Limits(1800)),
+            allow_runbooks([signer], [], Limits()),
         ),
         now_ms(),
     )
     machine = Machine("pump-7", desk.documents().owner, make_key(ES256))
     desk.put_on_roster(replace(machine.entry(site="Ward 3"), name="pump-7"))
-    scene = Scene(desk, server, machine, folder, technician, second)
+    scene = Scene(desk, server, machine, folder, technician, second, maker)
     scene.publish()
     server.hook = scene.answer
     return scene

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.runbook_world import Hole, scope_of
 from tests.unit.keyholder.access_scene import Scene, make_scene
 from tests.unit.keyholder.owner_fixtures import PASSPHRASE
 from tests.unit.keyholder.small_server import TOKEN, serving
@@ -26,6 +27,8 @@ from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.init import init_owner, name_local_server
 from fleetward.runtime.clock import SystemClock
 from fleetward.trust.access import FilesScope, LogsScope, RootScope, TcpScope, TerminalScope
+from fleetward.trust.access_serial import SerialScope
+from fleetward.trust.runbook import IntegerArgument, TextArgument
 
 SHELL = (
     b'[0.0,"r","80x20"]',
@@ -56,6 +59,17 @@ def fill(scene: Scene) -> None:
     scene.record(scene.row, *SHELL)
     asked(scene, RootScope())
     asked(scene, TerminalScope("app"), LogsScope("nginx.service"), TcpScope(8080, "raw"))
+    book = scene.maker.sign(
+        [
+            ["/usr/bin/df", "-h", "/"],
+            ["/opt/pump/bin/bundle", "--since", Hole("day"), "--lines", Hole("lines")],
+            ["/bin/sh", "-c", "tar -cf - /var/log/pump | gzip > ~/bundle.tar.gz"],
+        ],
+        TextArgument("day", ("digit", "dash"), 10, 10),
+        IntegerArgument("lines", 1, 500),
+    )
+    run = scope_of(book, day="2026-11-26", lines="200")
+    asked(scene, run, SerialScope("/dev/ttyUSB0", 9600), runbooks=(book.raw,))
 
 
 @contextmanager

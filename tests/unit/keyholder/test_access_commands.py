@@ -6,12 +6,15 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 from tests.adversary.session_end import MemoryWire, make_wires
+from tests.runbook_world import WORD, Hole
 from tests.unit.keyholder.access_scene import Scene, now_ms
 from tests.unit.keyholder.owner_fixtures import PASSPHRASE
 from tests.unit.keyholder.test_access_flow import asked, granted
@@ -136,8 +139,7 @@ def approve_when_asked(scene: Scene) -> None:
 def _papers(scene: Scene) -> Any:
     from fleetward.keyholder.access.server_rows import AccessPapers
 
-    detail = scene.detail(scene.row)
-    return AccessPapers(**{k: v for k, v in detail.items() if k in AccessPapers.__struct_fields__})
+    return msgspec.convert(scene.detail(scene.row), AccessPapers)
 
 
 def test_a_technician_makes_a_folder_and_the_owner_names_him(
@@ -301,6 +303,26 @@ def test_connect_waits_for_the_owner(scene: Scene, as_tom: Run, bus: list[Memory
     assert "Six words: " in result.stderr
 
 
+@pytest.mark.parametrize("words", ["", "Step 1 of 1 ended with 3; the rest was not run."])
+def test_connect_runs_a_runbook(
+    scene: Scene, as_tom: Run, bus: list[MemoryBus], tmp_path: Path, words: str
+) -> None:
+    end_of = scene.end_of
+    vars(scene)["end_of"] = lambda row, wire: replace(end_of(row, wire), ran_words=words)
+    approve_when_asked(scene)
+    book = scene.maker.sign([("/opt/pump/bundle", Hole("what"))], WORD)
+    (tmp_path / "b.runbook").write_bytes(book.raw)
+    result = as_tom(
+        connect_app, "pump-7", "--runbook", tmp_path / "b.runbook", "--argument", "what=a",
+        "--reason", "look", "--json",
+    )  # fmt: skip
+    assert result.exit_code == (1 if words else 0), result.stderr
+    (ran,) = json.loads(result.stdout)["runbooks"]
+    assert (ran["digest"], ran["good"], ran["words"]) == (book.digest, not words, words)
+    assert ran["output"] == "[1/1] /opt/pump/bundle\ndone\n", "the clipboard is out of reach"
+    assert (words or "ended well") in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -312,6 +334,11 @@ def test_connect_waits_for_the_owner(scene: Scene, as_tom: Run, bus: list[Memory
         (["--port", "9000", "--reason", "x"], "scope_not_allowed"),
         (["--terminal", "root", "--for", "2h", "--reason", "x"], "too_long"),
         (["--request", "abc"], "no_session_key"),
+        (["--argument", "a=b", "--reason", "x"], "no_file"),
+        (["--runbook", "/nowhere", "--reason", "x"], "file_missing"),
+        (["--serial", "/dev/ttyS9", "--reason", "x"], "scope_not_allowed"),
+        (["--serial", "--baud", "12345", "--reason", "x"], "bad_scope"),
+        (["--serial", "--json", "--reason", "x"], "no_json_here"),
     ],
 )
 def test_what_connect_refuses(scene: Scene, as_tom: Run, words: list[str], reason: str) -> None:

@@ -49,10 +49,12 @@ def wish_for(scene: Scene, *scopes: Scope, seconds: int = 600) -> Wish:
     return Wish(scene.machine.device, scopes or (TERMINAL,), seconds, "it does not start", "c-7")
 
 
-def asked(scene: Scene, *scopes: Scope, seconds: int = 600) -> Request:
+def asked(
+    scene: Scene, *scopes: Scope, seconds: int = 600, runbooks: tuple[bytes, ...] = ()
+) -> Request:
     learned = scene.folder.learn(scene.api.client)
     wish = wish_for(scene, *scopes, seconds=seconds)
-    return ask(scene.folder, scene.api, learned, wish, (scene.technician, now_ms()))
+    return ask(scene.folder, scene.api, learned, wish, (scene.technician, now_ms()), runbooks)
 
 
 def granted(scene: Scene, answer: Answer = Answer()) -> Grant:  # noqa: B008  frozen

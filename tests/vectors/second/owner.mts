@@ -133,7 +133,9 @@ function readRules(payload: JsonObject, holders: Role["keys"]): Access | undefin
   if (!("access" in payload)) return undefined;
   const access = readAccess(payload["access"]!);
   const named = access.requesters.map((id) => holders.get(id));
-  if (!named.every((holder) => holder && !holder.passkey)) malformed("bad_role");
+  const signers = (access.rules.get("runbook")?.signers ?? []).map((id) => holders.get(id));
+  const plain = [...named, ...signers].every((holder) => holder && !holder.passkey);
+  if (!plain) malformed("bad_role");
   return access;
 }
 

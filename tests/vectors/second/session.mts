@@ -9,9 +9,13 @@ import { malformed, refused, untrusted } from "./errors.mjs";
 import { Fields } from "./fields.mjs";
 import { type PublicKey } from "./keys.mjs";
 import { type Policy, role } from "./owner.mjs";
+import { checkDigest, checkPath, readRunbookScope, readSerial } from "./runbook.mjs";
 
-const KINDS = ["terminal", "root", "tcp", "logs", "files"];
-const LISTS: Record<string, string> = { terminal: "profiles", logs: "units", files: "roots" };
+const KINDS = ["terminal", "root", "tcp", "logs", "files", "serial", "runbook"];
+const LISTS: Record<string, string> = {
+  terminal: "profiles", logs: "units", files: "roots", serial: "paths", runbook: "digests",
+};
+const KEY_ID = /^[a-z2-7]{32}$/;
 const DAY = 86_400;
 
 export interface Rule {
@@ -20,6 +24,7 @@ export interface Rule {
   watched: boolean;
   allowed: string[];
   ports: number[][];
+  signers: string[];
 }
 
 export interface Access {
@@ -34,6 +39,7 @@ export interface Scope {
   kind: string;
   target: string;
   port: number;
+  asRoot: boolean;
 }
 
 export interface Moment {
@@ -70,6 +76,8 @@ const CHECKS: Record<string, (text: string) => string> = {
   terminal: profile,
   logs: unit,
   files: folder,
+  serial: checkPath,
+  runbook: checkDigest,
 };
 
 export function readAccess(value: Json): Access {
@@ -91,6 +99,7 @@ export function readAccess(value: Json): Access {
 function readRule(kind: string, value: JsonObject): Rule {
   const list = LISTS[kind];
   const more = kind === "tcp" ? ["ports"] : list ? [list] : [];
+  if (kind === "runbook") more.push("signers");
   const fields = new Fields(value, ["seconds", "threshold", "watched", ...more]);
   const ports = kind === "tcp" ? fields.items("ports", 64).map(readPorts) : [];
   return {
@@ -99,7 +108,13 @@ function readRule(kind: string, value: JsonObject): Rule {
     watched: fields.boolean("watched"),
     allowed: list ? fields.texts(list, 64).map(CHECKS[kind]!) : [],
     ports,
+    signers: kind === "runbook" ? readSigners(fields) : [],
   };
+}
+
+function readSigners(fields: Fields): string[] {
+  const signers = fields.texts("signers", 16);
+  return signers.every((id) => KEY_ID.test(id)) ? signers : malformed("signers");
 }
 
 function readPorts(pair: Json): number[] {
@@ -112,7 +127,7 @@ function readPorts(pair: Json): number[] {
 function readScope(value: Json): Scope {
   const json = typeof value === "object" && !Array.isArray(value) ? value : malformed("bad_scope");
   const kind = json["kind"];
-  const scope = { json, target: "", port: 0 };
+  const scope = { json, target: "", port: 0, asRoot: false };
   switch (kind) {
     case "terminal":
       return { ...scope, kind, target: profile(new Fields(json, ["kind", "profile"]).text("profile")) };
@@ -132,6 +147,12 @@ function readScope(value: Json): Scope {
       fields.integer("most_bytes", 1, 2 ** 40);
       return { ...scope, kind, target: folder(fields.text("root")) };
     }
+    case "serial":
+      return { ...scope, kind, target: readSerial(json) };
+    case "runbook": {
+      const { digest, runAs } = readRunbookScope(json);
+      return { ...scope, kind, target: digest, asRoot: runAs === "root" };
+    }
     default:
       return malformed("bad_scope");
   }
@@ -150,10 +171,12 @@ function permits(rule: Rule, scope: Scope): boolean {
     case "tcp":
       return rule.ports.some(([first, last]) => first! <= scope.port && scope.port <= last!);
     case "logs":
+    case "runbook":
       return rule.allowed.includes("*") || rule.allowed.includes(scope.target);
     case "files":
       return rule.allowed.some((r) => scope.target === r || scope.target.startsWith(`${r}/`));
     case "terminal":
+    case "serial":
       return rule.allowed.includes(scope.target);
     default:
       return true;
@@ -161,12 +184,16 @@ function permits(rule: Rule, scope: Scope): boolean {
 }
 
 function checkRules(policy: Policy, scopes: Scope[], seconds: number): Rule[] {
-  return scopes.map((scope) => {
-    const rule = policy.access?.rules.get(scope.kind) ?? refused("scope_not_in_policy");
-    if (scope.kind === "tcp" && policy.neverPorts.includes(scope.port)) refused("port_never");
-    if (!permits(rule, scope)) refused("scope_not_allowed");
-    return seconds <= rule.seconds ? rule : refused("too_long");
-  });
+  // A runbook that runs as root is a terminal as root too.
+  const kinds = (scope: Scope): string[] => [scope.kind, ...(scope.asRoot ? ["root"] : [])];
+  return scopes.flatMap((scope) => kinds(scope).map((kind) => checkRule(policy, scope, kind, seconds)));
+}
+
+function checkRule(policy: Policy, scope: Scope, kind: string, seconds: number): Rule {
+  const rule = policy.access?.rules.get(kind) ?? refused("scope_not_in_policy");
+  if (scope.kind === "tcp" && policy.neverPorts.includes(scope.port)) refused("port_never");
+  if (kind === scope.kind && !permits(rule, scope)) refused("scope_not_allowed");
+  return seconds <= rule.seconds ? rule : refused("too_long");
 }
 
 export interface Request {

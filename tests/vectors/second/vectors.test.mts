@@ -16,6 +16,7 @@ import { verifyCheckpoint, verifyCosignature } from "./note.mjs";
 import * as owner from "./owner.mjs";
 import { type Session, verifySession, verifyStop } from "./session.mjs";
 import { verifyTakeOver } from "./handover.mjs";
+import { runOf } from "./runbook.mjs";
 import { type View, Waiting, advance, firstView, readBundle } from "./view.mjs";
 import { deviceWords, sixWords } from "./words.mjs";
 
@@ -131,6 +132,7 @@ const checks: Record<string, (g: Given) => unknown> = {
     };
   },
   "session.stop": (g) => ({ person: verifyStop(b(g.stop), policyOf(g), sessionOf(g)) }),
+  runbook: (g) => runOf(b(g.runbook), policyOf(g), g.scope),
   opening: (g) => owner.verifyOpening(b(g.opening), chainOf(g)),
   join_string: (g) => readJoinString(g.text),
   address: (g) => readAddress(g.text),

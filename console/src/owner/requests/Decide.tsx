@@ -11,6 +11,7 @@ import { Note } from '../../shared/ui/State';
 import { Words } from '../../shared/ui/Words';
 import { canUsePasskeys, sayYes } from '../passkey';
 import { lengthsUpTo, sayMinutes, sayWho } from '../sessions/sayings';
+import { Steps } from './Steps';
 
 /** One request: what is asked, what you give of it, and the six words of what you sign. */
 export function Decide({ item, onDone }: { item: Access; onDone: (done: Answered) => void }) {
@@ -78,15 +79,17 @@ function Yes({ item, onDone }: { item: Access; onDone: (done: Answered) => Promi
       <fieldset>
         <legend>What you give</legend>
         {item.scopes.map((scope) => (
-          <Checkbox
-            key={scope.id}
-            label={scope.words}
-            checked={given.includes(scope.id)}
-            onChange={(event) => {
-              const on = event.currentTarget.checked;
-              change(() => setGiven((old) => (on ? [...old, scope.id] : old.filter((id) => id !== scope.id))));
-            }}
-          />
+          <div key={scope.id}>
+            <Checkbox
+              label={scope.words}
+              checked={given.includes(scope.id)}
+              onChange={(event) => {
+                const on = event.currentTarget.checked;
+                change(() => setGiven((old) => (on ? [...old, scope.id] : old.filter((id) => id !== scope.id))));
+              }}
+            />
+            {scope.run && <Steps run={scope.run} />}
+          </div>
         ))}
       </fieldset>
       <Select label="For at most" maw={220} allowDeselect={false} data={lengthsUpTo(item.seconds)} value={seconds} onChange={(value) => change(() => setSeconds(value ?? String(item.seconds)))} />
@@ -129,6 +132,7 @@ function Sign({ prepared, people, onDone, onBack }: { prepared: Prepared; people
         {prepared.scopes.map((scope) => scope.words).join('; ')}, for {sayMinutes(prepared.seconds)}
         {prepared.watched ? ', watched' : ''}.
       </p>
+      {prepared.scopes.map((scope) => scope.run && <Steps key={scope.id} run={scope.run} />)}
       <SixWords words={prepared.six_words} />
       <p className="small quiet">
         The same six words appear with who asks, and on the machine. Ask for them over the telephone when in doubt.

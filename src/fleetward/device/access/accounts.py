@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.access import RootScope, TerminalScope
+from fleetward.trust.access_runbook import ROOT
 from fleetward.trust.errors import Refused
 
 SESSION_UID: Final = 64918
@@ -65,6 +66,11 @@ def _account(found: pwd.struct_passwd) -> Account:
     shell = found.pw_shell if os.access(found.pw_shell, os.X_OK) else "/bin/sh"
     home = found.pw_dir if found.pw_dir.startswith("/") else "/"
     return Account(found.pw_name, found.pw_uid, found.pw_gid, home, shell)
+
+
+def account_named(run_as: str) -> Account:
+    """Return the user that a runbook runs as. Raises `Refused` as `account_of` does."""
+    return account_of(RootScope() if run_as == ROOT else TerminalScope(run_as))
 
 
 def account_of(scope: TerminalScope | RootScope) -> Account:

@@ -13,11 +13,12 @@ import selectors
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from fleetward.device.access import sandbox as apart
-from fleetward.device.access.accounts import account_of
+from fleetward.device.access.accounts import account_named, account_of
 from fleetward.device.access.files import Budget, Served, list_hidden, open_root, serve
 from fleetward.device.access.hatch import (
     Ask,
@@ -29,9 +30,11 @@ from fleetward.device.access.hatch import (
     say,
 )
 from fleetward.device.access.logs import start_logs
+from fleetward.device.access.runbook import start_runbook
 from fleetward.device.access.sandbox import Sandbox
+from fleetward.device.access.serial import SerialPort, open_serial
 from fleetward.device.access.tcp import dial
-from fleetward.device.access.terminal import Program, start_terminal
+from fleetward.device.access.terminal import Program, keep_open, start_terminal
 from fleetward.device.access.words import (
     End,
     Ending,
@@ -43,18 +46,18 @@ from fleetward.device.access.words import (
     receive,
 )
 from fleetward.device.privileges import deny_network, end_with_parent
-from fleetward.trust.access import (
-    FilesScope,
-    LogsScope,
-    Scope,
-    TcpScope,
-)
+from fleetward.trust.access import FilesScope, LogsScope, Scope, TcpScope
+from fleetward.trust.access_runbook import Plan, RunbookScope
+from fleetward.trust.access_serial import SerialScope
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.wire.access import MAX_STREAMS, OpenStream
 
 LAST_WORDS_SECONDS: Final = 0.1
 """So long the inner half may take to say goodbye to the requester."""
 KILL_SECONDS: Final = 5.0
+RAN: Final = (
+    "This runbook was started in this session already: it was allowed once. Ask for it again."
+)
 BUSY: Final = "One file at a time: another transfer of this scope is not over yet."
 
 
@@ -76,6 +79,7 @@ class Attendant:
         inner: int,
         scopes: tuple[Scope, ...],
         walls: Sandbox,
+        plans: Mapping[int, Plan] | None = None,
     ) -> None:
         self._guard, self._hatch = ends
         self._inner = inner
@@ -86,6 +90,8 @@ class Attendant:
             for place, scope in enumerate(scopes)
             if isinstance(scope, FilesScope)
         }
+        self._plans = dict(plans or {})
+        self._ports: dict[int, SerialPort] = {}
         self._running: list[_Started] = []
         self._open: set[int] = set()
         self._over = False
@@ -107,6 +113,8 @@ class Attendant:
                         self._serve(key.fileobj)
         finally:
             self._kill_all()
+            for port in self._ports.values():
+                port.close()
             self._guard.close()
 
     def _serve(self, source: object) -> None:
@@ -179,17 +187,33 @@ class Attendant:
     def _start(self, ask: Ask, scope: Scope) -> int:
         if isinstance(scope, TcpScope):
             return dial(scope.port).detach()
+        if isinstance(scope, SerialScope):
+            return self._open_port(ask.stream, scope)
         if isinstance(scope, FilesScope):
             program = self._start_files(ask.scope, scope, ask.wanted)
         elif isinstance(scope, LogsScope):
             wanted = ask.wanted
             program = start_logs(self._walls, scope, wanted.lines, follow=wanted.follow)
+        elif isinstance(scope, RunbookScope):
+            program = self._start_runbook(ask.scope)
         else:
             size = (ask.wanted.columns, ask.wanted.rows)
             account = account_of(scope)
             program = start_terminal(self._walls, account, size, ask.wanted.term)
         self._running.append(_Started(ask.stream, ask.scope, program.pid))
         return program.descriptor
+
+    def _open_port(self, stream: int, scope: SerialScope) -> int:
+        port = open_serial(scope)
+        self._ports[stream] = port
+        return port.share()
+
+    def _start_runbook(self, place: int) -> Program:
+        """Start what the approver said yes to, once."""
+        plan = self._plans.pop(place, None)
+        if plan is None:
+            raise Refused(RAN, reason="runbook_ran")
+        return start_runbook(self._walls, plan, account_named(plan.run_as))
 
     def _start_files(self, place: int, scope: FilesScope, wanted: OpenStream) -> Program:
         if any(started.scope == place for started in self._running):
@@ -202,7 +226,7 @@ class Attendant:
         if pid == 0:
             try:
                 end_with_parent(parent)
-                _keep_open(root, theirs.fileno())
+                keep_open(root, theirs.fileno())
                 links = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 if os.geteuid() == 0:
                     os.fchdir(root)
@@ -220,6 +244,9 @@ class Attendant:
 
     def _drop(self, stream: int) -> None:
         self._open.discard(stream)
+        port = self._ports.pop(stream, None)
+        if port is not None:
+            port.close()
         for started in self._running:
             if started.stream == stream:
                 with contextlib.suppress(ProcessLookupError):
@@ -250,10 +277,3 @@ class Attendant:
             if self._inner in [pid for pid, _ in apart.reap()]:
                 return
             time.sleep(0.002)
-
-
-def _keep_open(*descriptors: int) -> None:
-    """Close all but these and the standard streams."""
-    kept = sorted({0, 1, 2, *descriptors})
-    for low, high in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
-        os.closerange(low + 1, high)

@@ -11,9 +11,10 @@ import socket
 from pathlib import Path
 from typing import Final, Protocol
 
-from fleetward.device.access.accounts import account_of
+from fleetward.device.access.accounts import account_named, account_of
 from fleetward.device.access.words import make_pair
 from fleetward.trust.access import RootScope, Scope, TerminalScope
+from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.errors import Unreachable
 
 SESSION_SOCKET: Final = Path("/run/fleetward/session.sock")
@@ -35,9 +36,11 @@ class RealDoors:
     """What doors of a real machine have in common."""
 
     def check(self, scope: Scope) -> None:
-        """Return when there is a user for a terminal. Raises `Refused`."""
+        """Return when there is a user for a terminal or a runbook. Raises `Refused`."""
         if isinstance(scope, TerminalScope | RootScope):
             account_of(scope)
+        elif isinstance(scope, RunbookScope):
+            account_named(scope.run_as)
 
 
 class SupervisedDoors(RealDoors):

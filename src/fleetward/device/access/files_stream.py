@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 
-from fleetward.device.access.streams import Hub, LogsStream, Stream, TcpStream, TerminalStream
-from fleetward.trust.access import FilesScope, LogsScope, Scope, TcpScope
+from fleetward.device.access.streams import Hub, Stream
 from fleetward.wire.access import MAX_DATA_BYTES, Frame
 
 
@@ -15,6 +14,7 @@ class FilesStream(Stream):
 
     label = "files"
     counted = True
+    cut_off = "The transfer was cut off."
 
     def __init__(self, hub: Hub, number: int, place: int) -> None:
         super().__init__(hub, number, place)
@@ -64,7 +64,7 @@ class FilesStream(Stream):
             message = b""
         letter, data = message[:1], message[1:]
         if letter == b"D":
-            self.send(data)
+            self.pass_on(data)
         elif letter == b"E":
             self.hub.say(self, Frame.END)
         elif letter == b"R":
@@ -78,7 +78,11 @@ class FilesStream(Stream):
         elif letter == b"C":
             self.hub.close_stream(self, data.decode("utf-8", "replace"))
         else:
-            self.hub.close_stream(self, "The transfer was cut off.")
+            self.hub.close_stream(self, self.cut_off)
+
+    def pass_on(self, data: bytes) -> None:
+        """Send what the child has read; of a file only the count is recorded."""
+        self.send(data)
 
     def _put(self, message: bytes) -> bool:
         try:
@@ -90,14 +94,3 @@ class FilesStream(Stream):
             self.waiting.clear()
             self._words.clear()
             return False
-
-
-def make_stream(hub: Hub, number: int, place: int, scope: Scope) -> Stream:
-    """Return a stream on this scope."""
-    if isinstance(scope, TcpScope):
-        return TcpStream(hub, number, place, scope.mode)
-    if isinstance(scope, LogsScope):
-        return LogsStream(hub, number, place)
-    if isinstance(scope, FilesScope):
-        return FilesStream(hub, number, place)
-    return TerminalStream(hub, number, place)

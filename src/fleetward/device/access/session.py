@@ -19,9 +19,9 @@ from typing import Final
 
 import msgspec
 
-from fleetward.device.access.files_stream import make_stream
 from fleetward.device.access.hatch import Ask, Drop, Given, Leave, read_to_session, say
 from fleetward.device.access.recorder import Recorder
+from fleetward.device.access.stream_kinds import make_stream
 from fleetward.device.access.streams import Stream
 from fleetward.device.access.words import (
     MAX_WORD_BYTES,

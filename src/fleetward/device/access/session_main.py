@@ -20,6 +20,7 @@ from typing import Final
 
 from fleetward.device.access.accounts import SESSION_UID
 from fleetward.device.access.attendant import Attendant
+from fleetward.device.access.plans import read_plans
 from fleetward.device.access.recorder import Recorder
 from fleetward.device.access.sandbox import Sandbox, probe
 from fleetward.device.access.session import Session
@@ -60,13 +61,13 @@ def main(argv: list[str] | None = None) -> int:
     _warm_up()
     guard = _take_socket(arguments.guard)
     try:
-        data, passed, _, _ = socket.recv_fds(guard, MAX_WORD_BYTES, 2)
+        data, passed, _, _ = socket.recv_fds(guard, MAX_WORD_BYTES, 3)
         if not data:
             return 0
         word = read_downward(data)
         if isinstance(word, Probe):
             guard.send(encode(probe(word.hidden)))
-        elif isinstance(word, OpenOrder) and len(passed) == 2:
+        elif isinstance(word, OpenOrder) and len(passed) in (2, 3):
             _be_session(guard, word, passed)
     except (FleetwardError, OSError) as e:
         sys.stderr.write(f"session: {e}\n")
@@ -88,6 +89,7 @@ def _take_socket(descriptor: int) -> socket.socket:
 
 def _be_session(guard: socket.socket, order: OpenOrder, passed: list[int]) -> None:
     scopes = order.read_scopes()
+    plans = read_plans(passed.pop()) if len(passed) > 2 else {}
     adopt_orphans()
     ours, theirs = make_pair()
     parent = os.getpid()
@@ -107,7 +109,8 @@ def _be_session(guard: socket.socket, order: OpenOrder, passed: list[int]) -> No
     theirs.close()
     for descriptor in passed:
         os.close(descriptor)
-    Attendant((guard, ours), inner, scopes, Sandbox(order.sandbox, order.hidden)).run()
+    walls = Sandbox(order.sandbox, order.hidden)
+    Attendant((guard, ours), inner, scopes, walls, plans).run()
 
 
 def _be_inner(

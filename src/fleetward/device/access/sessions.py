@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from fleetward.device.access.doors import Doors
 from fleetward.device.access.kept import KeptSession, KeptSessions
 from fleetward.device.access.notes import Notes
+from fleetward.device.access.plans import write_plans
 from fleetward.device.access.recordings import Recordings, follow_to_end
 from fleetward.device.access.tail import Tail
 from fleetward.device.access.words import (
@@ -37,6 +38,7 @@ from fleetward.device.access.words import (
 from fleetward.device.audit.diary import Diary
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.runtime.clock import Clock
+from fleetward.trust.access_runbook import Plan
 from fleetward.trust.canonical import JsonObject, from_base64url, to_base64url
 from fleetward.trust.canonical import encode as encode_json
 from fleetward.trust.envelope import seal
@@ -48,6 +50,7 @@ from fleetward.trust.keys import Signer
 if TYPE_CHECKING:
     from fleetward.trust.grants.ending import Beat
     from fleetward.trust.grants.grant import Grant
+
 
 MOST_SESSIONS: Final = 8
 """At once. Each is two processes, and one subscription of the machine's connection."""
@@ -176,10 +179,11 @@ class Sessions:
             self._spare.close()
         self._spare = None
 
-    def open(self, grant: Grant, machine_private: bytes) -> None:
+    def open(self, grant: Grant, machine_private: bytes, plans: Mapping[int, Plan]) -> None:
         """Write down that this session opens, then open it. Raises `Refused`, `Unreachable`.
 
-        The caller has verified the grant and forgotten its offer.
+        The caller has verified the grant and forgotten its offer. `plans` are what its runbooks
+        do, by the places of their scopes.
         """
         if self.doors is None:
             raise Refused("This machine opens no sessions.", reason="no_doors")
@@ -212,7 +216,7 @@ class Sessions:
         )
         self.live[grant.hash] = live
         try:
-            self._start(live, machine_private)
+            self._start(live, machine_private, plans)
         except (OSError, FleetwardError) as e:
             words = e.message if isinstance(e, FleetwardError) else f"It did not start: {e}."
             live.ended = ("failed", "", words)
@@ -237,7 +241,7 @@ class Sessions:
             opened_at_ms=self._time.wall_ms(),
         )
 
-    def _start(self, live: Live, machine_private: bytes) -> None:
+    def _start(self, live: Live, machine_private: bytes, plans: Mapping[int, Plan]) -> None:
         assert self.doors is not None
         grant = live.grant
         order = OpenOrder(
@@ -257,12 +261,16 @@ class Sessions:
         recording = os.open(live.tail.path, flags, 0o600)
         ours, theirs = make_pair()
         live.channel = ours
+        passed = [theirs.fileno(), recording]
         try:
-            live.sock = self._hand_over(order, [theirs.fileno(), recording])
+            if plans:
+                passed.append(write_plans(plans))
+            live.sock = self._hand_over(order, passed)
             live.sock.setblocking(False)
         finally:
             theirs.close()
-            os.close(recording)
+            for descriptor in passed[1:]:
+                os.close(descriptor)
 
     def _hand_over(self, order: OpenOrder, descriptors: list[int]) -> socket.socket:
         """Give the order to the process that waits for one, or to a new one."""

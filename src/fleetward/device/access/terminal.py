@@ -70,6 +70,13 @@ def is_echoing(descriptor: int) -> bool:
         return False
 
 
+def keep_open(*descriptors: int) -> None:
+    """Close all but these and the standard streams."""
+    kept = sorted({0, 1, 2, *descriptors})
+    for low, high in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+        os.closerange(low + 1, high)
+
+
 def start_child(
     command: list[str], environment: dict[str, str], prepare: Callable[[], None]
 ) -> int:

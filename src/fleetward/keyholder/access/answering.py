@@ -7,11 +7,12 @@ it is signed; what is signed afterwards is those bytes, whatever the server says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from fleetward.keyholder.access.judging import Judge, require_active
+from fleetward.keyholder.access.runbooks import require_runbooks
 from fleetward.keyholder.access.server_rows import AccessPapers
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.trust.access import Scope
@@ -38,6 +39,7 @@ from fleetward.trust.grants.request import MAX_AGE_MS, Request, check_rules
 from fleetward.trust.keys import Signer
 from fleetward.trust.policy import Policy
 from fleetward.trust.roster import RosterEntry
+from fleetward.trust.runbook import Runbook
 from fleetward.trust.words import six_words
 
 OPEN_WITHIN_MS: Final = 15 * 60_000
@@ -66,6 +68,7 @@ class Question:
     people: int
     """How many people must say yes; who asks is none of them."""
     must_watch: bool
+    runbooks: Mapping[str, Runbook] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,8 @@ def read_question(judge: Judge, papers: AccessPapers, now_ms: int) -> Question:
     rules = check_rules(policy, case.request.scopes, case.request.seconds)
     people = max(policy.roles["approve"].threshold, *(rule.threshold for rule in rules))
     watch = any(rule.watched for rule in rules)
-    return Question(case.entry, policy, case.request, case.offer, people, watch)
+    require_runbooks(case.runbooks, case.request.scopes)
+    return Question(case.entry, policy, case.request, case.offer, people, watch, case.runbooks)
 
 
 def prepare_grant(question: Question, answer: Answer, now_ms: int) -> Prepared:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -15,9 +15,11 @@ from typing import Final
 from fleetward.keyholder.access.judging import Case, require_active
 from fleetward.keyholder.access.learning import Learned
 from fleetward.keyholder.access.requester_folder import RequesterFolder, keep_request
-from fleetward.keyholder.access.server_rows import AccessApi, AccessPapers
+from fleetward.keyholder.access.runbooks import judge_papers, require_runbooks
+from fleetward.keyholder.access.server_rows import AccessApi, AccessPapers, PaperRunbook
 from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.runtime.channel import make_session_key
+from fleetward.trust.canonical import to_base64url
 from fleetward.trust.envelope import seal
 from fleetward.trust.errors import Refused, Unreachable, Untrusted
 from fleetward.trust.grants.request import (
@@ -65,17 +67,21 @@ def ask(
     learned: Learned,
     wish: Wish,
     key: tuple[Signer, int],
+    runbooks: Sequence[bytes] = (),
 ) -> Request:
     """Make, keep and hand over a request, signed by `key` at a time in Unix milliseconds.
 
-    The session key is on the disk before anybody is asked.
+    The session key is on the disk before anybody is asked. `runbooks` are the documents that its
+    scopes name.
     """
     signer, now_ms = key
     wish = replace(wish, delegation=folder.delegation())
     request, private = make_request(learned, wish, signer, now_ms)
+    papers = [PaperRunbook(envelope=to_base64url(each)) for each in runbooks]
+    require_runbooks(judge_papers(papers, learned.judge.policy, wish.scopes), wish.scopes)
     keep_request(folder, (request.hash, request.raw), private, request.device, now_ms)
     try:
-        api.ask(request.raw)
+        api.ask(request.raw, runbooks)
     except Refused:
         folder.forget(request.hash)
         raise

@@ -20,7 +20,7 @@ from fleetward.keyholder.access.answering import (
     terms_of,
 )
 from fleetward.keyholder.access.judging import Judge
-from fleetward.keyholder.access.server_rows import AccessPapers
+from fleetward.keyholder.access.server_rows import AccessPapers, PaperRunbook
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.errors import Malformed
@@ -48,6 +48,7 @@ class GrantDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request: str
     offer: str
     grant: str
+    runbooks: list[str] = []
 
     @property
     def signed(self) -> bytes:
@@ -89,6 +90,7 @@ def make_draft(documents: OwnerDocuments, question: Question, grant: bytes) -> b
             request=to_base64url(question.request.raw),
             offer=to_base64url(question.offer.raw),
             grant=to_base64url(grant),
+            runbooks=[to_base64url(runbook.raw) for runbook in question.runbooks.values()],
         )
     )
 
@@ -114,7 +116,11 @@ def open_draft(data: bytes, owner_root: str, now_ms: int) -> Opened:
     device = read_entry(raw).device
     entry = verify_entry(roster, raw, draft.entry_index, proof, device)
     papers = AccessPapers(
-        id=draft.request_id, device_id=entry.device, request=draft.request, offer=draft.offer
+        id=draft.request_id,
+        device_id=entry.device,
+        request=draft.request,
+        offer=draft.offer,
+        runbooks=[PaperRunbook(envelope=each) for each in draft.runbooks],
     )
     question = read_question(Judge(policies, [entry]), papers, now_ms)
     return Opened(draft, owner_name(root, policies[-1]), terms_of(draft.signed, question))

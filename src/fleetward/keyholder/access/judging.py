@@ -5,18 +5,20 @@ the roster's key of the very machine, in the order in which they were made:
 
 1. The request, by a requester of the policy.
 2. The offer, by the machine on the roster, to that request.
-3. The grant, by enough approvers, of that request and that offer.
-4. Denial and receipt, by the machine, of that request or that session.
+3. The runbooks that the request names, by signers of the policy, with arguments that fit.
+4. The grant, by enough approvers, of that request and that offer.
+5. Denial and receipt, by the machine, of that request or that session.
 
 Nothing that fails is shown as if it were true: `read_case` raises, and says which paper is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from fleetward.keyholder.access.runbooks import judge_papers
 from fleetward.keyholder.access.server_rows import AccessPapers, unwrap
 from fleetward.trust.envelope import Envelope, read_envelope
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
@@ -27,6 +29,7 @@ from fleetward.trust.grants.report import Denial, Receipt, verify_denial, verify
 from fleetward.trust.grants.request import MAX_REQUEST_BYTES, Request, verify_request
 from fleetward.trust.policy import Policy
 from fleetward.trust.roster import ACTIVE, RosterEntry
+from fleetward.trust.runbook import Runbook
 
 NOTHING: Final = "0" * 64
 
@@ -42,6 +45,7 @@ class Case:
     grant: Grant | None = None
     denial: Denial | None = None
     receipt: Receipt | None = None
+    runbooks: Mapping[str, Runbook] = field(default_factory=dict)
 
     @property
     def session(self) -> str:
@@ -93,10 +97,12 @@ class Judge:
         offer_bytes = unwrap(papers.offer)
         offer = verify_offer(offer_bytes, entry.key, request) if offer_bytes else None
         # 3.
-        grant = self._read_grant(grant_bytes, policy, request, offer) if grant_bytes else None
+        runbooks = judge_papers(papers.runbooks, policy, request.scopes)
         # 4.
+        grant = self._read_grant(grant_bytes, policy, request, offer) if grant_bytes else None
+        # 5.
         denial, receipt = _read_reports(papers, entry, policy.owner, (request, grant))
-        return Case(entry, policy, request, offer, grant, denial, receipt)
+        return Case(entry, policy, request, offer, grant, denial, receipt, runbooks)
 
     def _policy_of(self, grant: bytes) -> Policy:
         """Return the policy that a grant names, or the newest."""

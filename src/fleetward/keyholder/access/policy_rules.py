@@ -27,12 +27,14 @@ from fleetward.trust.policy import Policy
 Change: TypeAlias = Callable[[PolicyDraft], PolicyDraft]
 
 DEFAULT_SECONDS: Final = 3600
-_NAMED: Final = ("terminal", "logs", "files")
+_NAMED: Final = ("terminal", "logs", "files", "serial")
 _EXAMPLES: Final = {
     "terminal": "the name of a user, as `app`",
     "logs": "the name of a systemd unit, or '*'",
     "files": "an absolute folder",
     "tcp": "a port or a range, as `8000-8999`",
+    "serial": "the path of a port, as `/dev/ttyUSB0`",
+    "runbook": "the digest of a runbook, or '*'",
 }
 
 
@@ -73,6 +75,7 @@ def remove_requester(person: str) -> Change:
         if not gone:
             raise Refused(f"The policy lets no {person[:80]!r} ask.", reason="unknown_person")
         used = {key_id for ids, _ in draft.roles.values() for key_id in ids}
+        used |= {key_id for r in (access.rules or {}).values() for key_id in r.signers}
         return replace(
             draft,
             people=tuple(p for p in draft.people if p.key.key_id not in gone - used),
@@ -106,19 +109,24 @@ def allow_scope(kind: str, what: str, limits: Limits) -> Change:
     _check_kind(kind, what)
 
     def change(draft: PolicyDraft) -> PolicyDraft:
-        if not draft.roots.recording_key:
-            raise Refused(
-                "The policy names no recording key, and no session is opened unrecorded.",
-                reason="no_recording_key",
-            )
+        require_recording_key(draft)
         access = draft.access or AccessRules(rules={})
         rules = dict(access.rules or {})
         rules[kind] = _widen(kind, rules.get(kind), what, limits)
         if kind == "tcp":
             _check_never(what, draft.never_ports)
-        return replace(draft, access=_checked(replace(access, rules=rules)))
+        return replace(draft, access=checked(replace(access, rules=rules)))
 
     return change
+
+
+def require_recording_key(draft: PolicyDraft) -> None:
+    """Raise `Refused` when what would be allowed could not be recorded."""
+    if not draft.roots.recording_key:
+        raise Refused(
+            "The policy names no recording key, and no session is opened unrecorded.",
+            reason="no_recording_key",
+        )
 
 
 def forbid_scope(kind: str, what: str = "") -> Change:
@@ -232,6 +240,8 @@ def say_allowed(kind: str, rule: Rule) -> str:
     what = ", ".join(say_ports(rule) if kind == "tcp" else rule.allowed).replace(ANY, "all")
     people = "1 person says yes" if rule.threshold == 1 else f"{rule.threshold} people say yes"
     watched = ", watched" if rule.watched else ""
+    if rule.signers:
+        watched += f", signed by {' or '.join(rule.signers)}"
     return f"{kind} {what}".rstrip() + f": {rule.seconds // 60} min at most, {people}{watched}"
 
 
@@ -252,7 +262,7 @@ def _check_never(what: str, never: tuple[int, ...]) -> None:
         )
 
 
-def _checked(access: AccessRules) -> AccessRules:
+def checked(access: AccessRules) -> AccessRules:
     """Return the rules as a machine will read them. Raises `Malformed` for what it would refuse."""
     rules = access.rules or {}
     for rule in rules.values():

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import parse_qsl, urlencode
 
 from fleetward.trust.access import Scope, read_scope
+from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.access_serial import DEFAULT_BAUD
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.errors import Malformed
 
 DEFAULT_FILE_BYTES: Final = 100 * 1024 * 1024
 EXAMPLES: Final = (
     "terminal:USER, root, tcp:PORT/http, tcp:PORT/raw, logs:UNIT, files:FOLDER:read, "
-    "files:FOLDER:write"
+    "files:FOLDER:write, serial:/dev/ttyUSB0:115200"
 )
 _LENGTH: Final = re.compile(r"([0-9]{1,6})([smh]?)")
 _UNITS: Final = {"": 60, "s": 1, "m": 60, "h": 3600}
@@ -32,6 +35,13 @@ def parse_scope(text: str) -> Scope:
             value["unit"] = rest or "*"
         elif kind == "files":
             value |= _parse_files(rest)
+        elif kind == "serial":
+            path, colon, baud = rest.rpartition(":")
+            named = bool(colon) and baud.isdecimal()
+            value["path"] = path if named else rest
+            value["baud"] = int(baud) if named else DEFAULT_BAUD
+        elif kind == "runbook":
+            value |= _parse_runbook(rest)
         elif rest:
             raise ValueError("nothing belongs behind it")
         return read_scope(value)
@@ -51,14 +61,26 @@ def _parse_files(rest: str) -> JsonObject:
     return {"root": root, "mode": mode, "most_bytes": int(most)}
 
 
+def _parse_runbook(rest: str) -> JsonObject:
+    digest, user, given = rest.split(":", 2)
+    pairs = parse_qsl(given, keep_blank_values=True, strict_parsing=bool(given))
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("an argument twice")
+    return {"digest": digest, "run_as": user, "arguments": dict(pairs)}
+
+
 def write_scope(scope: Scope) -> str:
     """Return a scope as `parse_scope` reads it."""
+    if isinstance(scope, RunbookScope):
+        return f"runbook:{scope.digest}:{scope.run_as}:{urlencode(scope.arguments)}"
     said = scope.to_json()
     kind = str(said["kind"])
     if kind == "tcp":
         return f"tcp:{said['port']}/{said['mode']}"
     if kind == "files":
         return f"files:{said['root']}:{said['mode']}:{said['most_bytes']}"
+    if kind == "serial":
+        return f"serial:{said['path']}:{said['baud']}"
     name = said.get("profile") or said.get("unit") or ""
     return f"{kind}:{name}" if name else kind
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from urllib.parse import quote, urlencode
@@ -62,6 +63,10 @@ class NextNotice(msgspec.Struct, frozen=True):
 
     at: str = ""
     names: list[str] = []
+class PaperRunbook(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed runbook that came with a request, base64url."""
+
+    envelope: str
 
 
 class AccessPapers(AccessRow, frozen=True, kw_only=True):
@@ -77,6 +82,7 @@ class AccessPapers(AccessRow, frozen=True, kw_only=True):
     receipt: str = ""
     steps: list[Step] = []
     next_notice: NextNotice | None = None
+    runbooks: list[PaperRunbook] = []
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,9 +117,12 @@ class AccessApi:
     def __init__(self, client: ApiClient) -> None:
         self.client: Final = client
 
-    def ask(self, envelope: bytes) -> AccessRow:
+    def ask(self, envelope: bytes, runbooks: Sequence[bytes] = ()) -> AccessRow:
         """Hand over a signed request. Raises `Refused`, `Unreachable` or `Malformed`."""
-        return self.client.post("/access/requests", _wrap(envelope), AccessRow)
+        body: dict[str, Any] = _wrap(envelope)
+        if runbooks:
+            body["runbooks"] = [to_base64url(each) for each in runbooks]
+        return self.client.post("/access/requests", body, AccessRow)
 
     def rows(self, **query: str) -> list[AccessRow]:
         """Return requests and sessions, newest first."""

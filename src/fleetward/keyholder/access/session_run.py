@@ -15,6 +15,8 @@ from fleetward.keyholder.access.connecting import SessionLink, open_session
 from fleetward.keyholder.access.front_files import Moved, get_file, list_files, put_file
 from fleetward.keyholder.access.front_logs import show_logs
 from fleetward.keyholder.access.front_port import PortListener, join_stdio
+from fleetward.keyholder.access.front_runbook import Ran, run_runbook
+from fleetward.keyholder.access.front_serial import run_serial
 from fleetward.keyholder.access.front_terminal import run_terminal
 from fleetward.keyholder.access.judging import Case
 from fleetward.keyholder.access.learning import Learned
@@ -41,6 +43,8 @@ class Work:
     puts: tuple[Path, ...] = ()
     into: Path = Path()
     to: str = ""
+    keep: bool = False
+    """Whether what a runbook says is returned and not shown."""
 
 
 @dataclass(slots=True)
@@ -52,6 +56,7 @@ class Done:
     files: list[dict[str, Any]] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
     ended: str = ""
+    ran: list[Ran] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,12 @@ async def _work(link: SessionLink, wanted: tuple[Fronts, Work], runner: Runner, 
         if fronts.logs:
             place = place_of(link.scopes, "logs", fronts.logs)
             await show_logs(link, place, work.lines, follow=work.follow)
+        for scope in fronts.runbooks:
+            place = place_of(link.scopes, "runbook", scope.digest)
+            done.ran.append(await run_runbook(link, place, scope.digest, keep=work.keep))
+        if fronts.serial:
+            place = place_of(link.scopes, "serial", fronts.serial)
+            done.ended = one_line(await run_serial(link, place))
         if fronts.terminal:
             kind = "root" if fronts.terminal == "root" else "terminal"
             place = place_of(link.scopes, kind, fronts.terminal)

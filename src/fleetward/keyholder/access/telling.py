@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fleetward.keyholder.access.answering import SANDBOX_WORDS, WALL_WORDS, Prepared, Question
 from fleetward.keyholder.access.judging import Case
+from fleetward.keyholder.access.runbooks import say_scope, show_runbook, tell_run
 from fleetward.keyholder.access.scope_words import say_length, write_scope
 from fleetward.keyholder.access.server_rows import AccessRow
 from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.grants.request import Request
+from fleetward.trust.runbook import Runbook
 
 STATE_WORDS: Final = {
     "asked": "waits for the machine",
@@ -83,6 +86,7 @@ def show_case(case: Case, state: str) -> dict[str, Any]:
         "people": list(case.grant.people) if case.grant else [],
         "granted": [write_scope(s) for s in case.grant.scopes] if case.grant else [],
         "watched": case.grant.watched if case.grant else False,
+        "runbooks": [show_runbook(runbook) for runbook in case.runbooks.values()],
     }
     if case.receipt is not None:
         shown |= {
@@ -102,7 +106,7 @@ def tell_case(case: Case, state: str) -> str:
     """Return a verified case for a person."""
     request = case.request
     lines = [
-        *tell_request(request, case.entry.name, case.entry.site),
+        *tell_request(request, case.entry.name, case.entry.site, case.runbooks),
         f"  state     {STATE_WORDS.get(state, one_line(state, 20))} (the server says)",
     ]
     if case.grant is not None:
@@ -123,12 +127,18 @@ def tell_case(case: Case, state: str) -> str:
     return "\n".join(lines)
 
 
-def tell_request(request: Request, machine: str, site: str) -> list[str]:
-    """Return a verified request as lines."""
+def tell_request(
+    request: Request, machine: str, site: str, runbooks: Mapping[str, Runbook]
+) -> list[str]:
+    """Return a verified request as lines, with what its runbooks do."""
+    asked: list[str] = []
+    for scope in request.scopes:
+        asked.append(f"  - {scope.words()}")
+        asked += [f"      {line}" for line in tell_run(scope, runbooks)]
     return [
         f"{request.person}{f' of {request.org}' if request.org else ''} asks for {machine}"
         f"{f' ({site})' if site else ''}:",
-        *(f"  - {scope.words()}" for scope in request.scopes),
+        *asked,
         f"  for       {say_length(request.seconds)}",
         f"  because   {request.reason}",
         *([f"  case      {request.case}"] if request.case else []),
@@ -139,7 +149,8 @@ def tell_request(request: Request, machine: str, site: str) -> list[str]:
 def tell_question(question: Question) -> str:
     """Return what an approver is asked, in words."""
     offer = question.offer
-    lines = tell_request(question.request, question.entry.name, question.entry.site)
+    entry = question.entry
+    lines = tell_request(question.request, entry.name, entry.site, question.runbooks)
     lines.append(f"  walls     {SANDBOX_WORDS[offer.sandbox]}; {WALL_WORDS[offer.wall]}")
     if question.people > 1:
         lines.append(f"  it takes  {question.people} people")
@@ -153,7 +164,8 @@ def tell_prepared(prepared: Prepared) -> str:
     terms = prepared.terms
     watched = ", watched" if terms.watched else ""
     return (
-        f"You give: {'; '.join(s.words() for s in terms.scopes)}, for {say_length(terms.seconds)}"
+        f"You give: {'; '.join(say_scope(s, prepared.question.runbooks) for s in terms.scopes)}, "
+        f"for {say_length(terms.seconds)}"
         f"{watched}.\nSix words, the same on every screen: {prepared.words}"
     )
 
@@ -173,4 +185,5 @@ def show_prepared(prepared: Prepared) -> dict[str, Any]:
         "granted": [write_scope(scope) for scope in terms.scopes],
         "granted_seconds": terms.seconds,
         "watched": terms.watched,
+        "runbooks": [show_runbook(runbook) for runbook in question.runbooks.values()],
     }

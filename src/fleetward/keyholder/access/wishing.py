@@ -16,6 +16,8 @@ from fleetward.trust.access import (
     TcpScope,
     TerminalScope,
 )
+from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.access_serial import DEFAULT_BAUD, SerialScope
 from fleetward.trust.errors import Refused
 
 UNNAMED = "-"
@@ -32,11 +34,15 @@ class Fronts:
     logs: str = ""
     files: str = ""
     write: bool = False
+    serial: str = ""
+    baud: int = DEFAULT_BAUD
+    runbooks: tuple[RunbookScope, ...] = ()
 
     @property
     def any(self) -> bool:
         """Whether anything is wanted."""
-        return bool(self.terminal or self.ports or self.logs or self.files)
+        one_of = (self.terminal, self.ports, self.logs, self.files, self.serial, self.runbooks)
+        return any(one_of)
 
 
 def choose_scopes(fronts: Fronts, more: Sequence[str], rules: AccessRules) -> tuple[Scope, ...]:
@@ -54,9 +60,13 @@ def choose_scopes(fronts: Fronts, more: Sequence[str], rules: AccessRules) -> tu
         root = _only(rules, "files", fronts.files)
         mode = "write" if fronts.write else "read"
         scopes.append(parse_scope(f"files:{root}:{mode}:{DEFAULT_FILE_BYTES}"))
+    if fronts.serial:
+        scopes.append(parse_scope(f"serial:{_only(rules, 'serial', fronts.serial)}:{fronts.baud}"))
+    scopes += fronts.runbooks
     if not scopes:
         raise Refused(
-            "Expected what to ask for: --terminal, --port N, --logs, --files, or --scope.",
+            "Expected what to ask for: --terminal, --port N, --logs, --files, --serial, --runbook, "
+            "or --scope.",
             reason="nothing_asked",
         )
     return tuple(dict.fromkeys(scopes))
@@ -70,6 +80,8 @@ def fronts_of(scopes: Sequence[Scope]) -> Fronts:
         ports=tuple(s.port for s in scopes if isinstance(s, TcpScope)),
         logs=next((s.unit for s in scopes if isinstance(s, LogsScope)), ""),
         files=next((s.root for s in scopes if isinstance(s, FilesScope)), ""),
+        serial=next((s.path for s in scopes if isinstance(s, SerialScope)), ""),
+        runbooks=tuple(s for s in scopes if isinstance(s, RunbookScope)),
     )
 
 
@@ -107,4 +119,8 @@ def _name_of(scope: Scope) -> str:
         return str(scope.port)
     if isinstance(scope, LogsScope):
         return scope.unit
+    if isinstance(scope, SerialScope):
+        return scope.path
+    if isinstance(scope, RunbookScope):
+        return scope.digest
     return scope.root if isinstance(scope, FilesScope) else "root"

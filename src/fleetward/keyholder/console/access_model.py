@@ -10,14 +10,30 @@ from fleetward.keyholder.console.model import Answer, Question
 from fleetward.trust.access import MAX_SCOPES, MAX_SECONDS
 
 Hash: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Scope: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
+Scope: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=12 * 1024)]
+"""As it is typed; that of a runbook has every argument in it."""
+
+
+class RunView(Answer, frozen=True, kw_only=True):
+    """What a runbook would do, of the very document whose hash the request names.
+
+    Each step is one line, its arguments filled in and quoted as a shell would need them.
+    """
+
+    name: str
+    version: int
+    description: str
+    run_as: str
+    seconds: int
+    steps: list[str]
 
 
 class ScopeView(Answer, frozen=True, kw_only=True):
-    """A scope as it is typed and as it is said."""
+    """A scope as it is typed and as it is said; with what it runs, where it is a runbook."""
 
     id: str
     words: str
+    run: RunView | None = None
 
 
 class AccessView(Answer, frozen=True, kw_only=True):

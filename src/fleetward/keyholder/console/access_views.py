@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from fleetward.keyholder.access.answering import (
@@ -19,20 +20,40 @@ from fleetward.keyholder.console.access_model import (
     AccessView,
     PasskeyChoice,
     PreparedView,
+    RunView,
     ScopeView,
 )
 from fleetward.keyholder.console.passkey_keeper import RP_ID
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.access import Scope
+from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.envelope import RoleKey, signed_bytes
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.passkey import challenge_of
+from fleetward.trust.runbook import Runbook, plan_run
 
 
-def show_scopes(scopes: Sequence[Scope]) -> list[ScopeView]:
-    """Return scopes with their words."""
-    return [ScopeView(id=write_scope(scope), words=scope.words()) for scope in scopes]
+def show_scopes(scopes: Sequence[Scope], runbooks: Mapping[str, Runbook]) -> list[ScopeView]:
+    """Return scopes with their words, and what they run."""
+    return [
+        ScopeView(id=write_scope(scope), words=scope.words(), run=_show_run(scope, runbooks))
+        for scope in scopes
+    ]
+
+
+def _show_run(scope: Scope, runbooks: Mapping[str, Runbook]) -> RunView | None:
+    runbook = runbooks.get(scope.digest) if isinstance(scope, RunbookScope) else None
+    if runbook is None or not isinstance(scope, RunbookScope):
+        return None
+    return RunView(
+        name=runbook.name,
+        version=runbook.version,
+        description=runbook.description,
+        run_as=runbook.run_as,
+        seconds=runbook.seconds,
+        steps=[shlex.join(step) for step in plan_run(runbook, scope).steps],
+    )
 
 
 def show_doubted(row: AccessRow, error: FleetwardError) -> AccessView:
@@ -62,7 +83,7 @@ def show_case(case: Case, row: AccessRow, question: Question | FleetwardError | 
         org=request.org,
         reason=request.reason,
         case=request.case,
-        scopes=show_scopes(request.scopes),
+        scopes=show_scopes(request.scopes, case.runbooks),
         seconds=request.seconds,
         asked_at=to_rfc3339(request.issued_at_ms),
         wall=WALL_WORDS[offer.wall] if offer else "",
@@ -73,7 +94,7 @@ def show_case(case: Case, row: AccessRow, question: Question | FleetwardError | 
         answerable=question.message if isinstance(question, FleetwardError) else "",
         session=case.session,
         six_words=grant.words if grant else "",
-        granted=show_scopes(grant.scopes) if grant else [],
+        granted=show_scopes(grant.scopes, case.runbooks) if grant else [],
         granted_seconds=grant.seconds if grant else 0,
         people=list(grant.people) if grant else [],
         watched=grant.watched if grant else False,
@@ -101,7 +122,7 @@ def show_prepared(
     return PreparedView(
         grant=prepared.hash,
         six_words=prepared.words,
-        scopes=show_scopes(terms.scopes),
+        scopes=show_scopes(terms.scopes, prepared.question.runbooks),
         seconds=terms.seconds,
         watched=terms.watched,
         passkey=choice if keys else None,

@@ -23,7 +23,8 @@ from fleetward.runtime.http.problems import answer_problem
 from fleetward.trust.errors import Untrusted
 
 HOST: Final = "owner.localhost"
-MAX_BODY_BYTES: Final = 16 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024
+"""Eight scopes with all that can stand in them, and a passkey's yes."""
 STATIC: Final = Path(__file__).parent / "static"
 """Where Vite puts the owner's pages."""
 _NO_PAGES: Final = ("api", "csp-report")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -36,6 +37,7 @@ from fleetward.server.access.reading import (
     read_granted,
     read_stopped,
 )
+from fleetward.server.access.runbooks import Sent, read_sent
 from fleetward.server.access.store import Row
 from fleetward.server.deeds import Deed, JsonValue
 from fleetward.server.web.caller import Caller
@@ -55,12 +57,14 @@ class Access:
         self._near = book.near
         self._noted: dict[tuple[str, str, str], int] = {}
 
-    def ask(self, raw: bytes, caller: Caller) -> Row:
+    def ask(self, raw: bytes, caller: Caller, runbooks: Sequence[str] = ()) -> Row:
         """Store a request and hand it to its machine; the same one twice is stored once.
 
+        `runbooks` are the documents that its scopes name, base64url: the machine gets them first.
         Raises `Malformed`, `Untrusted` for another owner, or `Refused`.
         """
         asked = read_asked(raw, self._near.owner.owner_id)
+        sent = read_sent(runbooks, asked.runbooks)
         name = self._check_device(asked.device, caller)
         with self._book.lock:
             with self._near.database.read() as conn:
@@ -83,10 +87,13 @@ class Access:
                 },
             )  # fmt: skip
             if known is None:
-                self._store(asked, raw, (asker.person, asker.org), caller)
+                self._store(asked, raw, (asker.person, asker.org), caller, sent)
         row = self.find(asked.hash, caller)
         if row.state in UNANSWERED:
-            self._book.order(asked.device, raw)
+            with self._near.database.read() as conn:
+                first = store.select_runbooks(conn, asked.hash)
+            for order in (*first, raw):
+                self._book.order(asked.device, order)
         return row
 
     def grant(self, place: str, raw: bytes, caller: Caller) -> Row:
@@ -164,6 +171,7 @@ class Access:
             for row in store.select_of_device(conn, device, (*UNANSWERED, "granted", "open")):
                 kinds = orders_of(row.state, row.asked_at, now)
                 if REQUEST in kinds:
+                    orders += store.select_runbooks(conn, row.request_id)
                     orders.append(bytes(row.envelope))
                 elif kinds:
                     stored = store.select_notes(conn, row.request_id)
@@ -184,7 +192,14 @@ class Access:
                 self._noted.pop(next(iter(self._noted)))
             self._noted[key] = hour
 
-    def _store(self, asked: Asked, raw: bytes, who: tuple[str, str], caller: Caller) -> None:
+    def _store(
+        self,
+        asked: Asked,
+        raw: bytes,
+        who: tuple[str, str],
+        caller: Caller,
+        sent: Sequence[Sent],
+    ) -> None:
         now, near = self._book.now(), self._near
         near.ledger.append_signed(REQUEST, raw, (caller.actor, asked.device), now)
         with near.database.write() as conn:
@@ -206,6 +221,9 @@ class Access:
                     "asked_at": now,
                 },
             )
+            for each in sent:
+                place = (asked.hash, each.digest)
+                store.insert_runbook(conn, place, near.owner.owner_id, each.raw)
         self._book.tell(Change(asked.hash, asked.device, ASKED))
 
     def _keep(self, kind: str, subject: str, raw: bytes, row: Row, caller: Caller) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from fleetward.runtime.http.times import Instant
+from fleetward.trust.access import MAX_SCOPES
 
 State = Literal["asked", "offered", "granted", "open", "ended", "denied", "stopped"]
 MAX_ENVELOPE_CHARACTERS = 96 * 1024
@@ -79,6 +80,13 @@ class NextNotice(_Answer, frozen=True):
 
     at: Instant
     names: list[str]
+class AccessRunbook(_Answer, frozen=True):
+    """A runbook that came with a request. Its name and version are its own words."""
+
+    digest: str
+    name: str
+    version: int
+    envelope: str
 
 
 class AccessDetail(AccessRow, frozen=True):
@@ -105,12 +113,23 @@ class AccessDetail(AccessRow, frozen=True):
     recording_done: bool
     steps: list[AccessStep]
     next_notice: NextNotice | None
+    runbooks: list[AccessRunbook]
 
 
 class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A signed envelope, base64url."""
 
     envelope: Annotated[str, msgspec.Meta(max_length=MAX_ENVELOPE_CHARACTERS)]
+
+
+class Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A signed request, and the signed runbooks that its scopes name; all base64url."""
+
+    envelope: Annotated[str, msgspec.Meta(max_length=MAX_ENVELOPE_CHARACTERS)]
+    runbooks: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=MAX_ENVELOPE_CHARACTERS)]],
+        msgspec.Meta(max_length=MAX_SCOPES),
+    ] = []
 
 
 class Taken(_Answer, frozen=True):

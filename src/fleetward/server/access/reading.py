@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.access import MAX_SCOPES, MAX_SECONDS, read_scopes
+from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.delegation import MAX_DELEGATION_BYTES, verify_delegation
 from fleetward.trust.envelope import Envelope, read_envelope, require_type, verify_single
 from fleetward.trust.errors import Malformed, Untrusted
@@ -68,6 +69,7 @@ class Asked:
     device: str
     requester: str
     scopes: tuple[str, ...]
+    runbooks: tuple[str, ...]
     seconds: int
     reason: str
     case: str
@@ -128,11 +130,13 @@ def read_asked(raw: bytes, owner: str) -> Asked:
     """Return what a request says. Raises `Malformed`, or `Untrusted` for another owner."""
     envelope, fields = _open(REQUEST, raw, owner)
     fields.integer("epoch", low=1)
+    scopes = read_scopes(fields.items("scopes", most=MAX_SCOPES))
     return Asked(
         hash=envelope.hash,
         device=fields.key_id("device"),
         requester=fields.key_id("requester"),
-        scopes=_scopes(fields),
+        scopes=tuple(scope.words() for scope in scopes),
+        runbooks=tuple(scope.digest for scope in scopes if isinstance(scope, RunbookScope)),
         seconds=fields.integer("seconds", low=1, high=MAX_SECONDS),
         reason=fields.text("reason", most=500, least=1),
         case=fields.text("case", most=100),

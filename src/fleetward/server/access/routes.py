@@ -18,6 +18,7 @@ from fleetward.server.access.model import (
     AccessDetail,
     AccessPage,
     AccessRow,
+    Asking,
     Connection,
     ConnectionWish,
     Signed,
@@ -79,9 +80,13 @@ def _make_showing(rooms: AccessRooms) -> list[ControllerRouterHandler]:
 
 def _make_taking(rooms: AccessRooms) -> list[ControllerRouterHandler]:
     @post("/access/requests", opt={ACTION: "access.request"}, sync_to_thread=True, status_code=201)
-    def ask_access(request: ApiRequest, data: JSONBody[Signed]) -> AccessRow:
-        """Store a signed request for a session, and hand it to its machine, which judges it."""
-        return rooms.shown.row(rooms.access.ask(from_base64url(data.envelope), request.user))
+    def ask_access(request: ApiRequest, data: JSONBody[Asking]) -> AccessRow:
+        """Store a signed request for a session, and hand it to its machine, which judges it.
+
+        Runbooks that its scopes name go to the machine first; without them it refuses the request.
+        """
+        raw = from_base64url(data.envelope)
+        return rooms.shown.row(rooms.access.ask(raw, request.user, data.runbooks))
 
     @post(
         "/access/requests/{request_id:str}/grant",

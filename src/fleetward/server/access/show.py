@@ -14,6 +14,7 @@ from fleetward.server.access.decide import STATES, say_seconds
 from fleetward.server.access.model import (
     AccessDetail,
     AccessRow,
+    AccessRunbook,
     AccessStep,
     DeviceKey,
     NextNotice,
@@ -32,6 +33,7 @@ from fleetward.server.access.reading import (
     read_said,
     read_stopped,
 )
+from fleetward.server.access.runbooks import read_kept
 from fleetward.server.access.store import Filter, Row
 from fleetward.server.web.caller import Caller
 from fleetward.trust.canonical import to_base64url
@@ -87,6 +89,7 @@ class Shown:
         """Return a request with all that came for it."""
         with self._near.database.read() as conn:
             notes = store.select_notes(conn, row.request_id)
+            runbooks = read_kept(store.select_runbooks(conn, row.request_id))
         newest = {note.kind: note for note in notes}
         current = _current_grant(notes, row.session_id)
         granted = self._granted(bytes(current.envelope)) if current is not None else None
@@ -116,6 +119,15 @@ class Shown:
             recording_done=bool(row.recording_done),
             steps=self._steps(row, notes),
             next_notice=self._next_notice(row),
+            runbooks=[
+                AccessRunbook(
+                    digest=each.digest,
+                    name=each.name,
+                    version=each.version,
+                    envelope=to_base64url(each.raw),
+                )
+                for each in runbooks
+            ],
         )
 
     def _next_notice(self, row: Row) -> NextNotice | None:

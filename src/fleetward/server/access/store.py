@@ -85,6 +85,18 @@ pieces: Final = sa.Table(
     sa.PrimaryKeyConstraint("session_id", "start"),
 )
 
+runbooks: Final = sa.Table(
+    "access_runbook",
+    metadata,
+    identifier("request_id"),
+    identifier("digest"),
+    *ownership(),
+    sa.Column("envelope", sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint("request_id", "digest"),
+)
+"""By request too: the digest is not of the signature, and who sends a document with a wrong one
+must not have his stand for another's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -110,6 +122,21 @@ class Note:
 def insert_request(conn: Connection, values: Mapping[str, Any]) -> None:
     """Write a request."""
     conn.execute(requests.insert().values(**values))
+
+
+def insert_runbook(conn: Connection, place: tuple[str, str], owner: str, raw: bytes) -> None:
+    """Write a runbook at its place: the request that it came with, and its digest."""
+    request, digest = place
+    conn.execute(
+        runbooks.insert().values(request_id=request, digest=digest, owner_id=owner, envelope=raw)
+    )
+
+
+def select_runbooks(conn: Connection, request: str) -> list[bytes]:
+    """Return the runbooks that came with a request, in order of their digests."""
+    clause = runbooks.c.request_id == request
+    rows = conn.execute(sa.select(runbooks.c.envelope).where(clause).order_by(runbooks.c.digest))
+    return [bytes(row.envelope) for row in rows]
 
 
 def select_request(conn: Connection, request: str) -> Row | None:

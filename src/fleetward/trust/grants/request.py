@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.access import MAX_SECONDS, Rule, Scope, TcpScope, permits, read_scopes
+from fleetward.trust.access_runbook import ROOT, RunbookScope
 from fleetward.trust.canonical import JsonObject, to_base64url
 from fleetward.trust.delegation import (
     MAX_DELEGATION_BYTES,
@@ -183,32 +184,42 @@ def _find_holder(policy: Policy, requester: str, delegation: Delegation | None) 
 
 
 def check_rules(policy: Policy, scopes: Sequence[Scope], seconds: int) -> tuple[Rule, ...]:
-    """Return the rules of these scopes when they permit them for so long. Raises `Refused`."""
+    """Return the rules of these scopes when they permit them for so long. Raises `Refused`.
+
+    A runbook that runs as root is a terminal as root too: the rule for root has to permit it, and
+    is among those that are returned.
+    """
     rules: list[Rule] = []
     for scope in scopes:
-        rule = policy.access.rule_of(scope)
-        if rule is None:
-            raise Refused(
-                f"The owner's policy opens no {scope.words()}; it has no rule for {scope.kind}. "
-                "The owner changes that with `fleetward owner policy access`.",
-                reason="scope_not_in_policy",
-            )
-        if isinstance(scope, TcpScope) and scope.port in policy.never_ports:
-            raise Refused(
-                f"Port {scope.port} is on the owner's list of ports that are never opened.",
-                reason="port_never",
-            )
-        if not permits(rule, scope):
-            raise Refused(
-                f"The owner's policy does not allow {scope.words()}. The owner changes that "
-                "with `fleetward owner policy access`.",
-                reason="scope_not_allowed",
-            )
-        if seconds > rule.seconds:
-            raise Refused(
-                f"The owner's policy allows {scope.words()} for {rule.seconds} seconds at most; "
-                f"{seconds} were asked for.",
-                reason="too_long",
-            )
-        rules.append(rule)
+        rules.append(_check_rule(policy, scope, scope.kind, seconds))
+        if isinstance(scope, RunbookScope) and scope.run_as == ROOT:
+            rules.append(_check_rule(policy, scope, ROOT, seconds))
     return tuple(rules)
+
+
+def _check_rule(policy: Policy, scope: Scope, kind: str, seconds: int) -> Rule:
+    rule = (policy.access.rules or {}).get(kind)
+    if rule is None:
+        raise Refused(
+            f"The owner's policy opens no {scope.words()}; it has no rule for {kind}. "
+            "The owner changes that with `fleetward owner policy access`.",
+            reason="scope_not_in_policy",
+        )
+    if isinstance(scope, TcpScope) and scope.port in policy.never_ports:
+        raise Refused(
+            f"Port {scope.port} is on the owner's list of ports that are never opened.",
+            reason="port_never",
+        )
+    if kind == scope.kind and not permits(rule, scope):
+        raise Refused(
+            f"The owner's policy does not allow {scope.words()}. The owner changes that "
+            "with `fleetward owner policy access`.",
+            reason="scope_not_allowed",
+        )
+    if seconds > rule.seconds:
+        raise Refused(
+            f"The owner's policy allows {scope.words()} for {rule.seconds} seconds at most; "
+            f"{seconds} were asked for.",
+            reason="too_long",
+        )
+    return rule

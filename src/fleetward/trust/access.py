@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from fleetward.trust.break_glass import BreakGlass, make_break_glass, read_break_glass
 from fleetward.trust.canonical import Json, JsonObject
 from fleetward.trust.errors import Malformed
 from fleetward.trust.fields import Fields, require_key_id
@@ -148,6 +149,8 @@ class AccessRules:
     requesters: tuple[str, ...] = ()
     rules: Mapping[str, Rule] | None = None
     walls: str = "any"
+    break_glass: BreakGlass | None = None
+    """What holds when the usual approvers are away; None: nobody breaks in."""
 
     def rule_of(self, scope: Scope) -> Rule | None:
         """Return the rule for a scope's kind, or None where the owner named none."""
@@ -190,12 +193,17 @@ def read_scopes(values: list[Json]) -> tuple[Scope, ...]:
 
 def read_access(value: Json) -> AccessRules:
     """Return the rules of a policy's field `access`. Raises `Malformed`."""
-    fields = Fields(value, "the access rules", {"requesters", "walls"}, set(KINDS))
+    fields = Fields(
+        value, "the access rules", {"requesters", "walls"}, {*KINDS, "break_glass"}
+    )
     requesters = fields.texts("requesters", most=MAX_REQUESTERS)
     return AccessRules(
         requesters=tuple(require_key_id(r, "a requester") for r in requesters),
         rules={kind: _read_rule(kind, fields.map(kind)) for kind in KINDS if fields.has(kind)},
         walls=fields.choice("walls", WALLS),
+        break_glass=read_break_glass(fields.map("break_glass"), _read_rule, KINDS)
+        if fields.has("break_glass")
+        else None,
     )
 
 
@@ -203,17 +211,23 @@ def make_access(rules: AccessRules) -> JsonObject:
     """Return the field `access` for these rules, as `read_access` reads it."""
     value: JsonObject = {"requesters": list(rules.requesters), "walls": rules.walls}
     for kind, rule in (rules.rules or {}).items():
-        said: JsonObject = {
-            "seconds": rule.seconds,
-            "threshold": rule.threshold,
-            "watched": rule.watched,
-        }
-        if kind == "tcp":
-            said["ports"] = [[first, last] for first, last in rule.ports]
-        elif kind in _NAMES:
-            said[_NAMES[kind]] = list(rule.allowed)
-        value[kind] = said
+        value[kind] = _make_rule(kind, rule)
+    if rules.break_glass is not None:
+        value["break_glass"] = make_break_glass(rules.break_glass, _make_rule)
     return value
+
+
+def _make_rule(kind: str, rule: Rule) -> JsonObject:
+    said: JsonObject = {
+        "seconds": rule.seconds,
+        "threshold": rule.threshold,
+        "watched": rule.watched,
+    }
+    if kind == "tcp":
+        said["ports"] = [[first, last] for first, last in rule.ports]
+    elif kind in _NAMES:
+        said[_NAMES[kind]] = list(rule.allowed)
+    return said
 
 
 def permits(rule: Rule, scope: Scope) -> bool:

@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fleetward.trust.access import AccessRules, read_access
+from fleetward.trust.break_glass import check_people
 from fleetward.trust.canonical import Json, JsonObject
 from fleetward.trust.envelope import Envelope, Role, RoleKey, read_envelope, verify_threshold
 from fleetward.trust.errors import Malformed, Untrusted
@@ -185,6 +186,8 @@ def _read_rules(fields: Fields, keys: Mapping[str, RoleKey]) -> AccessRules:
         holder = keys.get(requester)
         if holder is None or holder.passkey is not None:
             raise Malformed(f"A requester has no key here: {requester!r}.", reason="bad_role")
+    if rules.break_glass is not None:
+        check_people(rules.break_glass, keys)
     return rules
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.access import MAX_SECONDS, Rule, Scope, TcpScope, permits, read_scopes
+from fleetward.trust.break_glass import read_mark
 from fleetward.trust.canonical import JsonObject, to_base64url
 from fleetward.trust.envelope import read_envelope, verify_holder
 from fleetward.trust.errors import Malformed, Refused, Untrusted
@@ -41,6 +42,8 @@ class Request:
     issued_at_ms: int
     hash: str
     raw: bytes
+    break_glass: bool = False
+    """It is asked for by the rules for when the usual approvers are away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Wish:
     seconds: int
     reason: str
     case: str = ""
+    break_glass: bool = False
 
 
 def make_request_payload(
@@ -59,7 +63,7 @@ def make_request_payload(
 ) -> JsonObject:
     """Return the payload of a request. `keys` are the session's public key and a fresh nonce."""
     session_key, nonce = keys
-    return {
+    payload: JsonObject = {
         "case": wish.case,
         "device": wish.device,
         "epoch": policy.epoch,
@@ -73,6 +77,9 @@ def make_request_payload(
         "session_key": to_base64url(session_key),
         "type": REQUEST_TYPE,
     }
+    if wish.break_glass:
+        payload["break_glass"] = True
+    return payload
 
 
 def verify_request(data: bytes, policy: Policy, device: str) -> Request:
@@ -89,6 +96,7 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
             "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester",
             "scopes", "seconds", "session_key", "type",
         },
+        {"break_glass"},
     )  # fmt: skip
     # 1. A requester of the policy in force signed it, alone.
     requester = fields.key_id("requester")
@@ -116,7 +124,8 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
     # 4. The rules permit what is asked for.
     scopes = read_scopes(fields.items("scopes", most=MAX_SCOPE_ITEMS))
     seconds = fields.integer("seconds", low=1, high=MAX_SECONDS)
-    check_rules(policy, scopes, seconds)
+    break_glass = read_mark(fields)
+    check_rules(policy, scopes, seconds, break_glass=break_glass)
     return Request(
         owner=policy.owner,
         epoch=policy.epoch,
@@ -132,14 +141,21 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
         issued_at_ms=fields.integer("issued_at"),
         hash=envelope.hash,
         raw=data,
+        break_glass=break_glass,
     )
 
 
-def check_rules(policy: Policy, scopes: Sequence[Scope], seconds: int) -> tuple[Rule, ...]:
-    """Return the rules of these scopes when they permit them for so long. Raises `Refused`."""
+def check_rules(
+    policy: Policy, scopes: Sequence[Scope], seconds: int, *, break_glass: bool = False
+) -> tuple[Rule, ...]:
+    """Return the rules of these scopes when they permit them for so long. Raises `Refused`.
+
+    With `break_glass` they are the policy's break-glass rules alone, without it never.
+    """
     rules: list[Rule] = []
+    named = _break_glass_rules(policy, seconds) if break_glass else policy.access.rules or {}
     for scope in scopes:
-        rule = policy.access.rule_of(scope)
+        rule = named.get(scope.kind)
         if rule is None:
             raise Refused(
                 f"The owner's policy opens no {scope.words()}; it has no rule for {scope.kind}. "
@@ -165,3 +181,20 @@ def check_rules(policy: Policy, scopes: Sequence[Scope], seconds: int) -> tuple[
             )
         rules.append(rule)
     return tuple(rules)
+
+
+def _break_glass_rules(policy: Policy, seconds: int) -> Mapping[str, Rule]:
+    rules = policy.access.break_glass
+    if rules is None:
+        raise Refused(
+            "The owner's policy has no rules for BREAK-GLASS. The owner makes them with "
+            "`fleetward owner policy break-glass set`.",
+            reason="no_break_glass",
+        )
+    if seconds > rules.seconds:
+        raise Refused(
+            f"The owner's policy allows BREAK-GLASS for {rules.seconds} seconds at most; "
+            f"{seconds} were asked for.",
+            reason="too_long",
+        )
+    return rules.rules

@@ -84,9 +84,15 @@ class Gate:
         self._sessions = sessions
 
     def tick(self) -> None:
-        """End what the owner's documents no longer carry."""
+        """End what the owner's documents no longer carry, open what was pressed for."""
         if self._sessions is not None:
             self._sessions.end_past_lease()
+            self._sessions.break_glass.tick()
+
+    @property
+    def sessions(self) -> SessionGate | None:
+        """What judges orders about sessions."""
+        return self._sessions
 
     def admit(self, raw: bytes) -> Admitted:
         """Take what the server pushed. Raises the error that it was refused with, after recording.

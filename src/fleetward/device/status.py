@@ -123,6 +123,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
     records: int
     stored: bool
     """Whether the server has the whole recording."""
+    break_glass: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -154,6 +155,8 @@ class Status(msgspec.Struct, frozen=True):
     problem: str = ""
     sessions: tuple[SessionStatus, ...] = ()
     """Open ones, then past ones, the newest first."""
+    panel: str = ""
+    """Who may speak to the machine's panel, and whether it takes presses."""
 
 
 def write_status(path: Path, status: Status) -> None:

@@ -5,9 +5,10 @@
    root, guard's own user, and the one user that installing named.
 2. A line is at most 256 bytes of canonical JSON. What is anything else ends the connection.
 3. At most `MOST_PEERS` at once; a new one takes the place of the one that has been quiet longest.
-4. At most `LINES_A_SECOND` of all together are answered, and so many connections taken. What comes
-   beyond waits unread in the kernel; guard does its other work meanwhile. A stop, a no and a press
-   have lines of their own, which no flood of looking uses up.
+4. At most `LINES_A_SECOND` of all together are answered, and so many connections taken. Who says
+   more waits, unread in the kernel, and guard does its other work meanwhile; who was answered
+   longest ago comes first. A stop, a no and a press have lines of their own, which no flood of
+   looking uses up.
 5. Who does not read his answers is closed.
 
 The panel's folder is below the agent's data directory, which every sandbox hides.
@@ -42,6 +43,8 @@ LINES_A_SECOND: Final = 40
 """A screen asks once a second; a person presses less often."""
 BURST: Final = 20
 READ_BYTES: Final = 4 * MAX_LINE_BYTES
+LINES_A_TURN: Final = 4
+"""Of one connection, before guard looks at the others."""
 _PEER: Final = struct.Struct("=iII")
 
 
@@ -81,7 +84,14 @@ class _Peer:
     sock: socket.socket
     who: str
     heard_ms: int
+    answered_ms: int = 0
+    rests_until_ms: int = 0
     data: bytearray = field(default_factory=bytearray)
+
+    @property
+    def says(self) -> bool:
+        """Whether a whole line of it waits here."""
+        return b"\n" in self.data
 
 
 class PanelDoor:
@@ -103,23 +113,25 @@ class PanelDoor:
         self._calls = Allowance(LINES_A_SECOND, BURST, now_ms)
         self._looks = Allowance(LINES_A_SECOND, BURST, now_ms)
         self._deeds = Allowance(LINES_A_SECOND, BURST, now_ms)
-        self._rest_until_ms = 0
+        self._calls_rest_until_ms = 0
         self._folder = open_folder(folder)
         self._socket = self._listen()
 
     def sockets(self) -> list[socket.socket]:
-        """Return what to select on; nothing while too much has come."""
-        if self._now_ms() < self._rest_until_ms:
-            return []
-        return [self._socket, *(peer.sock for peer in self._peers)]
+        """Return what to select on: not what has said too much for now."""
+        now = self._now_ms()
+        listening = [self._socket] if now >= self._calls_rest_until_ms else []
+        return [*listening, *(p.sock for p in self._peers if now >= p.rests_until_ms)]
 
     def tick(self) -> int:
         """Answer what had to wait; return in how many milliseconds to call again."""
-        if self._now_ms() >= self._rest_until_ms:
-            for peer in list(self._peers):
+        now = self._now_ms()
+        for peer in sorted(self._peers, key=lambda p: p.answered_ms):
+            if now >= peer.rests_until_ms:
                 self._take_lines(peer)
-        left = self._rest_until_ms - self._now_ms()
-        return left if left > 0 else 60_000
+        due = [p.rests_until_ms for p in self._peers if p.says or p.rests_until_ms > now]
+        due += [self._calls_rest_until_ms] if self._calls_rest_until_ms > now else []
+        return max(0, min(due) - now) if due else 60_000
 
     def serve(self, sock: object) -> None:
         """Read what came on one of `sockets`."""
@@ -154,7 +166,7 @@ class PanelDoor:
     def _accept(self) -> None:
         # 4.
         if not self._calls.take():
-            self._rest(self._calls)
+            self._calls_rest_until_ms = self._now_ms() + self._calls.wait_ms()
             return
         try:
             sock, _ = self._socket.accept()
@@ -182,7 +194,7 @@ class PanelDoor:
             return
         except OSError:
             data = b""
-        if not data and b"\n" not in peer.data:
+        if not data and not peer.says:
             self._drop(peer)
             return
         peer.data += data
@@ -190,7 +202,9 @@ class PanelDoor:
         self._take_lines(peer)
 
     def _take_lines(self, peer: _Peer) -> None:
-        while peer in self._peers and b"\n" in peer.data:
+        for _ in range(LINES_A_TURN):
+            if peer not in self._peers or not peer.says:
+                break
             line = bytes(peer.data[: peer.data.index(b"\n")])
             said = self._read(peer, line)
             if said is None:
@@ -198,11 +212,12 @@ class PanelDoor:
             # 4.
             allowance = self._looks if said.do == SHOW else self._deeds
             if not allowance.take():
-                self._rest(allowance)
+                peer.rests_until_ms = self._now_ms() + allowance.wait_ms()
                 return
             del peer.data[: len(line) + 1]
+            peer.answered_ms = self._now_ms()
             self._say(peer, self._answer(said, peer.who))
-        if len(peer.data) > MAX_LINE_BYTES:
+        if not peer.says and len(peer.data) > MAX_LINE_BYTES:
             self._read(peer, bytes(peer.data))
 
     def _read(self, peer: _Peer, line: bytes) -> Said | None:
@@ -229,9 +244,6 @@ class PanelDoor:
         if peer in self._peers:
             self._peers.remove(peer)
         peer.sock.close()
-
-    def _rest(self, allowance: Allowance) -> None:
-        self._rest_until_ms = self._now_ms() + allowance.wait_ms()
 
 
 def open_folder(folder: Path) -> int:

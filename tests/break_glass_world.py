@@ -102,9 +102,7 @@ class BreakGlassGuard:
         """Have the technician ask to break in."""
         return self.guard.ask(ROOT, break_glass=True)
 
-    def grant(
-        self, asked: tuple[Request, Offer], signers: Sequence[Signer] | None = None
-    ) -> bytes:
+    def grant(self, asked: tuple[Request, Offer], signers: Sequence[Signer] | None = None) -> bytes:
         """Return a grant by two people, unless others sign."""
         who = self.keys.two_people if signers is None else list(signers)
         return self.guard.access.grant(*asked, None, who)

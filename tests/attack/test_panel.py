@@ -170,7 +170,7 @@ def test_a_real_other_user_is_turned_away(tmp_path: Path) -> None:
     made = Door(folder, {0: "root"})
     script = (
         "import os,socket,sys;os.setgid(64898);os.setuid(64898);s=socket.socket(socket.AF_UNIX);"
-        "s.connect(sys.argv[1]);s.sendall(b'{\"do\":\"show\"}\\n');print(s.recv(9))"
+        's.connect(sys.argv[1]);s.sendall(b\'{"do":"show"}\\n\');print(s.recv(9))'
     )
     try:
         command = [sys.executable, "-c", script, str(folder / SOCKET)]
@@ -278,7 +278,7 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     link = tmp_path / "link"
     folder.chmod(0o700)
     link.symlink_to(folder)
-    with pytest.raises(OSError, match="director|symbolic"):
+    with pytest.raises(OSError, match=r"director|symbolic"):
         Door(link, {})
 
 

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: eca488b39e30ee036cd9ecf75a628345e2237a7de44b70f0f9d70e71ae0b482f
+// SHA-256 of openapi.json: b5d165829d4b4ac815181f5ec0eebae2eaaf02e71e55a1ec2de83202baa7bdf6
 
 export interface components {
     schemas: {
@@ -13,6 +13,7 @@ export interface components {
         AccessDetail: {
             /** @example 2026-11-23T14:02:05.123Z */
             asked_at: string;
+            break_glass: boolean;
             bytes_in: number;
             bytes_out: number;
             case: string;
@@ -66,12 +67,14 @@ export interface components {
          * @description A request and what became of it.
          *
          *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
-         *         its six words. Person, org and scopes are shown as the request and the stored policy have them:
-         *         the machine and the owner's tools verify, this server does not.
+         *         its six words. `break_glass`: the usual approvers were away. Person, org and scopes are shown
+         *         as the request and the stored policy have them: the machine and the owner's tools verify, this
+         *         server does not.
          */
         AccessRow: {
             /** @example 2026-11-23T14:02:05.123Z */
             asked_at: string;
+            break_glass: boolean;
             case: string;
             device_id: string;
             device_name: string;
@@ -146,6 +149,11 @@ export interface components {
             device_id: string;
             device_name: string;
             kind: string;
+            /**
+             * @default normal
+             * @enum {unknown}
+             */
+            severity: "critical" | "normal";
             words: string;
         };
         /**
@@ -983,6 +991,11 @@ export interface components {
             kind: string;
             leaf: number | null;
             sequence: number | null;
+            /**
+             * @default normal
+             * @enum {unknown}
+             */
+            severity: "critical" | "normal";
             /** @enum {unknown} */
             source: "machine" | "record";
             words: string;

@@ -11,6 +11,7 @@ from fleetward.cli.access_options import (
     PLAIN,
     As,
     AsJson,
+    BreakGlass,
     CaseName,
     For,
     Machine,
@@ -52,6 +53,7 @@ def request(
     reason: Reason,
     length: For = "30m",
     case: CaseName = "",
+    break_glass: BreakGlass = False,
     as_: As = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -66,12 +68,13 @@ def request(
         learned = folder.learn(api.client)
         entry = learned.find_machine(machine)
         scopes = tuple(parse_scope(text) for text in scope)
-        wish = Wish(entry.device, scopes, parse_length(length), reason, case)
+        wish = Wish(entry.device, scopes, parse_length(length), reason, case, break_glass)
         signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
         made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
         shown = {**show_request(made), "machine": entry.name}
         words = (
-            f"Asked {entry.name} for {'; '.join(s.words() for s in scopes)}, "
+            f"{'BREAK-GLASS. ' if break_glass else ''}Asked {entry.name} for "
+            f"{'; '.join(s.words() for s in scopes)}, "
             f"{say_length(made.seconds)}.\nRequest {made.hash}\nWhen the owner has said yes: "
             f"fleetward connect {entry.name} --request {made.hash[:16]}"
         )

@@ -14,6 +14,7 @@ import typer
 
 from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
 from fleetward.cli.owner_access_policy import access_app, requester_app
+from fleetward.cli.owner_break_glass import break_glass_app
 from fleetward.cli.owner_options import (
     AsJson,
     Data,
@@ -59,6 +60,7 @@ owner_app = typer.Typer(
 
 policy_app.add_typer(requester_app, name="requester")
 policy_app.add_typer(access_app, name="access")
+policy_app.add_typer(break_glass_app, name="break-glass")
 owner_app.add_typer(policy_app, name="policy")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")

@@ -57,9 +57,7 @@ class HeldGrant:
 class BreakGlassGate:
     """Holds what waits for a press. Part of guard's single thread."""
 
-    def __init__(
-        self, office: Office, sessions: Sessions, presses: Presses, diary: Diary
-    ) -> None:
+    def __init__(self, office: Office, sessions: Sessions, presses: Presses, diary: Diary) -> None:
         self._office = office
         self._sessions = sessions
         self._presses = presses

@@ -1,4 +1,4 @@
-""""Yes, I am here": what waits for somebody at the machine itself, and whether he has pressed.
+""" "Yes, I am here": what waits for somebody at the machine itself, and whether he has pressed.
 
 What the gate has verified, and what opens only when a person stands before the machine, waits here
 by its hash. A **press** names one such hash. It counts once, for five minutes, on powered-on time;

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from fleetward.keyholder.access.break_glass_rules import keep_break_glass
 from fleetward.keyholder.access.policy_rules import check_somebody_approves
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
@@ -109,7 +110,7 @@ def _without(draft: PolicyDraft, gone: set[str]) -> PolicyDraft:
     access = draft.access
     if access is not None:
         asking = tuple(i for i in access.requesters if i not in gone)
-        access = replace(access, requesters=asking)
+        access = replace(access, requesters=asking, break_glass=keep_break_glass(access, gone))
     people = tuple(p for p in draft.people if p.key.key_id not in gone)
     return replace(draft, people=people, roles=roles, access=access)
 

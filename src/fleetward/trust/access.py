@@ -193,9 +193,7 @@ def read_scopes(values: list[Json]) -> tuple[Scope, ...]:
 
 def read_access(value: Json) -> AccessRules:
     """Return the rules of a policy's field `access`. Raises `Malformed`."""
-    fields = Fields(
-        value, "the access rules", {"requesters", "walls"}, {*KINDS, "break_glass"}
-    )
+    fields = Fields(value, "the access rules", {"requesters", "walls"}, {*KINDS, "break_glass"})
     requesters = fields.texts("requesters", most=MAX_REQUESTERS)
     return AccessRules(
         requesters=tuple(require_key_id(r, "a requester") for r in requesters),

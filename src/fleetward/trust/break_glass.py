@@ -52,9 +52,7 @@ def read_break_glass(
 
     That its keys are of enough people is for `check_people` to say: only the policy has the people.
     """
-    fields = Fields(
-        value, "the break-glass rules", {"keys", "kinds", "seconds", "threshold"}
-    )
+    fields = Fields(value, "the break-glass rules", {"keys", "kinds", "seconds", "threshold"})
     keys = fields.texts("keys", most=MAX_BREAK_GLASS_KEYS)
     named = Fields(fields.map("kinds"), "the break-glass kinds", set(), set(kinds))
     return BreakGlass(

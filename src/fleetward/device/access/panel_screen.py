@@ -211,9 +211,7 @@ def _asking_item(each: Asking, columns: int) -> Item:
 
 
 def _details(columns: int, *texts: str) -> list[Line]:
-    return [
-        Line(f"  {part}") for text in texts if text for part in _wrap(text, columns - 4)
-    ]
+    return [Line(f"  {part}") for text in texts if text for part in _wrap(text, columns - 4)]
 
 
 def _names(people: Sequence[str]) -> str:

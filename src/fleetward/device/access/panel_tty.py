@@ -170,9 +170,7 @@ def _raw_terminal() -> Iterator[int]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    handlers = {
-        number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
+    handlers = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     handlers[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: None)
     old = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:

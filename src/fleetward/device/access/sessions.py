@@ -524,6 +524,7 @@ def _describe_opening(grant: Grant, kept: KeptSession) -> JsonObject:
     minutes = max(1, grant.seconds // 60)
     said = ", ".join(kept.people)
     return {
+        **_mark(kept),
         "offer": grant.offer.hash,
         "people": list(grant.people),
         "person": kept.person,
@@ -542,6 +543,7 @@ def _describe_opening(grant: Grant, kept: KeptSession) -> JsonObject:
 def _describe_end(kept: KeptSession) -> JsonObject:
     who = f" by {kept.ended_who}" if kept.ended_who else ""
     return {
+        **_mark(kept),
         "by": kept.ended_by,
         "head": kept.head,
         "records": kept.records,
@@ -550,6 +552,10 @@ def _describe_end(kept: KeptSession) -> JsonObject:
         "words": f"{_loud(kept)}The session of {kept.person} ended{who}: "
         f"{kept.ended_words or kept.ended_by}",
     }
+
+
+def _mark(kept: KeptSession) -> JsonObject:
+    return {"break_glass": True} if kept.break_glass else {}
 
 
 def _loud(kept: KeptSession) -> str:

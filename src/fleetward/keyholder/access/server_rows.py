@@ -47,6 +47,7 @@ class AccessRow(msgspec.Struct, frozen=True, kw_only=True):
     session: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
     words: _Text = ""
     recording_bytes: int = 0
+    break_glass: bool = False
 
 
 class AccessPapers(AccessRow, frozen=True, kw_only=True):

@@ -21,13 +21,14 @@ STATE_WORDS: Final = {
     "denied": "refused by the machine",
     "stopped": "refused by the owner",
 }
+BREAK_GLASS: Final = "BREAK-GLASS: this is asked for without the usual approvers."
 ENDED_WORDS: Final = {
     "closed": "left by who was inside",
     "length": "its time was over",
     "idle": "nothing moved for too long",
     "stopped": "stopped",
     "unwatched": "nobody watched",
-    "panel": "ended at the machine itself",
+    "panel": "stopped at the machine's panel",
     "policy": "ended by a newer policy",
     "failed": "ended by a fault",
     "restarted": "the machine's agent ended",
@@ -47,7 +48,9 @@ def show_row(row: AccessRow) -> dict[str, Any]:
 def tell_row(row: AccessRow) -> str:
     """Return a row as one line."""
     who = one_line(row.person) + (f" ({one_line(row.org)})" if row.org else "")
-    state = STATE_WORDS.get(row.state, one_line(row.state, 20))
+    state = ("BREAK-GLASS " if row.break_glass else "") + STATE_WORDS.get(
+        row.state, one_line(row.state, 20)
+    )
     if row.ended_by:
         state += f" ({ENDED_WORDS.get(row.ended_by, one_line(row.ended_by, 40))})"
     at = one_line(row.asked_at or "", 19)
@@ -68,6 +71,7 @@ def show_request(request: Request) -> dict[str, Any]:
         "reason": request.reason,
         "case": request.case,
         "asked_at": to_rfc3339(request.issued_at_ms),
+        "break_glass": request.break_glass,
     }
 
 
@@ -126,6 +130,7 @@ def tell_case(case: Case, state: str) -> str:
 def tell_request(request: Request, machine: str, site: str) -> list[str]:
     """Return a verified request as lines."""
     return [
+        *([BREAK_GLASS] if request.break_glass else []),
         f"{request.person}{f' of {request.org}' if request.org else ''} asks for {machine}"
         f"{f' ({site})' if site else ''}:",
         *(f"  - {scope.words()}" for scope in request.scopes),
@@ -141,6 +146,8 @@ def tell_question(question: Question) -> str:
     offer = question.offer
     lines = tell_request(question.request, question.entry.name, question.entry.site)
     lines.append(f"  walls     {SANDBOX_WORDS[offer.sandbox]}; {WALL_WORDS[offer.wall]}")
+    if question.request.break_glass:
+        lines.append("  it opens  only when somebody presses at the machine within 10 minutes")
     if question.people > 1:
         lines.append(f"  it takes  {question.people} people")
     if question.must_watch:
@@ -152,9 +159,11 @@ def tell_prepared(prepared: Prepared) -> str:
     """Return what is about to be signed, in words."""
     terms = prepared.terms
     watched = ", watched" if terms.watched else ""
+    loud = "BREAK-GLASS. " if prepared.question.request.break_glass else ""
     return (
-        f"You give: {'; '.join(s.words() for s in terms.scopes)}, for {say_length(terms.seconds)}"
-        f"{watched}.\nSix words, the same on every screen: {prepared.words}"
+        f"{loud}You give: {'; '.join(s.words() for s in terms.scopes)}, for "
+        f"{say_length(terms.seconds)}{watched}.\n"
+        f"Six words, the same on every screen: {prepared.words}"
     )
 
 

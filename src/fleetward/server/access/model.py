@@ -21,8 +21,9 @@ class AccessRow(_Answer, frozen=True):
     """A request and what became of it.
 
     `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
-    its six words. Person, org and scopes are shown as the request and the stored policy have them:
-    the machine and the owner's tools verify, this server does not.
+    its six words. `break_glass`: the usual approvers were away. Person, org and scopes are shown
+    as the request and the stored policy have them: the machine and the owner's tools verify, this
+    server does not.
     """
 
     id: str
@@ -46,6 +47,7 @@ class AccessRow(_Answer, frozen=True):
     session: str
     words: str
     recording_bytes: int
+    break_glass: bool
 
 
 class AccessPage(_Answer, frozen=True):

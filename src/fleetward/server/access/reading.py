@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.access import MAX_SCOPES, MAX_SECONDS, read_scopes
+from fleetward.trust.break_glass import read_mark
 from fleetward.trust.envelope import Envelope, read_envelope, require_type, verify_single
 from fleetward.trust.errors import Untrusted
 from fleetward.trust.fields import Fields
@@ -54,11 +55,12 @@ _FIELDS: Final = {
         "owner", "recording_head", "records", "session", "type",
     },
 }  # fmt: skip
+_OPTIONAL: Final = {REQUEST: {"break_glass"}, GRANT: {"break_glass"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request says."""
+    """What a request says. `break_glass`: it goes by the rules for when the approvers are away."""
 
     hash: str
     device: str
@@ -67,6 +69,7 @@ class Asked:
     seconds: int
     reason: str
     case: str
+    break_glass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,13 @@ def read_asked(raw: bytes, owner: str) -> Asked:
         seconds=fields.integer("seconds", low=1, high=MAX_SECONDS),
         reason=fields.text("reason", most=500, least=1),
         case=fields.text("case", most=100),
+        break_glass=read_mark(fields),
     )
+
+
+def says_break_glass(raw: bytes) -> bool:
+    """Return whether a stored request or grant says so, for a page."""
+    return read_envelope(raw).payload.get("break_glass") is True
 
 
 def read_granted(raw: bytes, owner: str) -> Granted:
@@ -200,7 +209,7 @@ def _read_said(envelope: Envelope, fields: Fields) -> Said:
 def _open(kind: str, raw: bytes, owner: str) -> tuple[Envelope, Fields]:
     envelope = read_envelope(raw, max_bytes=SIZES[kind])
     require_type(envelope, TYPES[kind])
-    fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind])
+    fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind], _OPTIONAL.get(kind))
     if fields.digest("owner") != owner:
         raise Untrusted(
             f"The {kind} is to another owner than this server's.", reason="another_owner"

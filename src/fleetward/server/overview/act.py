@@ -18,8 +18,10 @@ from fleetward.server.overview.decide import (
     CardFacts,
     Group,
     Tally,
+    make_break_in,
     make_cards,
     make_sentence,
+    severity_of,
     tally,
     where_of,
 )
@@ -58,6 +60,7 @@ MAX_UNCONFIRMED: Final = 5
 UNKNOWN: Final = ("", "unknown")
 """Whom a deed is about, where no machine could be named."""
 MAX_RECORD_DEVICES: Final = 200
+BREAK_GLASS_DEEDS: Final = ("breakglass.requested", "breakglass.granted")
 BROKEN: Final[Mapping[str, frozenset[str]]] = {
     "intake.refused": frozenset({"forked_journal", "wrong_signer", "bad_chain"}),
     "device.renewal_refused": frozenset({"lineage"}),
@@ -118,6 +121,7 @@ class Overview:
             self._broken_card(now, wanted),
             self._sources.set_up() if counted.total else (),
             self._asking(wanted),
+            self._break_in(now, wanted),
         )
         return Today(
             sentence=make_sentence(counted),
@@ -301,9 +305,22 @@ class Overview:
                 device_name=item.device_name or "",
                 kind=item.kind,
                 words=item.words,
+                severity=item.severity,
             )
             for item in items
         ]
+
+    def _break_in(self, now: int, wanted: Filter) -> CardFacts | None:
+        with self._database.read() as conn:
+            rows = store.count_refusals(conn, BREAK_GLASS_DEEDS, now - DAY_MS, wanted)
+            names = store.select_names(conn, [_device_of(row) for row in rows])
+        deeds = [(names.get(_device_of(row), _device_of(row)), _body_of(row), row) for row in rows]
+        return make_break_in(
+            [
+                (name, str(body.get("words", "")), row.at, str(body.get("request", "")))
+                for name, body, row in deeds
+            ]
+        )
 
     def _broken_card(self, now: int, wanted: Filter) -> CardFacts | None:
         checked = self._sources.checked()
@@ -469,7 +486,8 @@ def _read_items(
 
 def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
     device = _device_of(row)
-    words = _body_of(row).get("words")
+    body = _body_of(row)
+    words = body.get("words")
     fallback = row.kind.replace(".", " ").replace("_", " ").capitalize() + "."
     if row.kind.startswith("document."):
         fallback = f"The owner signed a new {row.kind.removeprefix('document.')}."
@@ -482,6 +500,7 @@ def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
         device_name=names.get(device),
         sequence=row.sequence if row.sequence >= 0 else None,
         leaf=row.leaf if row.leaf >= 0 else None,
+        severity=severity_of(row.kind, body.get("break_glass")),
     )
 
 

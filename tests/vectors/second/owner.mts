@@ -1,5 +1,6 @@
 // The owner's documents: root, policies, roster, head, lease, invitation, opening.
 
+import { checkPeople } from "./breakglass.mjs";
 import { type Json, type JsonObject, decode } from "./canonical.mjs";
 import { type Envelope, type Holder, type Role, readEnvelope, signedBytes, verifyThreshold } from "./envelope.mjs";
 import { malformed, refused, untrusted } from "./errors.mjs";
@@ -127,6 +128,7 @@ function readRules(payload: JsonObject, holders: Role["keys"]): Access | undefin
   const access = readAccess(payload["access"]!);
   const named = access.requesters.map((id) => holders.get(id));
   if (!named.every((holder) => holder && !holder.passkey)) malformed("bad_role");
+  if (access.breakGlass) checkPeople(access.breakGlass, holders);
   return access;
 }
 

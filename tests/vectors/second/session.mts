@@ -1,5 +1,6 @@
 // Sessions: what a policy lets be asked, and whether a machine opens one.
 
+import { type BreakGlass, readBreakGlass, readMark, rulesFor, standIns } from "./breakglass.mjs";
 import { type Json, type JsonObject, encode } from "./canonical.mjs";
 import { type Envelope, type Role, readEnvelope, verifyHolder, verifySingle, verifyThreshold } from "./envelope.mjs";
 import { malformed, refused, untrusted } from "./errors.mjs";
@@ -23,6 +24,7 @@ export interface Access {
   requesters: string[];
   rules: Map<string, Rule>;
   walls: string;
+  breakGlass: BreakGlass | undefined;
 }
 
 export interface Scope {
@@ -45,6 +47,7 @@ export interface Session {
   requester: string;
   scopes: Scope[];
   seconds: number;
+  marked: boolean;
 }
 
 function profile(text: string): string {
@@ -71,11 +74,15 @@ const CHECKS: Record<string, (text: string) => string> = {
 export function readAccess(value: Json): Access {
   const object = typeof value === "object" && !Array.isArray(value) ? value : malformed("access");
   const kinds = KINDS.filter((kind) => kind in object);
-  const fields = new Fields(value, ["requesters", "walls", ...kinds]);
+  const more = "break_glass" in object ? ["break_glass"] : [];
+  const fields = new Fields(value, ["requesters", "walls", ...kinds, ...more]);
   return {
     requesters: fields.texts("requesters", 128),
     rules: new Map(kinds.map((kind) => [kind, readRule(kind, fields.map(kind))])),
     walls: fields.matching("walls", /^(any|sandbox)$/),
+    breakGlass: more.length
+      ? readBreakGlass(fields.map("break_glass"), KINDS, readRule)
+      : undefined,
   };
 }
 
@@ -151,9 +158,10 @@ function permits(rule: Rule, scope: Scope): boolean {
   }
 }
 
-function checkRules(policy: Policy, scopes: Scope[], seconds: number): Rule[] {
+function checkRules(policy: Policy, scopes: Scope[], seconds: number, marked: boolean): Rule[] {
+  const rules = rulesFor(policy, marked, seconds);
   return scopes.map((scope) => {
-    const rule = policy.access?.rules.get(scope.kind) ?? refused("scope_not_in_policy");
+    const rule = rules.get(scope.kind) ?? refused("scope_not_in_policy");
     if (scope.kind === "tcp" && policy.neverPorts.includes(scope.port)) refused("port_never");
     if (!permits(rule, scope)) refused("scope_not_allowed");
     return seconds <= rule.seconds ? rule : refused("too_long");
@@ -166,13 +174,16 @@ interface Request {
   person: string;
   scopes: Scope[];
   seconds: number;
+  marked: boolean;
 }
+
+const marks = (payload: JsonObject): string[] => ("break_glass" in payload ? ["break_glass"] : []);
 
 function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   const envelope = readEnvelope(data, 16 * 1024);
   const fields = new Fields(envelope.payload, [
     "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester", "scopes",
-    "seconds", "session_key", "type",
+    "seconds", "session_key", "type", ...marks(envelope.payload),
   ]);
   const requester = fields.keyId("requester");
   const holder = policy.keys.get(requester);
@@ -187,11 +198,12 @@ function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   if (fields.binary("nonce", 16).length !== 16) malformed("bad_field");
   const scopes = readScopes(fields.items("scopes", 8));
   const seconds = fields.integer("seconds", 1, DAY);
-  checkRules(policy, scopes, seconds);
+  const marked = readMark(envelope.payload);
+  checkRules(policy, scopes, seconds, marked);
   fields.text("reason", 500, 1);
   fields.text("case", 100);
   fields.integer("issued_at");
-  return { hash: envelope.hash, requester, person: holder.person, scopes, seconds };
+  return { hash: envelope.hash, requester, person: holder.person, scopes, seconds, marked };
 }
 
 interface Offer {
@@ -235,6 +247,7 @@ export function verifySession(
   const fields = new Fields(envelope.payload, [
     "device", "epoch", "idle_seconds", "not_after", "not_before", "offer", "owner", "policy",
     "recording_key", "request", "scopes", "seconds", "type", "watched",
+    ...marks(envelope.payload),
   ]);
   if (fields.digest("owner") !== policy.owner) untrusted("another_owner");
   if (fields.integer("epoch", 1) !== policy.epoch) untrusted("old_epoch");
@@ -250,7 +263,9 @@ export function verifySession(
   if (!scopes.every((scope) => asked.has(spell(scope)))) untrusted("wider_than_request");
   const seconds = fields.integer("seconds", 1, DAY);
   if (seconds > request.seconds) untrusted("longer_than_request");
-  const rules = checkRules(policy, scopes, seconds);
+  const { marked } = request;
+  if (readMark(envelope.payload) !== marked) untrusted("another_kind_of_grant");
+  const rules = checkRules(policy, scopes, seconds, marked);
   const people = countPeople(envelope, policy, request, rules);
   if (rules.some((r) => r.watched) && !fields.boolean("watched")) untrusted("not_watched");
   fields.boolean("watched");
@@ -261,11 +276,11 @@ export function verifySession(
   if (here.now >= fields.integer("not_after")) refused("expired");
   if (here.lease <= 0) refused("lease_expired");
   fields.integer("idle_seconds", 10, 3600);
-  return { hash: envelope.hash, people, requester: request.requester, scopes, seconds };
+  return { hash: envelope.hash, people, requester: request.requester, scopes, seconds, marked };
 }
 
 function countPeople(envelope: Envelope, policy: Policy, request: Request, rules: Rule[]): string[] {
-  const approvers = role(policy, "approve");
+  const approvers = request.marked ? standIns(policy) : role(policy, "approve");
   const keys: Role["keys"] = new Map(
     [...approvers.keys].filter(([, holder]) => holder.person !== request.person),
   );
@@ -278,7 +293,9 @@ export function verifyStop(data: Buffer, policy: Policy, session: Session): stri
   const envelope = readEnvelope(data, 4096);
   const named = envelope.signatures[0]?.keyId ?? "";
   const own = named === session.requester ? policy.keys.get(named) : undefined;
-  const holder = role(policy, "approve").keys.get(named) ?? own ?? untrusted("wrong_signer");
+  const other = session.marked ? standIns(policy).keys.get(named) : undefined;
+  const holder =
+    role(policy, "approve").keys.get(named) ?? other ?? own ?? untrusted("wrong_signer");
   verifyHolder(envelope, "fleetward.stop.v1", holder);
   const fields = new Fields(envelope.payload, ["issued_at", "owner", "reason", "subject", "type"]);
   if (fields.digest("owner") !== policy.owner) untrusted("another_session");

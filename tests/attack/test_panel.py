@@ -25,6 +25,7 @@ from typing import Any, cast
 import pytest
 from tests.break_glass_world import allow_break_glass
 from tests.session_world import (
+    RequesterEnd,
     RootScope,
     SessionWorld,
     StreamEnd,
@@ -425,8 +426,8 @@ async def _run(shell: StreamEnd, command: str) -> str:
     return (await shell.until(b"end\r\n")).decode(errors="replace")
 
 
-async def _hold(world: SessionWorld) -> str:
-    """Have a grant wait for a press on this machine; return its hash."""
+async def _hold(world: SessionWorld) -> tuple[str, tuple[bytes, bytes]]:
+    """Have a grant wait for a press on this machine; return its hash, and the keys to enter by."""
     keys = allow_break_glass(world.access)
     world.access.trust.publish()
     await world.push_documents()
@@ -436,7 +437,7 @@ async def _hold(world: SessionWorld) -> str:
     grant = world.make_grant(request, offer, keys.two_people)
     await world.push(grant)
     await until(lambda: world.entries("breakglass.granted"), "it waits")
-    return read_envelope(grant).hash
+    return read_envelope(grant).hash, (world.access.session_private, offer.session_key)
 
 
 @pytest.mark.parametrize("as_root", [pytest.param(True, marks=needs_root), False])
@@ -446,7 +447,7 @@ def test_who_is_inside_does_not_press_for_himself(tmp_path: Path, as_root: bool)
     async def act() -> None:
         async with session_world(tmp_path, as_root=as_root) as world:
             client = PanelClient(world.data)
-            waiting = await _hold(world)
+            waiting, keys = await _hold(world)
             scopes = [TerminalScope(world.user), *([RootScope()] if as_root else [])]
             session = await world.enter(*scopes)
             script = world.files / "press.py"
@@ -472,6 +473,10 @@ def test_who_is_inside_does_not_press_for_himself(tmp_path: Path, as_root: bool)
             assert receipt["ended_by"] == "panel"
             await asyncio.to_thread(client.do, PRESS, waiting)
             await until(lambda: world.entries("breakglass.opened"), "it opens")
+            # Who was let in is there, without a further word of the server.
+            entered = await RequesterEnd(world.bus, world.device, waiting, keys).begin()
+            await entered.leave()
+            assert (await world.receipt(waiting))["ended_by"] == "closed"
             client.close()
 
     asyncio.run(act())

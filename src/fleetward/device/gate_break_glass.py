@@ -27,6 +27,8 @@ from fleetward.trust.grants.grant import Grant
 
 MOST_HELD: Final = 2
 """Two people who break in at once are an emergency; three are an attack on whoever presses."""
+MAX_REASON: Final = 160
+"""Characters of a reason that the panel shows before a press; the record has all of them."""
 MARK: Final = "BREAK-GLASS"
 """The word that stands on every page and in every line about it."""
 ASKED: Final = "breakglass.asked"
@@ -96,7 +98,7 @@ class BreakGlassGate:
             "seconds": grant.seconds,
             "session": grant.hash,
             "six_words": grant.words,
-            "words": f"{words} It opens when somebody presses at this machine.",
+            "words": f"{words} (It opens when somebody presses at this machine.)",
         }
         self._presses.waiting(grant.hash, words)
         try:
@@ -169,7 +171,10 @@ def say_waiting(grant: Grant) -> str:
     scopes = "; ".join(scope.words() for scope in grant.scopes)
     minutes = max(1, grant.seconds // 60)
     allowed = " and ".join(grant.people)
-    return f"{MARK}: {who} enters for {minutes} minutes: {scopes}. Allowed by {allowed}."
+    return (
+        f"{MARK}: {who} enters for {minutes} minutes: {scopes}. Allowed by {allowed}. "
+        f"Reason: {request.reason[:MAX_REASON]}"
+    )
 
 
 def _describe_opening(grant: Grant) -> JsonObject:

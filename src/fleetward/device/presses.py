@@ -33,7 +33,7 @@ WAIT_SECONDS: Final = 10 * 60
 """So long does something wait, unless its gate says otherwise: a walk through a plant."""
 MOST_WAITING: Final = 8
 """What a person can tell apart on one small screen."""
-MAX_SHOWN: Final = 500
+MAX_SHOWN: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Presses:
             "six_words": found.six_words,
             "subject": subject,
             "who": who,
-            "words": f"Somebody pressed at the machine{by}, for: {found.words}"[:MAX_SHOWN],
+            "words": f"Somebody pressed at the machine{by}, for: {found.words}",
         }
         # 2.
         self._diary.order("session.pressed", body)

@@ -51,7 +51,7 @@ def set_break_glass(
     rules: dict[str, Rule] = {}
     for text in allowed:
         kind, _, what = text.partition(":")
-        each = Limits(seconds, 1, limits.watched)
+        each = Limits(seconds, threshold, limits.watched)
         rules[kind] = widen_rule(kind, rules.get(kind), what, each)
 
     def change(draft: PolicyDraft) -> PolicyDraft:

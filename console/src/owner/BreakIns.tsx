@@ -11,10 +11,11 @@ import { isWaiting, sayWho, wasInside } from './sessions/sayings';
 /** Somebody broke in, or asks to: told on every page until a person says that he knows. */
 export function BreakIns({ items }: { items: Access[] }) {
   const untold = items.filter((item) => item.break_glass && !item.acknowledged);
-  return untold.slice(0, 3).map((item) => <BreakIn key={item.id} item={item} />);
+  const [first] = untold;
+  return first && <BreakIn key={first.id} item={first} more={untold.length - 1} />;
 }
 
-function BreakIn({ item }: { item: Access }) {
+function BreakIn({ item, more }: { item: Access; more: number }) {
   const client = useQueryClient();
   const acknowledge = useMutation({
     mutationFn: () => owner.acknowledge(item.id),
@@ -35,6 +36,7 @@ function BreakIn({ item }: { item: Access }) {
             </>
           )}
           . “{item.reason}” <Link href={href}>See it</Link>
+          {more > 0 && `, and ${more} more before it`}
         </p>
         {acknowledge.error && <Failure failure={acknowledge.error} />}
       </div>

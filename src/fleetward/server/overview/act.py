@@ -50,6 +50,7 @@ from fleetward.server.overview.model import (
 )
 from fleetward.server.overview.store import Filter, Timespan
 from fleetward.trust.canonical import decode_object
+from fleetward.trust.envelope import read_envelope
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.words import device_words
 
@@ -293,6 +294,7 @@ class Overview:
             device=first.name,
             reason=first.reason,
             scopes=tuple(msgspec.json.decode(first.scopes, type=list[str])),
+            break_glass=any(_says_break_glass(row) for row in rows),
         )
 
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
@@ -466,6 +468,10 @@ def _do_now(row: Any, posture: Any) -> list[Card]:
 def _device_of(row: Any) -> str:
     subject = str(row.subject)
     return subject.removeprefix("device:") if subject.startswith("device:") else ""
+
+
+def _says_break_glass(row: Any) -> bool:
+    return read_envelope(bytes(row.envelope)).payload.get("break_glass") is True
 
 
 def _body_of(row: Any) -> Mapping[str, Any]:

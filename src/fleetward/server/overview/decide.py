@@ -37,6 +37,8 @@ class Asking:
     device: str
     reason: str
     scopes: tuple[str, ...]
+    break_glass: bool = False
+    """Whether one of them is to break in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +176,13 @@ def _href(group: Group, tab: str = "") -> str:
 
 def _asking(asking: Asking) -> CardFacts:
     one = asking.number == 1
+    loud = f"{BREAK_GLASS}: " if asking.break_glass else ""
     return CardFacts(
         "sessions",
         "waiting",
-        f"{asking.who} asks to enter {asking.device}"
+        f"{loud}{asking.who} asks to enter {asking.device}"
         if one
-        else f"{asking.number} requests to enter machines wait for their owner",
+        else f"{loud}{asking.number} requests to enter machines wait for their owner",
         where_of(asking.sites),
         f"“{asking.reason}” It is about {' and '.join(asking.scopes)}. Only its owner can say yes, "
         "in the owner’s console; this page cannot."

@@ -26,7 +26,7 @@ from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.grants.ending import make_stop_payload
 from fleetward.trust.grants.report import verify_denial
-from fleetward.trust.keys import ED25519
+from fleetward.trust.keys import ED25519, Signer
 
 
 @pytest.fixture
@@ -84,13 +84,13 @@ def test_without_a_press_nothing_opens_and_the_no_is_signed(world: BreakGlassGua
 @pytest.mark.parametrize("who", ["one person twice", "one", "approvers", "nobody"])
 def test_too_few_people(world: BreakGlassGuard, who: str) -> None:
     keys = world.keys
-    signers = {
+    every: dict[str, list[Signer]] = {
         "one person twice": keys.one_person,
         "one": [keys.dan],
         "approvers": world.guard.access.trust.signers,
         "nobody": [make_key(ED25519), make_key(ED25519)],
-    }[who]
-    grant = world.grant(world.ask(), signers)
+    }
+    grant = world.grant(world.ask(), every[who])
     assert world.guard.refusal(grant) == "too_few_signatures"
     assert press(world, read_envelope(grant).hash) == "nothing_waits"
     assert world.opened == 0

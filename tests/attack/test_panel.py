@@ -54,6 +54,7 @@ from fleetward.device.access.panel_words import (
     WaitsHere,
 )
 from fleetward.device.refusals import Refusals
+from fleetward.trust.access import Scope
 from fleetward.trust.canonical import encode
 from fleetward.trust.envelope import read_envelope
 from fleetward.trust.errors import FleetwardError, Unreachable, Untrusted
@@ -448,7 +449,8 @@ def test_who_is_inside_does_not_press_for_himself(tmp_path: Path, as_root: bool)
         async with session_world(tmp_path, as_root=as_root) as world:
             client = PanelClient(world.data)
             waiting, keys = await _hold(world)
-            scopes = [TerminalScope(world.user), *([RootScope()] if as_root else [])]
+            scopes: list[Scope] = [TerminalScope(world.user)]
+            scopes += [RootScope()] if as_root else []
             session = await world.enter(*scopes)
             script = world.files / "press.py"
             script.write_text(PRESS_MYSELF)

@@ -128,7 +128,7 @@ def _policies(v: Vectors, given: Any, access: JsonObject) -> None:
         ("a kind that is none", {"kinds": {"dance": {}}}, "Malformed/unknown_field"),
         ("a further field", {"more": 1}, "Malformed/unknown_field"),
     ):
-        altered = {**access, "break_glass": {**rules, **changes}}
+        altered: dict[str, Any] = {**access, "break_glass": {**rules, **changes}}
         raw = seal({**base, "access": altered}, signers)
         policies = [*whole["policies"][:-1], b64(raw)]
         v.bad(f"rules with {name}", "session", refused, **{**whole, "policies": policies})

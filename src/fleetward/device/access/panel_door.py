@@ -156,10 +156,15 @@ class PanelDoor:
             os.unlink(SOCKET, dir_fd=self._folder)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path = f"/proc/self/fd/{self._folder}/{SOCKET}"
-        sock.bind(path)
-        # The folder says who comes as far as this; others may enter it only where it was opened.
-        Path(path).chmod(0o666)
-        sock.listen(MOST_PEERS)
+        try:
+            sock.bind(path)
+            # The folder says who comes as far as this; others enter it only where it was opened.
+            Path(path).chmod(0o666)
+            sock.listen(MOST_PEERS)
+        except OSError:
+            sock.close()
+            os.close(self._folder)
+            raise
         sock.setblocking(False)
         return sock
 

@@ -110,9 +110,12 @@ class AccessWorld:
         seconds: int = 600,
         reason: str = "the pump does not start",
         signer: Signer | None = None,
+        break_glass: bool = False,
     ) -> Request:
         """Return a verified request for these scopes, a terminal when none is given."""
-        payload = self.request_payload(*scopes, seconds=seconds, reason=reason)
+        payload = self.request_payload(
+            *scopes, seconds=seconds, reason=reason, break_glass=break_glass
+        )
         raw = seal(payload, [signer or self.technician])
         return verify_request(raw, self.trust.policy, self.machine.device)
 
@@ -146,11 +149,16 @@ class AccessWorld:
         return seal(payload, [signer])
 
     def request_payload(
-        self, *scopes: Scope, seconds: int = 600, reason: str = "the pump does not start"
+        self,
+        *scopes: Scope,
+        seconds: int = 600,
+        reason: str = "the pump does not start",
+        break_glass: bool = False,
     ) -> JsonObject:
         """Return the payload of a request, with a fresh session key that the world keeps."""
         self.session_private, public = self._session_key()
-        wish = Wish(self.machine.device, scopes or (TERMINAL,), seconds, reason, "case-7")
+        asked = scopes or (TERMINAL,)
+        wish = Wish(self.machine.device, asked, seconds, reason, "case-7", break_glass)
         return make_request_payload(
             self.trust.policy,
             wish,

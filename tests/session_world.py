@@ -272,12 +272,14 @@ class SessionWorld:
         word = msgspec.json.encode(Documents(bundle=to_base64url(bundle.to_bytes())))
         await self.bus.publish(down(self.device, "documents"), word)
 
-    def make_request(self, *scopes: Scope, seconds: int = 600) -> Request:
+    def make_request(
+        self, *scopes: Scope, seconds: int = 600, break_glass: bool = False
+    ) -> Request:
         """Return a request of the technician, with a session key that is kept."""
         self.access.session_private, public = make_session_key()
         payload = make_request_payload(
             self.access.trust.policy,
-            Wish(self.device, scopes, seconds, "the pump does not start", "case-7"),
+            Wish(self.device, scopes, seconds, "the pump does not start", "case-7", break_glass),
             self.access.technician.public.key_id,
             (public, secrets.token_bytes(16)),
             now_ms(),

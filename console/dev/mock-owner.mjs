@@ -10,7 +10,7 @@ const SCOPES = [{ id: 'terminal:app', words: 'a terminal as app' }, { id: 'tcp:8
 const asked = (id, state, more) => ({
   id, trouble: '', state, device_id: 'mtpsg75ztnlpkjvs5h5rk64fe5pt2l43', machine: 'pump-04', site: 'Ward 3', person: 'Tom Example', org: 'Makers Ltd', reason: 'The pump does not start after the update.', case: 'C-118',
   scopes: SCOPES, seconds: 1800, asked_at: iso(4 * 60_000), wall: 'the agent\u2019s network half runs as a user of its own', sandbox: 'what runs in the session is in a sandbox', sandboxed: true, people_needed: 1, must_watch: false, answerable: '',
-  session: '', six_words: '', granted: [], granted_seconds: 0, people: [], watched: false, opened_at: null, ended_at: null, ended_by: '', ended_who: '', denied: '', recording_bytes: 0, ...more,
+  session: '', six_words: '', granted: [], granted_seconds: 0, people: [], watched: false, opened_at: null, ended_at: null, ended_by: '', ended_who: '', denied: '', recording_bytes: 0, break_glass: false, acknowledged: false, ...more,
 });
 const inside = { session: ID('e'), six_words: WORDS, granted: SCOPES.slice(0, 1), granted_seconds: 900, people: ['Anna Example'], opened_at: iso(3 * 60_000) };
 const EVENTS = [[0, 'r', '80x20'], [0.1, 'm', 'terminal opened as app'], [0.4, 'o', '\u001b[32mapp@pump-04\u001b[0m:~$ '], [1.4, 'o', 'systemctl status pump\r\n\u001b[31m\u25cf\u001b[0m pump.service\r\n   Active: \u001b[1;31mfailed\u001b[0m\r\n'], [9, 'o', '\u001b[32mapp@pump-04\u001b[0m:~$ ']];

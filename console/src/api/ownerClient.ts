@@ -36,6 +36,7 @@ export const owner = {
   approve: (grant: string, passkey: T.PasskeyYes | null = null) =>
     ownerHttp.post<T.Answered>('/access/approve', { grant, passkey }),
   deny: (body: { id: string; reason: string }) => ownerHttp.post<T.Answered>('/access/deny', body),
+  acknowledge: (id: string) => ownerHttp.post<T.Answered>('/access/acknowledge', { id }),
   stop: (body: { id: string; reason: string }) => ownerHttp.post<T.Answered>('/access/stop', body),
   beginPasskey: (body: { person: string; passphrase: string }) =>
     ownerHttp.post<T.BegunPasskey>('/passkeys/begin', body),

@@ -138,6 +138,8 @@ export interface Access {
   ended_who: string;
   denied: string;
   recording_bytes: number;
+  break_glass: boolean;
+  acknowledged: boolean;
 }
 
 export interface AccessList {

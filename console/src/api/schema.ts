@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 4c4c853b131b44d3f139bd84b30c1cb0d4862e82584c8820e8fa025d9dc10425
+// SHA-256 of openapi.json: b5d165829d4b4ac815181f5ec0eebae2eaaf02e71e55a1ec2de83202baa7bdf6
 
 export interface components {
     schemas: {
@@ -13,6 +13,7 @@ export interface components {
         AccessDetail: {
             /** @example 2026-11-23T14:02:05.123Z */
             asked_at: string;
+            break_glass: boolean;
             bytes_in: number;
             bytes_out: number;
             case: string;
@@ -39,7 +40,6 @@ export interface components {
             recording_done: boolean;
             request: string;
             requester: string;
-            runbooks: components["schemas"]["AccessRunbook"][];
             sandbox: string;
             scopes: string[];
             seconds: number;
@@ -67,12 +67,14 @@ export interface components {
          * @description A request and what became of it.
          *
          *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
-         *         its six words. Person, org and scopes are shown as the request and the stored policy have them:
-         *         the machine and the owner's tools verify, this server does not.
+         *         its six words. `break_glass`: the usual approvers were away. Person, org and scopes are shown
+         *         as the request and the stored policy have them: the machine and the owner's tools verify, this
+         *         server does not.
          */
         AccessRow: {
             /** @example 2026-11-23T14:02:05.123Z */
             asked_at: string;
+            break_glass: boolean;
             case: string;
             device_id: string;
             device_name: string;
@@ -96,16 +98,6 @@ export interface components {
             words: string;
         };
         /**
-         * AccessRunbook
-         * @description A runbook that came with a request. Its name and version are its own words.
-         */
-        AccessRunbook: {
-            digest: string;
-            envelope: string;
-            name: string;
-            version: number;
-        };
-        /**
          * AccessStep
          * @description One thing that happened to a request, in words. `who` is a person, or empty.
          */
@@ -115,15 +107,6 @@ export interface components {
             kind: string;
             who: string;
             words: string;
-        };
-        /**
-         * Asking
-         * @description A signed request, and the signed runbooks that its scopes name; all base64url.
-         */
-        Asking: {
-            envelope: string;
-            /** @default [] */
-            runbooks: string[];
         };
         /**
          * Card
@@ -166,6 +149,11 @@ export interface components {
             device_id: string;
             device_name: string;
             kind: string;
+            /**
+             * @default normal
+             * @enum {unknown}
+             */
+            severity: "critical" | "normal";
             words: string;
         };
         /**
@@ -1003,6 +991,11 @@ export interface components {
             kind: string;
             leaf: number | null;
             sequence: number | null;
+            /**
+             * @default normal
+             * @enum {unknown}
+             */
+            severity: "critical" | "normal";
             /** @enum {unknown} */
             source: "machine" | "record";
             words: string;

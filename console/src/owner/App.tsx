@@ -9,6 +9,7 @@ import { CopyLine } from '../shared/ui/Copy';
 import { Mishap } from '../shared/ui/Mishap';
 import { Page } from '../shared/ui/Page';
 import { Banners } from './Banners';
+import { BreakIns } from './BreakIns';
 import { Invite } from './invite/Invite';
 import { Machines } from './machines/Machines';
 import { Policy } from './policy/Policy';
@@ -62,7 +63,12 @@ function OwnerPages() {
       subtitle={state.data?.name ?? 'this computer signs'}
       places={places}
       inBar={4}
-      banner={state.data && <Banners state={state.data} />}
+      banner={
+        <>
+          <BreakIns items={access.data?.items ?? []} />
+          {state.data && <Banners state={state.data} />}
+        </>
+      }
     >
       <Mishap key={path}>
         <Switch>

@@ -12,6 +12,7 @@ from fleetward.cli.access_options import (
     Arguments,
     As,
     AsJson,
+    BreakGlass,
     CaseName,
     For,
     Machine,
@@ -59,6 +60,7 @@ def request(
     argument: Arguments = None,
     length: For = "30m",
     case: CaseName = "",
+    break_glass: BreakGlass = False,
     as_: As = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -79,13 +81,16 @@ def request(
         scopes += (wanted[0],) if wanted else ()
         if not scopes:
             raise Refused("Expected what to ask for: --scope, or --runbook.", reason="no_scope")
-        wish = Wish(entry.device, scopes, parse_length(length), reason, case)
+        wish = Wish(
+            entry.device, scopes, parse_length(length), reason, case, break_glass=break_glass
+        )
         signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
         documents = (wanted[1],) if wanted else ()
         made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()), documents)
         shown = {**show_request(made), "machine": entry.name}
         words = (
-            f"Asked {entry.name} for {'; '.join(s.words() for s in scopes)}, "
+            f"{'BREAK-GLASS. ' if break_glass else ''}Asked {entry.name} for "
+            f"{'; '.join(s.words() for s in scopes)}, "
             f"{say_length(made.seconds)}.\nRequest {made.hash}\nWhen the owner has said yes: "
             f"fleetward connect {entry.name} --request {made.hash[:16]}"
         )

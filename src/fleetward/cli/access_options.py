@@ -31,6 +31,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 Machine = Annotated[str, typer.Argument(help="The machine's id, the start of it, or its name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why. The owner reads it; it is kept.")]
 CaseName = Annotated[str, typer.Option("--case", help="A case or ticket it belongs to.")]
+BreakGlass = Annotated[
+    bool,
+    typer.Option("--break-glass", help="The usual approvers are away: two others say yes, and "
+                 "somebody presses at the machine. Everybody is told."),
+]  # fmt: skip
 For = Annotated[str, typer.Option("--for", help="How long, as 30m, 2h or 90s.")]
 RunbookFile = Annotated[
     Path | None, typer.Option("--runbook", help="A signed runbook to be started, once.")

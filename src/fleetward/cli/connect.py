@@ -17,6 +17,7 @@ from fleetward.cli.access_options import (
     Arguments,
     As,
     AsJson,
+    BreakGlass,
     CaseName,
     For,
     Machine,
@@ -41,7 +42,13 @@ from fleetward.keyholder.access.session_run import (
     wait_receipt,
 )
 from fleetward.keyholder.access.telling import ENDED_WORDS, show_request
-from fleetward.keyholder.access.wishing import UNNAMED, Fronts, choose_scopes, fronts_of
+from fleetward.keyholder.access.wishing import (
+    UNNAMED,
+    Fronts,
+    choose_scopes,
+    fronts_of,
+    rules_for,
+)
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
@@ -81,6 +88,7 @@ class _Asking:
     reason: str
     case: str
     runbook: bytes = b""
+    break_glass: bool = False
 
 
 @connect_app.command(cls=_OptionalValues)
@@ -120,6 +128,7 @@ def connect(
     reason: Annotated[str, typer.Option("--reason", help="Why. The owner reads it.")] = "",
     case: CaseName = "",
     length: For = "30m",
+    break_glass: BreakGlass = False,
     request: Annotated[str, typer.Option("--request", help="Go on with this request.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, print its id, and end.")] = False,
     as_: As = None,
@@ -131,6 +140,8 @@ def connect(
     fleetward connect pump-7 --terminal --reason "the pump does not start"
 
     fleetward connect pump-7 --port 8080 --http --listen 8080 --reason "look at its page"
+
+    fleetward connect pump-7 --terminal root --break-glass --reason "it leaks, nobody answers"
 
     fleetward connect pump-7 --files --get logs/pump.log --reason "read its log"
 
@@ -156,7 +167,8 @@ def connect(
             runbooks=(wanted[0],) if wanted else (),
         )
         document = wanted[1] if wanted else b""
-        asking = _Asking(machine, request, tuple(scope or ()), length, reason, case, document)
+        asking = _Asking(machine, request, tuple(scope or ()), length, reason, case, document,
+                         break_glass)  # fmt: skip
         _check(fronts, work, asking, as_json)
         folder_ = open_folder(as_)
         _connect(folder_, asking, (fronts, work), (passphrase_file, no_wait, as_json))
@@ -191,17 +203,28 @@ def _connect(
         if folder.kept(hash_).device != entry.device:
             raise Refused("That request is for another machine.", reason="another_device")
     else:
-        scopes = choose_scopes(wanted[0], asking.scopes, learned.judge.policy.access)
-        wish = Wish(entry.device, scopes, parse_length(asking.length), asking.reason, asking.case)
+        rules = rules_for(learned.judge.policy.access, break_glass=asking.break_glass)
+        scopes = choose_scopes(wanted[0], asking.scopes, rules)
+        wish = Wish(
+            entry.device,
+            scopes,
+            parse_length(asking.length),
+            asking.reason,
+            asking.case,
+            break_glass=asking.break_glass,
+        )
         documents = (asking.runbook,) if asking.runbook else ()
         made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()), documents)
         hash_ = made.hash
-        say(f"Asked for {'; '.join(s.words() for s in scopes)}. Request {hash_[:16]}.")
+        loud = "BREAK-GLASS. " if asking.break_glass else ""
+        say(f"{loud}Asked for {'; '.join(s.words() for s in scopes)}. Request {hash_[:16]}.")
         if no_wait:
             emit({**show_request(made), "machine": entry.name}, as_json, hash_)
             return
     try:
         granted = Wait(folder, api, hash_).until_granted(say)
+        if granted.request.break_glass:
+            granted = Wait(folder, api, hash_).until_pressed(say)
     except KeyboardInterrupt:
         say(f"No longer waiting. The request stands: --request {hash_[:16]} goes on with it.")
         raise SystemExit(1) from None

@@ -14,6 +14,7 @@ import typer
 
 from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
 from fleetward.cli.owner_access_policy import access_app, requester_app
+from fleetward.cli.owner_break_glass import break_glass_app
 from fleetward.cli.owner_keys import acknowledged, rotate, take_over_app, transfer
 from fleetward.cli.owner_options import (
     AsJson,
@@ -67,6 +68,7 @@ policy_app.command("transfer")(transfer)
 policy_app.command("acknowledged")(acknowledged)
 owner_app.add_typer(take_over_app, name="take-over")
 owner_app.add_typer(recover_app, name="recover")
+policy_app.add_typer(break_glass_app, name="break-glass")
 owner_app.add_typer(policy_app, name="policy")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")

@@ -43,8 +43,10 @@ from fleetward.keyholder.access.telling import (
 )
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
+from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.hand import reach_server
 from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.place import find_owner
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import atomic_write, read_bounded
@@ -67,6 +69,10 @@ def approve(
     draft: Annotated[
         Path | None, typer.Option("--draft", help="Hand over a grant that others signed too.")
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="Sign with this sealed key, and not with the folder's own."),
+    ] = None,
     yes: Yes = False,
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="Do not watch here; watch it elsewhere.")
@@ -81,9 +87,11 @@ def approve(
     """Say yes to a request, as it is or to less of it. Compare the six words with who asks.
 
     fleetward owner approve 3f9a01bc --only terminal:app --for 15m --watch --data DIR
+
+    fleetward owner approve 3f9a01bc --key cleo.key --data DIR
     """
     with refusals():
-        desk = open_desk(owner, data, passphrase_file)
+        desk = _open(owner, data, passphrase_file, key)
         api = AccessApi(reach_server(desk.folder, data, server, token_file))
         if draft is not None:
             prepared, raw = _take_draft(desk, draft)
@@ -94,11 +102,13 @@ def approve(
                 seconds=parse_length(length) if length else 0,
                 watched=watch,
             )
-            prepared, raw = _sign(desk, api, request, answer, yes=yes)
+            prepared, raw = _sign(desk, api, request, answer, (key, passphrase_file, yes))
         question = prepared.question
         api.hand(question.request.hash, "grant", raw)
-        emit(show_prepared(prepared), as_json,
-             f"Granted. It opens when {question.entry.name} has it.")  # fmt: skip
+        opens = f"It opens when {question.entry.name} has it."
+        if question.request.break_glass:
+            opens = f"BREAK-GLASS: it opens when somebody presses at {question.entry.name}."
+        emit(show_prepared(prepared), as_json, f"Granted. {opens}")
         if prepared.terms.watched and not no_follow and not as_json:
             case = _judge(desk.documents()).read_case(api.papers(question.request.hash))
             watch_case(desk, api, case, as_json=as_json)
@@ -166,13 +176,30 @@ def cosign_grant(
         emit(show_prepared(opened.prepared), as_json, f"Signed. Give {draft} back to the owner.")
 
 
+def _open(
+    owner: Path | None, data: Path | None, passphrase_file: Path | None, key: Path | None
+) -> Desk:
+    """Return the owner's desk; with another key, one that opens none of the folder's."""
+    if key is None:
+        return open_desk(owner, data, passphrase_file)
+    return Desk(OwnerFolder.open(find_owner(owner, data)), b"", SystemClock())
+
+
 def _sign(
-    desk: Desk, api: AccessApi, request: str, answer: Answer, *, yes: bool
+    desk: Desk,
+    api: AccessApi,
+    request: str,
+    answer: Answer,
+    by: tuple[Path | None, Path | None, bool],
 ) -> tuple[Prepared, bytes]:
+    key, passphrase_file, yes = by
     documents, now_ms = desk.documents(), SystemClock().wall_ms()
     check_lease(documents, now_ms)
     question = read_question(_judge(documents), api.find(request), now_ms)
-    signer = desk.signer("approver")
+    if key is None:
+        signer = desk.signer("approver")
+    else:
+        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file, of=key.name))
     check_may_approve(question, signer.public.key_id)
     prepared = prepare_grant(question, answer, now_ms)
     _show(prepared)

@@ -34,6 +34,7 @@ def _join(arguments: argparse.Namespace) -> int:
     from fleetward.trust.words import device_words
 
     joined, before = join_owner(arguments.string, arguments.data.absolute(), arguments.name)
+    _name_panel_user(arguments)
     words = device_words(joined.owner, joined.device)
     if arguments.json:
         _print_json(
@@ -108,6 +109,7 @@ def _status(arguments: argparse.Namespace) -> int:
         f"connection  {status.connection.state}  {status.connection.words}",
         *([f"server      {said}"] if (said := status.connection.server_says) else []),
         f"wall        {status.wall}",
+        f"panel       {status.panel}",
         f"sight       {status.sight.words}",
         f"journal     {status.journal.sequence} entries, {status.journal.unproven} not proven yet",
         f"record      {status.record.state}  {status.record.words}",
@@ -128,7 +130,8 @@ def _sessions(arguments: argparse.Namespace) -> int:
         return DONE
     for one in sessions:
         state = f"ended: {one.ended_words or one.ended_by}" if one.ended_at_ms else "open"
-        sys.stdout.write(f"{one.words}   {one.person} ({one.org})   {state}\n")
+        loud = "BREAK-GLASS: " if one.break_glass else ""
+        sys.stdout.write(f"{loud}{one.words}   {one.person} ({one.org})   {state}\n")
         sys.stdout.write(f"    {'; '.join(one.scopes)}\n")
         sys.stdout.write(f"    allowed by {', '.join(one.people)}; because: {one.reason}\n")
     if not sessions:
@@ -162,7 +165,24 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _install(arguments: argparse.Namespace) -> int:
     from fleetward.device.units import install
 
-    return _tell_lines(install(arguments.root, arguments.data), as_json=arguments.json)
+    lines = install(arguments.root, arguments.data)
+    return _tell_lines([*_name_panel_user(arguments), *lines], as_json=arguments.json)
+
+
+def _name_panel_user(arguments: argparse.Namespace) -> list[str]:
+    """Open the panel to the user that a command names, if it names one."""
+    if not arguments.panel_user:
+        return []
+    from fleetward.device.access.panel_user import name_panel_user
+
+    return [name_panel_user(arguments.data.absolute(), arguments.panel_user)]
+
+
+def _panel(arguments: argparse.Namespace) -> int:
+    from fleetward.device.access.panel_command import run_panel
+
+    wanted = (arguments.deed, arguments.subject)
+    return run_panel(arguments.data.absolute(), wanted, as_json=arguments.json)
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:
@@ -190,6 +210,7 @@ def _make_parser() -> argparse.ArgumentParser:
         'join "$(cat join)" --data ~/machine --name pump-7',
     )  # fmt: skip
     join.add_argument("string", help="what `fleetward owner invite` printed")
+    _add_panel_user(join)
     join.add_argument("--name", default="", help="how this machine is called; its host name if not")
     run = _add(verbs, "run", _run, "be this machine until SIGTERM", "run --data ~/machine")
     run.add_argument("--once", action="store_true", help="look, send, wait for proofs, and end")
@@ -198,6 +219,14 @@ def _make_parser() -> argparse.ArgumentParser:
         verbs, "sessions", _sessions, "show who is and was in this machine",
         "sessions --data ~/machine --json",
     )  # fmt: skip
+    panel = _add(
+        verbs, "panel", _panel, "see who asks and who is inside; stop, refuse, press 'I am here'",
+        "panel stop 3f9a01bc --data ~/machine",
+    )  # fmt: skip
+    panel.add_argument(
+        "deed", nargs="?", choices=("stop", "refuse", "press"), help="without one: a screen"
+    )
+    panel.add_argument("subject", nargs="?", help="8 digits or more of what `--json` shows")
     journal = verbs.add_parser("journal", help="this machine's own record")
     journal_verbs = journal.add_subparsers(required=True, metavar="COMMAND")
     _add(
@@ -210,7 +239,15 @@ def _make_parser() -> argparse.ArgumentParser:
     ):
         unit = _add(verbs, name, command, words, f"{name} --data {DEFAULT_DATA}")
         unit.add_argument("--root", type=Path, default=Path("/"), help="the tree to install into")
+        if name == "install":
+            _add_panel_user(unit)
     return parser
+
+
+def _add_panel_user(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--panel-user", default="", help="a user, as of the machine's own display, for the panel"
+    )
 
 
 def _add(

@@ -95,11 +95,18 @@ class Gate:
         self._recovery = recovery
 
     def tick(self) -> None:
-        """End what the owner's documents no longer carry, and see what has waited long enough."""
+        """End what the owner's documents no longer carry, open what was pressed for, and see what
+        has waited long enough."""
         if self._recovery is not None:
             self._recovery.tick()
         if self._sessions is not None:
             self._sessions.end_past_lease()
+            self._sessions.break_glass.tick()
+
+    @property
+    def sessions(self) -> SessionGate | None:
+        """What judges orders about sessions."""
+        return self._sessions
 
     def admit(self, raw: bytes) -> Admitted:
         """Take what the server pushed. Raises the error that it was refused with, after recording.

@@ -25,11 +25,13 @@ from typing import Final, Literal
 
 from fleetward.device.access.sessions import Live, Sessions
 from fleetward.device.audit.diary import Diary
+from fleetward.device.gate_break_glass import ASKED, MARK, BreakGlassGate
 from fleetward.device.gate_runbooks import RunbookGate
+from fleetward.device.presses import Presses
 from fleetward.device.refusals import Refusals
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.runtime.channel import make_session_key
-from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.access_runbook import Plan, RunbookScope
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import OwnerView
 from fleetward.trust.envelope import Envelope, read_envelope, seal
@@ -43,6 +45,7 @@ from fleetward.trust.grants.ending import (
 )
 from fleetward.trust.grants.grant import (
     GRANT_TYPE,
+    Grant,
     Situation,
     recheck_grant,
     verify_grant,
@@ -96,6 +99,7 @@ class Here:
     boot: str
     wall: str
     runbooks: RunbookGate
+    presses: Presses
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +132,17 @@ class SessionGate:
         self._stopped: list[str] = []
         self.runbooks: Final = here.runbooks
         self.runbooks.call_for_used(self._used_runbooks)
+        self.break_glass: Final = BreakGlassGate(self, sessions, here.presses, diary)
 
     @property
     def offers(self) -> tuple[str, ...]:
         """Hashes of the requests that have an offer now."""
         return tuple(self._offers)
+
+    @property
+    def asking(self) -> tuple[Request, ...]:
+        """The requests that have an offer now."""
+        return tuple(held.request for held in self._offers.values())
 
     def admit(self, data: bytes, kind: str) -> Opened:
         """Take an order of one of `SESSION_TYPES`. Raises what it was refused with, recorded."""
@@ -165,6 +175,7 @@ class SessionGate:
                 verify_request(held.request.raw, policy, self._here.device)
             except FleetwardError:
                 self._forget(name)
+        self.break_glass.take_new_policy()
 
     def hand_over(self, name: str) -> None:
         """End everything that stems from the owner before: no key of his stands any more."""
@@ -203,6 +214,8 @@ class SessionGate:
         self.runbooks.plan(request.scopes)
         for scope in request.scopes:
             doors.check(scope)
+        if request.break_glass:
+            self.break_glass.check_possible()
         held = self._offers.get(request.hash) or self._make_offer(request)
         self._sessions.notes.put("offer", request.hash, held.offer.raw)
         return "none"
@@ -241,6 +254,7 @@ class SessionGate:
         raw = seal(payload, [self._here.signer])
         offer = verify_offer(raw, self._here.signer.public, request)
         scopes = [scope.words() for scope in request.scopes]
+        loud = f"{MARK}: " if request.break_glass else ""
         body: JsonObject = {
             "case": request.case,
             "offer": offer.hash,
@@ -251,10 +265,10 @@ class SessionGate:
             "sandbox": offer.sandbox,
             "scopes": [scope.to_json() for scope in request.scopes],
             "seconds": request.seconds,
-            "words": f"{request.person} ({request.org}) asks to enter: {'; '.join(scopes)}. "
-            "The owner is asked.",
+            "words": f"{loud}{request.person} ({request.org}) asks to enter: "
+            f"{'; '.join(scopes)}. The owner is asked.",
         }
-        self._diary.order("session.offered", body)
+        self._diary.order(ASKED if request.break_glass else "session.offered", body)
         held = HeldOffer(request, offer, private, self._time.powered_ms())
         self._offers[request.hash] = held
         self._sessions.prepare()
@@ -272,10 +286,26 @@ class SessionGate:
             raise Refused("This grant was used, and its session is over.", reason="grant_used")
         if envelope.hash in self._stopped:
             raise Refused("This session was stopped before it opened.", reason="grant_stopped")
+        if self.break_glass.find(envelope.hash) is not None:
+            return "none"  # It waits for a press already.
         held = self._find_offer(envelope)
+        grant = self._judge(data, held.request, held.offer)
+        plans = self.runbooks.plan(grant.scopes)
+        if grant.break_glass:
+            self.break_glass.check_room()
+        # Whatever happens from here on, this offer is used.
+        del self._offers[grant.request.hash]
+        if grant.break_glass:
+            self.break_glass.hold(grant, held.private)
+        else:
+            self._sessions.open(grant, held.private, plans)
+        self._forget(grant.request.hash)
+        return "none" if grant.break_glass else "channel"
+
+    def _judge(self, data: bytes, asked: Request, offer: Offer) -> Grant:
         view = self._here.view()
         # The policy may be newer than the offer, and the requester none any more.
-        request = verify_request(held.request.raw, view.policy, self._here.device)
+        request = verify_request(asked.raw, view.policy, self._here.device)
         self._check_confirmed()
         situation = Situation(
             policy=view.policy,
@@ -284,13 +314,15 @@ class SessionGate:
             lease_seconds_left=self._here.lease_seconds_left(),
             sandboxed=self._sessions.sandbox.sandbox != "none",
         )
-        grant = verify_grant(data, situation, request, held.offer)
-        plans = self.runbooks.plan(grant.scopes)
-        # Whatever happens from here on, this offer is used.
-        del self._offers[request.hash]
-        self._sessions.open(grant, held.private, plans)
-        self._forget(request.hash)
-        return "channel"
+        return verify_grant(data, situation, request, offer)
+
+    def judge_again(self, grant: Grant) -> dict[int, Plan]:
+        """Return what the runbooks of a grant that waited do, when it is good now.
+
+        Raises as `verify_grant`, `Refused`.
+        """
+        self._judge(grant.raw, grant.request, grant.offer)
+        return self.runbooks.plan(grant.scopes)
 
     def _find_offer(self, envelope: Envelope) -> HeldOffer:
         named = envelope.payload.get("request")
@@ -308,6 +340,14 @@ class SessionGate:
     def _take_stop(self, data: bytes, envelope: Envelope) -> Opened:
         policy = self._here.view().policy
         subject = envelope.payload.get("subject")
+        waiting = self.break_glass.find(subject)
+        if waiting is not None:
+            by_request = subject == waiting.grant.request.hash
+            stop = verify_stop(data, policy, waiting.grant.request if by_request else waiting.grant)
+            self._remember_stop(waiting.grant.hash)
+            words = f"Stopped by {stop.person}. {stop.reason}".strip()
+            self.break_glass.drop(waiting, "grant_stopped", words)
+            return "none"
         live = self._find_stopped(subject)
         if live is not None:
             by_request = subject == live.grant.request.hash
@@ -321,19 +361,41 @@ class SessionGate:
             self._remember_stop(verify_stop_ahead(data, policy).subject)
             raise Refused("There is no such session or request here.", reason="no_such_session")
         stop = verify_stop(data, policy, held.request)
+        words = f"{stop.person} refused the request of {held.request.person}. {stop.reason}".strip()
+        self._refuse_offered(held, stop.person, stop.reason, ("request_stopped", words))
+        return "none"
+
+    def refuse_at_panel(self, subject: str, who: str) -> None:
+        """Somebody at the machine says no to a request, or to a grant that waits for a press.
+
+        Raises `Refused` when there is none of this hash.
+        """
+        waiting, held = self.break_glass.find(subject), self._offers.get(subject)
+        if waiting is not None:
+            self._remember_stop(waiting.grant.hash)
+            words = f"Refused at the machine's panel by {who}."
+            self.break_glass.drop(waiting, "panel_refused", words)
+        elif held is not None:
+            words = f"The request of {held.request.person} was refused at the machine's panel."
+            self._refuse_offered(held, who, "at the panel", ("panel_refused", words))
+        else:
+            raise Refused("Nothing of that name waits here.", reason="no_such_session")
+
+    def _refuse_offered(
+        self, held: HeldOffer, person: str, reason: str, denied: tuple[str, str]
+    ) -> None:
+        rule, words = denied
         self._forget(held.request.hash)
         self._remember_stop(held.request.hash)
-        words = f"{stop.person} refused the request of {held.request.person}. {stop.reason}".strip()
         body: JsonObject = {
-            "person": stop.person,
-            "reason": stop.reason,
+            "person": person,
+            "reason": reason,
             "request": held.request.hash,
             "words": words,
         }
         with contextlib.suppress(Unreachable):
             self._diary.order("session.refused", body)
-        self._deny(held.request.hash, "request_stopped", words)
-        return "none"
+        self.deny(held.request.hash, rule, words)
 
     def _remember_stop(self, subject: str) -> None:
         """Keep it in mind once: an old stop, handed over again and again, pushes no other out."""
@@ -386,9 +448,10 @@ class SessionGate:
         # A flood of equal refusals is counted, and not signed one by one.
         answered = kind in (REQUEST_TYPE, GRANT_TYPE) and error.reason != "grant_used"
         if answered and recorded:
-            self._deny(envelope.hash, error.reason, error.message)
+            self.deny(envelope.hash, error.reason, error.message)
 
-    def _deny(self, subject: str, rule: str, words: str) -> None:
+    def deny(self, subject: str, rule: str, words: str) -> None:
+        """Have a signed no about this said, with the rule that was broken."""
         denial = Denial(
             device=self._here.device,
             owner=self._here.view().anchor.owner,

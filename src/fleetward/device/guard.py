@@ -16,6 +16,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from fleetward.device.access.panel_door import PanelDoor
 from fleetward.device.frames import Connection
 from fleetward.device.guard_core import GuardCore
 
@@ -29,9 +30,16 @@ _PEER = struct.Struct("=iII")
 class GuardLoop:
     """Runs a `GuardCore` until SIGTERM, or until it is settled (`once`)."""
 
-    def __init__(self, core: GuardCore, source: socket.socket, peer_uid: int | None) -> None:
+    def __init__(
+        self,
+        core: GuardCore,
+        source: socket.socket,
+        peer_uid: int | None,
+        panel: PanelDoor | None = None,
+    ) -> None:
         source.setblocking(False)
         self._core = core
+        self._panel = panel
         self._source = source
         self._listens = source.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
         self._peer_uid = peer_uid
@@ -50,7 +58,7 @@ class GuardLoop:
         deadline_ms = self._core.seat.clock.boottime_ms() + int(ONCE_SECONDS * 1000)
         try:
             while not self._stop:
-                delay_ms = self._core.tick()
+                delay_ms = min(self._core.tick(), self._panel.tick() if self._panel else 60_000)
                 if self._core.seat.once:
                     if self._core.settled:
                         return 0
@@ -61,6 +69,8 @@ class GuardLoop:
                 self._serve(delay_ms / 1000)
             return 0
         finally:
+            if self._panel is not None:
+                self._panel.close()
             self._core.close()
 
     def _serve(self, timeout_seconds: float) -> None:
@@ -77,6 +87,8 @@ class GuardLoop:
                 good = good and (not self._uplink.wants_write or self._uplink.write())
                 if not good:
                     self._drop_uplink()
+            elif self._panel is not None:
+                self._panel.serve(key.fileobj)
 
     def _watch_uplink(self) -> None:
         if self._uplink is None:
@@ -86,8 +98,9 @@ class GuardLoop:
         self._selector.modify(self._uplink.sock, events)
 
     def _watch_sessions(self) -> None:
-        """Be woken by what sessions say; the next tick reads it."""
+        """Be woken by what sessions say, and by the panel; the next tick reads the former."""
         now = set(self._core.sessions.sockets())
+        now |= set(self._panel.sockets() if self._panel is not None else ())
         for sock in self._session_sockets - now:
             # It is closed, and its number may be another socket's already.
             with contextlib.suppress(KeyError, ValueError):

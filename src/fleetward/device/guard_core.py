@@ -32,6 +32,7 @@ from fleetward.device.identity.keys import load_identity
 from fleetward.device.looking import Eyes, Looking
 from fleetward.device.outbox import INTACT, Outbox, Writer, kept_cut
 from fleetward.device.port import Reply, Request
+from fleetward.device.presses import Presses
 from fleetward.device.refusals import Refusals
 from fleetward.device.report import report_status
 from fleetward.device.schedule import Schedule
@@ -86,6 +87,7 @@ class GuardCore:
         self.journal, damage = open_journal(self.files.journal, chain, kept_cut(self.state))
         self.diary = Diary(self.journal, self.time, self.state)
         self.refusals = Refusals(self.diary, self.time, self.state)
+        self.presses = Presses(self.time.powered_ms, self.diary)
         self.gate = Gate(
             self.files.read_view(self.joined), self.diary, self.refusals, self._persist_view
         )
@@ -104,6 +106,8 @@ class GuardCore:
             seat.eyes, seat.clock, schedule, self.diary, self.blobs, (self.state, self.time)
         )
         self.verbs = Verbs(self)
+        self.panel_words = "no panel"
+        """Who may speak to this machine's panel."""
         self.connection = Connection("never", 0)
         self.server_says = ""
         self.server_reason = ""
@@ -292,6 +296,7 @@ class GuardCore:
             runbooks=RunbookGate(
                 folder / "runbooks", lambda: self.gate.view, self.diary, self.refusals
             ),
+            presses=self.presses,
         )
         self.gate.use_sessions(SessionGate(here, sessions, self.diary, self.refusals, self.time))
         return sessions

@@ -14,6 +14,7 @@ from random import SystemRandom
 from typing import Final
 
 from fleetward.device.access.doors import ServiceDoors, SupervisedDoors
+from fleetward.device.access.panel_user import open_panel
 from fleetward.device.collector import ConfinedCollector
 from fleetward.device.guard import GuardLoop, read_boot_id
 from fleetward.device.guard_core import GuardCore, Seat, Wall
@@ -65,7 +66,9 @@ def _run(arguments: argparse.Namespace) -> int:
     with hold_folder(folder):
         core = GuardCore(folder, seat)
         listens = arguments.control is None
-        return GuardLoop(core, source, uplink_ids().uid if listens and root else None).run()
+        panel = None if arguments.once else open_panel(arguments.data, core)
+        peer_uid = uplink_ids().uid if listens and root else None
+        return GuardLoop(core, source, peer_uid, panel).run()
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -85,6 +85,7 @@ def report_status(core: GuardCore) -> Status:
         problem=core.looking.problem,
         sessions=_describe_sessions(core),
         recovery=core.recovery.describe(),
+        panel=_describe_panel(core),
     )
 
 
@@ -145,9 +146,17 @@ def _describe_sessions(core: GuardCore) -> tuple[SessionStatus, ...]:
             ended_words=k.ended_words,
             records=k.records,
             stored=k.stored_powered_ms >= 0,
+            break_glass=k.break_glass,
         )
         for k in newest[:SHOWN_SESSIONS]
     )
+
+
+def _describe_panel(core: GuardCore) -> str:
+    sandbox = core.sessions.known_sandbox
+    if core.panel_words == "no panel" or sandbox is None or sandbox.sandbox != "none":
+        return core.panel_words
+    return f"{core.panel_words}; it takes no press, for there is no sandbox: install bubblewrap"
 
 
 def _describe_sight(core: GuardCore) -> Sight:

@@ -123,6 +123,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
     records: int
     stored: bool
     """Whether the server has the whole recording."""
+    break_glass: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -156,6 +157,8 @@ class Status(msgspec.Struct, frozen=True):
     """Open ones, then past ones, the newest first."""
     recovery: str = ""
     """What recovery keys have announced here, in words; empty when nothing waits."""
+    panel: str = ""
+    """Who may speak to the machine's panel, and whether it takes presses."""
 
 
 def write_status(path: Path, status: Status) -> None:

@@ -209,6 +209,8 @@ class UplinkSession:
             if self._news.is_set():
                 self._news.clear()
                 link.due.evidence = 0.0
+                # A press at the machine opens a session without a word of the server.
+                await link.carrier.take_channels()
             await self._do_due(link, loop.time())
             wait = min(link.due.beat, link.due.proof, link.due.documents, link.due.evidence)
             with contextlib.suppress(TimeoutError):

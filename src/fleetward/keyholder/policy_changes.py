@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from fleetward.keyholder.access.break_glass_rules import keep_break_glass
 from fleetward.keyholder.access.policy_rules import check_somebody_approves
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
@@ -115,7 +116,13 @@ def _without(draft: PolicyDraft, gone: set[str]) -> PolicyDraft:
             kind: replace(rule, signers=tuple(i for i in rule.signers if i not in gone))
             for kind, rule in (access.rules or {}).items()
         }
-        access = replace(access, requesters=asking, delegators=sending, rules=rules)
+        access = replace(
+            access,
+            requesters=asking,
+            delegators=sending,
+            rules=rules,
+            break_glass=keep_break_glass(access, gone),
+        )
     recovery = draft.recovery
     if recovery is not None:
         left = tuple(i for i in recovery[0] if i not in gone)

@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 
 from fleetward.trust.access_runbook import MAX_SIGNERS, RunbookScope, read_runbook_scope
 from fleetward.trust.access_serial import SerialScope, check_path, read_serial
+from fleetward.trust.break_glass import BreakGlass, make_break_glass, read_break_glass
 from fleetward.trust.canonical import Json, JsonObject
 from fleetward.trust.errors import Malformed
 from fleetward.trust.fields import Fields, require_digest, require_key_id
@@ -160,6 +161,8 @@ class AccessRules:
     walls: str = "any"
     delegators: tuple[str, ...] = ()
     """Requesters who may let somebody else ask in their place (`trust.delegation`)."""
+    break_glass: BreakGlass | None = None
+    """What holds when the usual approvers are away; None: nobody breaks in."""
 
     def rule_of(self, scope: Scope) -> Rule | None:
         """Return the rule for a scope's kind, or None where the owner named none."""
@@ -211,7 +214,7 @@ def read_scopes(values: list[Json]) -> tuple[Scope, ...]:
 
 def read_access(value: Json) -> AccessRules:
     """Return the rules of a policy's field `access`. Raises `Malformed`."""
-    optional = {*KINDS, "delegators"}
+    optional = {*KINDS, "break_glass", "delegators"}
     fields = Fields(value, "the access rules", {"requesters", "walls"}, optional)
     requesters = fields.texts("requesters", most=MAX_REQUESTERS)
     delegators = fields.texts("delegators", most=MAX_REQUESTERS) if fields.has("delegators") else ()
@@ -222,6 +225,9 @@ def read_access(value: Json) -> AccessRules:
         requesters=tuple(require_key_id(r, "a requester") for r in requesters),
         rules={kind: _read_rule(kind, fields.map(kind)) for kind in KINDS if fields.has(kind)},
         walls=fields.choice("walls", WALLS),
+        break_glass=read_break_glass(fields.map("break_glass"), _read_rule, KINDS)
+        if fields.has("break_glass")
+        else None,
     )
 
 
@@ -231,19 +237,23 @@ def make_access(rules: AccessRules) -> JsonObject:
     if rules.delegators:
         value["delegators"] = list(rules.delegators)
     for kind, rule in (rules.rules or {}).items():
-        said: JsonObject = {
-            "seconds": rule.seconds,
-            "threshold": rule.threshold,
-            "watched": rule.watched,
-        }
-        if kind == "tcp":
-            said["ports"] = [[first, last] for first, last in rule.ports]
-        elif kind in _NAMES:
-            said[_NAMES[kind]] = list(rule.allowed)
-        if kind == "runbook":
-            said["signers"] = list(rule.signers)
-        value[kind] = said
+        value[kind] = _make_rule(kind, rule)
+    if rules.break_glass is not None:
+        value["break_glass"] = make_break_glass(rules.break_glass, _make_rule)
     return value
+
+
+def _make_rule(kind: str, rule: Rule) -> JsonObject:
+    said: JsonObject = {
+        "seconds": rule.seconds,
+        "threshold": rule.threshold,
+        "watched": rule.watched,
+    }
+    if kind == "tcp":
+        said["ports"] = [[first, last] for first, last in rule.ports]
+    elif kind in _NAMES:
+        said[_NAMES[kind]] = list(rule.allowed)
+    return said
 
 
 def permits(rule: Rule, scope: Scope) -> bool:

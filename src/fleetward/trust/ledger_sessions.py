@@ -11,6 +11,9 @@ machine did (`trust.grants`), under the policy that each grant names:
 3. What anybody can hand to the server proves nothing: a request or grant that no machine would obey
    is counted and is no contradiction.
 
+4. Sessions by BREAK-GLASS are judged by the rules for those, and listed apart besides. That
+   somebody pressed at the machine is the machine's word.
+
 Times within a grant are the machine's to judge: the record does not know its clock.
 """
 
@@ -109,6 +112,7 @@ class SessionsInAudit:
                     "granted by as many people as it demanded.",
                 )
             )
+        self._tell_break_glass()
         if self._denials:
             said = say_count(self._denials, "request or permission", "requests or permissions")
             self._findings.prove(Finding("denials", f"Machines said no to {said}."))
@@ -131,6 +135,21 @@ class SessionsInAudit:
                 "sessions is its word."
             )
             self._findings.leave_open(Finding("session_of_stranger", words, device=device))
+
+    def _tell_break_glass(self) -> None:
+        """List apart who was let in, or asked to be, without the usual approvers."""
+        opened = [self._grants[s] for s in self._sessions if self._grants[s].break_glass]
+        for grant in opened[-MAX_TOLD:]:
+            request = grant.request
+            words = (
+                f"BREAK-GLASS: {request.person} was inside {self._name(request.device)} without "
+                f"the usual approvers, let in by {' and '.join(grant.people)} and by a press at "
+                f"the machine. Six words: {grant.words}. Reason given: {request.reason}"
+            )
+            self._findings.prove(Finding("break_glass", words, device=request.device))
+        if len(opened) > MAX_TOLD:
+            said = say_count(len(opened) - MAX_TOLD, "more session")
+            self._findings.prove(Finding("break_glass", f"BREAK-GLASS: {said} before these."))
 
     def _take_request(self, leaf: bytes) -> None:
         self._keep(self._requests, leaf)
@@ -210,6 +229,7 @@ class SessionsInAudit:
         people = " and ".join(grant.people)
         scopes = ", ".join(scope.words() for scope in grant.scopes)
         words = (
+            f"{'BREAK-GLASS: ' if grant.break_glass else ''}"
             f"{who} was inside {self._name(receipt.device)} on {_say_time(receipt.opened_at_ms)} "
             f"for {length}, let in by {people}: {scopes}. It ended: {receipt.ended_by}."
         )

@@ -33,6 +33,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fleetward.trust.access import AccessRules, read_access
+from fleetward.trust.break_glass import check_people
 from fleetward.trust.canonical import Json, JsonObject, from_base64url
 from fleetward.trust.envelope import Envelope, Role, RoleKey, read_envelope, verify_threshold
 from fleetward.trust.errors import Malformed, Untrusted
@@ -302,6 +303,8 @@ def _read_rules(fields: Fields, keys: Mapping[str, RoleKey]) -> AccessRules:
     for signer in runbooks.signers if runbooks else ():
         if signer not in keys or keys[signer].passkey is not None:
             raise Malformed(f"A signer of runbooks has no key here: {signer!r}.", reason="bad_role")
+    if rules.break_glass is not None:
+        check_people(rules.break_glass, keys)
     return rules
 
 

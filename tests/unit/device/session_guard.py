@@ -255,9 +255,12 @@ class SessionGuard:
         device = self.access.machine.device
         self.core.handle(TakePushed(), pushed(self.access.trust.bundle(device)))
 
-    def ask(self, *scopes: Scope, seconds: int = 600) -> tuple[Request, Offer]:
+    def ask(
+        self, *scopes: Scope, seconds: int = 600, break_glass: bool = False
+    ) -> tuple[Request, Offer]:
         """Have the technician ask, and return what the machine offers."""
-        request = self.access.request(*(scopes or (TERMINAL,)), seconds=seconds)
+        asked = scopes or (TERMINAL,)
+        request = self.access.request(*asked, seconds=seconds, break_glass=break_glass)
         self.push(request.raw)
         return request, self.offer_to(request)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.access_server import OPERATOR, AccessServer, access_server
+from tests.break_glass_world import ROOT, break_glass_of, set_break_glass
 from tests.trust_world import resign
 
 from fleetward.runtime.database import Database
@@ -70,6 +71,26 @@ def test_who_was_inside_is_proven(there: AccessServer) -> None:
     assert words(report.proven, "sessions")[0].startswith("1 session took place")
     assert words(report.unknown, "strange_entries") == []
     assert request.hash in {read_envelope(request.raw).hash}
+
+
+def test_break_glass_is_listed_apart(there: AccessServer) -> None:
+    cleo, dan = make_key(ED25519), make_key(ED25519)
+    set_break_glass(there.side, break_glass_of([cleo, dan]), [(cleo, "cleo"), (dan, "dan")])
+    there.world.trust.publish()
+    there.world.publish()
+    request = there.ask(ROOT, break_glass=True)
+    offer = there.note_offer(request)
+    raw = there.side.grant(request, offer, signers=[cleo, dan])
+    there.house.access.grant(request.hash, raw, OPERATOR)
+    grant = there.side.judge(raw, request, offer)
+    there.note("receipt", grant.hash, there.receipt(grant.hash, ended_by="panel"))
+    report = audit(there)
+    assert report.whole
+    (said,) = words(report.proven, "break_glass")
+    assert said.startswith("BREAK-GLASS: tom was inside pump 7")
+    assert "cleo and dan" in said
+    assert grant.words in said
+    assert words(report.proven, "session")[0].startswith("BREAK-GLASS")
 
 
 def test_what_anybody_may_hand_in_is_no_contradiction(there: AccessServer) -> None:

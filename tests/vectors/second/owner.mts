@@ -1,5 +1,6 @@
 // The owner's documents: root, policies, roster, head, lease, invitation, opening.
 
+import { checkPeople } from "./breakglass.mjs";
 import { type Json, type JsonObject, decode } from "./canonical.mjs";
 import { type Envelope, type Holder, type Role, readEnvelope, signedBytes, verifyThreshold } from "./envelope.mjs";
 import { Failure, malformed, refused, untrusted } from "./errors.mjs";
@@ -136,6 +137,7 @@ function readRules(payload: JsonObject, holders: Role["keys"]): Access | undefin
   const signers = (access.rules.get("runbook")?.signers ?? []).map((id) => holders.get(id));
   const plain = [...named, ...signers].every((holder) => holder && !holder.passkey);
   if (!plain) malformed("bad_role");
+  if (access.breakGlass) checkPeople(access.breakGlass, holders);
   return access;
 }
 

@@ -1,5 +1,6 @@
 // Sessions: what a policy lets be asked, and whether a machine opens one.
 
+import { type BreakGlass, readBreakGlass, readMark, rulesFor, standIns } from "./breakglass.mjs";
 import { type Json, type JsonObject, encode } from "./canonical.mjs";
 import {
   type Delegation, MAX_DELEGATION_BYTES, checkDelegated, checkDelegationTime, verifyDelegation,
@@ -32,6 +33,7 @@ export interface Access {
   rules: Map<string, Rule>;
   walls: string;
   delegators: string[];
+  breakGlass: BreakGlass | undefined;
 }
 
 export interface Scope {
@@ -55,6 +57,7 @@ export interface Session {
   request: Request;
   scopes: Scope[];
   seconds: number;
+  marked: boolean;
 }
 
 function profile(text: string): string {
@@ -83,16 +86,19 @@ const CHECKS: Record<string, (text: string) => string> = {
 export function readAccess(value: Json): Access {
   const object = typeof value === "object" && !Array.isArray(value) ? value : malformed("access");
   const kinds = KINDS.filter((kind) => kind in object);
-  const sends = "delegators" in object ? ["delegators"] : [];
-  const fields = new Fields(value, ["requesters", "walls", ...kinds, ...sends]);
+  const optional = ["break_glass", "delegators"].filter((name) => name in object);
+  const fields = new Fields(value, ["requesters", "walls", ...kinds, ...optional]);
   const requesters = fields.texts("requesters", 128);
-  const delegators = sends.length > 0 ? fields.texts("delegators", 128) : [];
+  const delegators = optional.includes("delegators") ? fields.texts("delegators", 128) : [];
   if (!delegators.every((id) => requesters.includes(id))) malformed("bad_role");
   return {
     delegators,
     requesters,
     rules: new Map(kinds.map((kind) => [kind, readRule(kind, fields.map(kind))])),
     walls: fields.matching("walls", /^(any|sandbox)$/),
+    breakGlass: optional.includes("break_glass")
+      ? readBreakGlass(fields.map("break_glass"), KINDS, readRule)
+      : undefined,
   };
 }
 
@@ -183,14 +189,19 @@ function permits(rule: Rule, scope: Scope): boolean {
   }
 }
 
-function checkRules(policy: Policy, scopes: Scope[], seconds: number): Rule[] {
+function checkRules(policy: Policy, scopes: Scope[], seconds: number, marked: boolean): Rule[] {
+  const named = rulesFor(policy, marked, seconds);
   // A runbook that runs as root is a terminal as root too.
   const kinds = (scope: Scope): string[] => [scope.kind, ...(scope.asRoot ? ["root"] : [])];
-  return scopes.flatMap((scope) => kinds(scope).map((kind) => checkRule(policy, scope, kind, seconds)));
+  return scopes.flatMap((scope) =>
+    kinds(scope).map((kind) => checkRule(policy, named, scope, kind, seconds)),
+  );
 }
 
-function checkRule(policy: Policy, scope: Scope, kind: string, seconds: number): Rule {
-  const rule = policy.access?.rules.get(kind) ?? refused("scope_not_in_policy");
+function checkRule(
+  policy: Policy, named: Map<string, Rule>, scope: Scope, kind: string, seconds: number,
+): Rule {
+  const rule = named.get(kind) ?? refused("scope_not_in_policy");
   if (scope.kind === "tcp" && policy.neverPorts.includes(scope.port)) refused("port_never");
   if (kind === scope.kind && !permits(rule, scope)) refused("scope_not_allowed");
   return seconds <= rule.seconds ? rule : refused("too_long");
@@ -204,13 +215,17 @@ export interface Request {
   delegation: Delegation | undefined;
   scopes: Scope[];
   seconds: number;
+  marked: boolean;
 }
+
+const marks = (payload: JsonObject, ...names: string[]): string[] =>
+  names.filter((name) => name in payload);
 
 function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   const envelope = readEnvelope(data, 16 * 1024);
   const fields = new Fields(envelope.payload, [
     "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester", "scopes",
-    "seconds", "session_key", "type", ...("delegation" in envelope.payload ? ["delegation"] : []),
+    "seconds", "session_key", "type", ...marks(envelope.payload, "break_glass", "delegation"),
   ]);
   const requester = fields.keyId("requester");
   const delegation =
@@ -226,13 +241,14 @@ function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   if (fields.binary("nonce", 16).length !== 16) malformed("bad_field");
   const scopes = readScopes(fields.items("scopes", 8));
   const seconds = fields.integer("seconds", 1, DAY);
-  checkRules(policy, scopes, seconds);
+  const marked = readMark(envelope.payload);
+  checkRules(policy, scopes, seconds, marked);
   if (delegation) checkDelegated(delegation, device, scopes.map(spell), seconds);
   fields.text("reason", 500, 1);
   fields.text("case", 100);
   fields.integer("issued_at");
   const people = delegation ? [holder.person, delegation.delegator] : [holder.person];
-  return { hash: envelope.hash, requester, holder, people, delegation, scopes, seconds };
+  return { hash: envelope.hash, requester, holder, people, delegation, scopes, seconds, marked };
 }
 
 function findHolder(policy: Policy, requester: string, sent: Delegation | undefined): Holder {
@@ -283,6 +299,7 @@ export function verifySession(
   const fields = new Fields(envelope.payload, [
     "device", "epoch", "idle_seconds", "not_after", "not_before", "offer", "owner", "policy",
     "recording_key", "request", "scopes", "seconds", "type", "watched",
+    ...marks(envelope.payload, "break_glass"),
   ]);
   if (fields.digest("owner") !== policy.owner) untrusted("another_owner");
   if (fields.integer("epoch", 1) !== policy.epoch) untrusted("old_epoch");
@@ -298,7 +315,9 @@ export function verifySession(
   if (!scopes.every((scope) => asked.has(spell(scope)))) untrusted("wider_than_request");
   const seconds = fields.integer("seconds", 1, DAY);
   if (seconds > request.seconds) untrusted("longer_than_request");
-  const rules = checkRules(policy, scopes, seconds);
+  const { marked } = request;
+  if (readMark(envelope.payload) !== marked) untrusted("another_kind_of_grant");
+  const rules = checkRules(policy, scopes, seconds, marked);
   const people = countPeople(envelope, policy, request, rules);
   if (rules.some((r) => r.watched) && !fields.boolean("watched")) untrusted("not_watched");
   fields.boolean("watched");
@@ -314,7 +333,7 @@ export function verifySession(
 }
 
 function countPeople(envelope: Envelope, policy: Policy, request: Request, rules: Rule[]): string[] {
-  const approvers = role(policy, "approve");
+  const approvers = request.marked ? standIns(policy) : role(policy, "approve");
   const keys: Role["keys"] = new Map(
     [...approvers.keys].filter(([, holder]) => !request.people.includes(holder.person)),
   );
@@ -326,8 +345,11 @@ function countPeople(envelope: Envelope, policy: Policy, request: Request, rules
 export function verifyStop(data: Buffer, policy: Policy, session: Session): string {
   const envelope = readEnvelope(data, 4096);
   const named = envelope.signatures[0]?.keyId ?? "";
-  const own = named === session.request.requester ? session.request.holder : undefined;
-  const holder = role(policy, "approve").keys.get(named) ?? own ?? untrusted("wrong_signer");
+  const { request } = session;
+  const own = named === request.requester ? request.holder : undefined;
+  const other = request.marked ? standIns(policy).keys.get(named) : undefined;
+  const holder =
+    role(policy, "approve").keys.get(named) ?? other ?? own ?? untrusted("wrong_signer");
   verifyHolder(envelope, "fleetward.stop.v1", holder);
   const fields = new Fields(envelope.payload, ["issued_at", "owner", "reason", "subject", "type"]);
   if (fields.digest("owner") !== policy.owner) untrusted("another_session");

@@ -5,6 +5,7 @@ import type { AccessDetail } from '../../api/types';
 import { useNow } from '../../shared/time/now';
 import { Age } from '../../shared/time/AsOf';
 import { Answer } from '../../shared/ui/Answer';
+import { BreakGlass } from '../../shared/ui/BreakGlass';
 import { CopyLine } from '../../shared/ui/Copy';
 import { Icon } from '../../shared/ui/Icon';
 import { Facts, Page, Section } from '../../shared/ui/Page';
@@ -58,6 +59,7 @@ function SessionPage({ row }: { row: AccessDetail }) {
 function Lead({ row }: { row: AccessDetail }) {
   return (
     <span className="who-states">
+      <BreakGlass of={row} />
       <State face={faceOfSession(row.state)} />
       <span className="small">
         asked <Age at={row.asked_at} />
@@ -109,6 +111,14 @@ function Now({ row, now }: { row: AccessDetail; now: number }) {
       <Note tone="warn" icon="clock">
         <strong>Its time is over, and the device has not said how it ended.</strong>
         <p>A device ends a session by its own clock, also without a network. It says so when it is heard again.</p>
+      </Note>
+    );
+  }
+  if (row.break_glass && row.state === 'granted') {
+    return (
+      <Note tone="bad" icon="alert">
+        <strong>BREAK-GLASS: it waits for a press at the device.</strong>
+        <p>Two people said yes in place of the usual approvers. It opens when somebody presses at the device’s own panel within 10 minutes, where these six words are shown too.</p>
       </Note>
     );
   }

@@ -1,6 +1,7 @@
 import { Link } from 'wouter';
 import type { AccessRow } from '../../api/types';
 import { Age } from '../../shared/time/AsOf';
+import { BreakGlass } from '../../shared/ui/BreakGlass';
 import { State } from '../../shared/ui/State';
 import type { Column } from '../../shared/ui/Table';
 import { faceOfSession } from '../../shared/words/faces';
@@ -53,6 +54,6 @@ export const sessionColumns = (withDevice: boolean): Column<AccessRow>[] => [
   { id: 'who', title: 'Who', width: 'minmax(0, 1.7fr)', cell: (row) => <Who row={row} /> },
   ...(withDevice ? [WHERE] : []),
   { id: 'what', title: 'What', width: 'minmax(0, 1.7fr)', cell: (row) => <What row={row} /> },
-  { id: 'state', title: 'State', width: '178px', cell: (row) => <State face={faceOfSession(row.state)} /> },
+  { id: 'state', title: 'State', width: '178px', cell: (row) => <><State face={faceOfSession(row.state)} /> <BreakGlass of={row} /></> },
   { id: 'when', title: 'When', width: '132px', cell: (row) => <span className="small quiet"><When row={row} /></span> },
 ];

@@ -6,8 +6,8 @@ import { Chip, type Tone } from '../../shared/ui/State';
 import { sayEntry, sayKind } from '../../shared/words/words';
 import './timeline.css';
 
-const toneOf = (kind: string): Tone =>
-  /refus|lost|trunc/.test(kind) ? 'bad' : /quarantin|reduced|changed|jumped/.test(kind) ? 'warn' : 'quiet';
+const toneOf = ({ kind, severity }: HistoryItem): Tone =>
+  severity === 'critical' ? 'bad' : /refus|lost|trunc/.test(kind) ? 'bad' : /quarantin|reduced|changed|jumped/.test(kind) ? 'warn' : 'quiet';
 
 /** A device speaks of sessions on it; in the record the same word is somebody who signed in. */
 const ofSession = (item: HistoryItem): boolean => item.source === 'machine' && item.kind.startsWith('session.');
@@ -38,7 +38,9 @@ function Line({ item, of }: { item: HistoryItem; of?: string }) {
           {place.length > 0 && <span className="moment-place">{place.join(', ')}</span>}
         </p>
       </div>
-      <Chip tone={toneOf(item.kind)}>{ofSession(item) ? 'Session' : sayKind(item.kind)}</Chip>
+      <Chip tone={toneOf(item)} icon={item.severity === 'critical' ? 'alert' : undefined}>
+        {item.severity === 'critical' ? 'BREAK-GLASS' : ofSession(item) ? 'Session' : sayKind(item.kind)}
+      </Chip>
     </li>
   );
 }

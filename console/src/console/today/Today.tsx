@@ -123,7 +123,11 @@ function Changes({ today }: { today: TodayData }) {
                     <span className="visually-hidden">New: </span>
                   </>
                 )}
-                {sayEntry(change.kind, change.words)}
+                {change.severity === 'critical' ? (
+                  <strong className="feed-critical">{sayEntry(change.kind, change.words)}</strong>
+                ) : (
+                  sayEntry(change.kind, change.words)
+                )}
               </span>
               <span className="feed-meta">
                 {change.device_id && (

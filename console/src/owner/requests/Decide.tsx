@@ -24,9 +24,18 @@ export function Decide({ item, onDone }: { item: Access; onDone: (done: Answered
   return (
     <Page
       title="Requests"
-      heading={`${sayWho(item)} asks to enter ${item.machine}`}
+      heading={`${item.break_glass ? 'BREAK-GLASS: ' : ''}${sayWho(item)} asks to enter ${item.machine}`}
       lead="This comes from the request itself, signed by the one who asks, and from the machine’s own answer. The server cannot change a word of it."
     >
+      {item.break_glass && (
+        <div className="access-block">
+          <Note tone="bad" icon="alert">
+            <strong>BREAK-GLASS: without your usual approvers.</strong> {item.people_needed} people say yes who stand in
+            for them, each with a key of their own. It opens only when somebody presses at the machine within 10
+            minutes. Everybody is told, and it is recorded.
+          </Note>
+        </div>
+      )}
       <div className="panel panel-pad">
         <Facts
           facts={[

@@ -6,6 +6,7 @@ import type { Access, Answered } from '../../api/ownerTypes';
 import { Age } from '../../shared/time/AsOf';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { Page } from '../../shared/ui/Page';
+import { BreakGlass } from '../../shared/ui/BreakGlass';
 import { Note, State } from '../../shared/ui/State';
 import { faceOfAccess, isWaiting, sayWho } from '../sessions/sayings';
 import { Decide } from './Decide';
@@ -74,7 +75,7 @@ function Others({ items, onChoose }: { items: Access[]; onChoose: (id: string) =
           <li key={item.id}>
             <button type="button" className="other" onClick={() => onChoose(item.id)}>
               <span className="truncate">{item.trouble ? item.id.slice(0, 16) : `${sayWho(item)}: ${item.machine}`}</span>
-              <span className="small quiet"><State face={faceOfAccess(item)} /></span>
+              <span className="small quiet"><State face={faceOfAccess(item)} /> <BreakGlass of={item} /></span>
               <span className="small quiet">{item.asked_at && <Age at={item.asked_at} />}</span>
             </button>
           </li>

@@ -7,6 +7,7 @@ import { owner } from '../../api/ownerClient';
 import type { Access } from '../../api/ownerTypes';
 import { Age } from '../../shared/time/AsOf';
 import { Answer, Failure } from '../../shared/ui/Answer';
+import { BreakGlass } from '../../shared/ui/BreakGlass';
 import { Icon } from '../../shared/ui/Icon';
 import { Facts, Page, Section } from '../../shared/ui/Page';
 import { Note, State } from '../../shared/ui/State';
@@ -51,7 +52,11 @@ function One({ item, watchNow }: { item: Access; watchNow: boolean }) {
       heading={`${sayWho(item)} at ${item.machine}`}
       above={back}
       aside={isLive(item) ? <Stop item={item} /> : undefined}
-      lead={<State face={faceOfAccess(item)} />}
+      lead={
+        <>
+          <BreakGlass of={item} /> <State face={faceOfAccess(item)} />
+        </>
+      }
     >
       <div className="panel panel-pad">
         <Facts facts={factsOf(item)} />

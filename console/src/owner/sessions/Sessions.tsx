@@ -5,6 +5,7 @@ import type { Access } from '../../api/ownerTypes';
 import { Age } from '../../shared/time/AsOf';
 import { Answer, Empty } from '../../shared/ui/Answer';
 import { Page, Panel, Truncate } from '../../shared/ui/Page';
+import { BreakGlass } from '../../shared/ui/BreakGlass';
 import { State } from '../../shared/ui/State';
 import { Table, type Column } from '../../shared/ui/Table';
 import { faceOfAccess, isLive, isWaiting, sayWho } from './sayings';
@@ -31,7 +32,7 @@ const COLUMNS: Column<Access>[] = [
     width: 'minmax(0, 1.2fr)',
     cell: (row) => (
       <>
-        <State face={faceOfAccess(row)} />
+        <State face={faceOfAccess(row)} /> <BreakGlass of={row} />
         {row.ended_by !== '' && <span className="small quiet truncate">{row.ended_by}</span>}
       </>
     ),

@@ -98,6 +98,7 @@ export function fade(face: Face, stale: boolean): Face {
 }
 
 const CARD_TONES: [RegExp, Tone][] = [
+  [/^breakglass/, 'bad'],
   [/record|identity|broken|refus/, 'bad'],
   [/quarantin|contain/, 'bad'],
   [/expos|port|updat|silen|wait|confirm|pending/, 'warn'],

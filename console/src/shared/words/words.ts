@@ -35,6 +35,7 @@ export const isOutside = (href: string): boolean => !href.startsWith('/');
 
 /** Words for a kind of entry: "posture.changed" is "Change". */
 const KINDS: [RegExp, string][] = [
+  [/^breakglass\./, 'BREAK-GLASS'],
   [/^posture\.changed/, 'Change'],
   [/^posture\.inventory/, 'Inventory'],
   [/joined/, 'Joined'],

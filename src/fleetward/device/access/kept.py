@@ -53,6 +53,8 @@ class KeptSession(msgspec.Struct, forbid_unknown_fields=True):
     stored_powered_ms: int = -1
     """When the server had the whole recording, in powered-on time."""
     recording_removed: bool = False
+    break_glass: bool = False
+    """The usual approvers were away: everybody is told."""
 
     @property
     def name(self) -> str:

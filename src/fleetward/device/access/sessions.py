@@ -140,6 +140,11 @@ class Sessions:
             self._probing.send(encode(Probe(self._machine.hidden)))
 
     @property
+    def known_sandbox(self) -> Probed | None:
+        """What keeps sessions apart here, or None while it is being tried; never waits."""
+        return self._probed
+
+    @property
     def sandbox(self) -> Probed:
         """What keeps sessions apart here; waits for the first answer."""
         if self._probed is None:
@@ -239,6 +244,7 @@ class Sessions:
             case=request.case,
             sandbox=self.sandbox.sandbox,
             opened_at_ms=self._time.wall_ms(),
+            break_glass=grant.break_glass,
         )
 
     def _start(self, live: Live, machine_private: bytes, plans: Mapping[int, Plan]) -> None:
@@ -526,6 +532,7 @@ def _describe_opening(grant: Grant, kept: KeptSession) -> JsonObject:
     minutes = max(1, grant.seconds // 60)
     said = ", ".join(kept.people)
     return {
+        **_mark(kept),
         "offer": grant.offer.hash,
         "people": list(grant.people),
         "person": kept.person,
@@ -536,18 +543,28 @@ def _describe_opening(grant: Grant, kept: KeptSession) -> JsonObject:
         "session": kept.session,
         "six_words": kept.words,
         "watched": grant.watched,
-        "words": f"{kept.person} may enter for {minutes} minutes: {'; '.join(kept.scopes)}. "
-        f"Allowed by {said}.",
+        "words": f"{_loud(kept)}{kept.person} may enter for {minutes} minutes: "
+        f"{'; '.join(kept.scopes)}. Allowed by {said}.",
     }
 
 
 def _describe_end(kept: KeptSession) -> JsonObject:
     who = f" by {kept.ended_who}" if kept.ended_who else ""
     return {
+        **_mark(kept),
         "by": kept.ended_by,
         "head": kept.head,
         "records": kept.records,
         "session": kept.session,
         "who": kept.ended_who,
-        "words": f"The session of {kept.person} ended{who}: {kept.ended_words or kept.ended_by}",
+        "words": f"{_loud(kept)}The session of {kept.person} ended{who}: "
+        f"{kept.ended_words or kept.ended_by}",
     }
+
+
+def _mark(kept: KeptSession) -> JsonObject:
+    return {"break_glass": True} if kept.break_glass else {}
+
+
+def _loud(kept: KeptSession) -> str:
+    return "BREAK-GLASS: " if kept.break_glass else ""

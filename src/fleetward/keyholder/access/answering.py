@@ -31,8 +31,10 @@ from fleetward.trust.grants.grant import (
     Grant,
     Situation,
     Terms,
+    approvers_of,
     make_grant_payload,
     verify_grant,
+    who_may_grant,
 )
 from fleetward.trust.grants.offer import Offer
 from fleetward.trust.grants.request import MAX_AGE_MS, Request, check_rules
@@ -44,6 +46,8 @@ from fleetward.trust.words import six_words
 
 OPEN_WITHIN_MS: Final = 15 * 60_000
 """A grant that the machine did not take within this time is asked for again."""
+OPEN_BREAK_GLASS_WITHIN_MS: Final = 60 * 60_000
+"""Two people sign it, and somebody has to walk to the machine."""
 CLOCK_ROOM_MS: Final = 60_000
 DEFAULT_IDLE_SECONDS: Final = 900
 WALL_WORDS: Final = {
@@ -136,8 +140,9 @@ def read_question(judge: Judge, papers: AccessPapers, now_ms: int) -> Question:
             f"{policy.version}. When it has heard of yours, let it be asked again.",
             reason="another_policy",
         )
-    rules = check_rules(policy, case.request.scopes, case.request.seconds)
-    people = max(policy.roles["approve"].threshold, *(rule.threshold for rule in rules))
+    asked = case.request
+    rules = check_rules(policy, asked.scopes, asked.seconds, break_glass=asked.break_glass)
+    people = who_may_grant(policy, asked, rules).threshold
     watch = any(rule.watched for rule in rules)
     require_runbooks(case.runbooks, case.request.scopes)
     return Question(case.entry, policy, case.request, case.offer, people, watch, case.runbooks)
@@ -155,7 +160,8 @@ def prepare_grant(question: Question, answer: Answer, now_ms: int) -> Prepared:
             f"It was asked for {request.seconds} seconds; a grant can only be shorter.",
             reason="longer_than_request",
         )
-    rules = check_rules(policy, scopes, seconds)
+    rules = check_rules(policy, scopes, seconds, break_glass=request.break_glass)
+    within = OPEN_BREAK_GLASS_WITHIN_MS if request.break_glass else OPEN_WITHIN_MS
     clocks = (now_ms, question.offer.issued_at_ms)
     terms = Terms(
         scopes=tuple(s for s in request.scopes if s in scopes),
@@ -164,7 +170,7 @@ def prepare_grant(question: Question, answer: Answer, now_ms: int) -> Prepared:
         watched=answer.watched or any(rule.watched for rule in rules),
         # The machine's clock is not ours. What binds a grant to now is the offer, not the time.
         not_before_ms=min(clocks) - CLOCK_ROOM_MS,
-        not_after_ms=max(clocks) + OPEN_WITHIN_MS,
+        not_after_ms=max(clocks) + within,
     )
     payload = make_grant_payload(policy, request, question.offer, terms)
     return Prepared(question, terms, payload, document_hash(payload))
@@ -188,9 +194,11 @@ def sign_grant(prepared: Prepared, signers: Sequence[Signer], signed: bytes = b"
 
 def check_may_approve(question: Question, key_id: str) -> None:
     """Raise `Refused` when this key's person cannot say yes to this request."""
-    holder = question.policy.roles["approve"].keys.get(key_id)
+    role = approvers_of(question.policy, break_glass=question.request.break_glass)
+    holder = role.keys.get(key_id)
     if holder is None:
-        raise Refused("The policy does not let this key approve.", reason="no_approver")
+        for_what = "BREAK-GLASS" if question.request.break_glass else "sessions"
+        raise Refused(f"The policy does not let this key approve {for_what}.", reason="no_approver")
     if holder.person == question.request.person:
         raise Refused(
             f"{holder.person} asks, so somebody else has to say yes. The machine would not count "

@@ -160,6 +160,34 @@ class Wait:
         self._said.update(fresh)
         return fresh
 
+    def until_pressed(
+        self, tell: Callable[[str], None], still: Callable[[float], None] = time.sleep
+    ) -> Case:
+        """Return once the machine says that a BREAK-GLASS session is open.
+
+        Raises as `look` does: the machine says no when nobody pressed in time.
+        """
+        told = 0.0
+        while True:
+            try:
+                papers = self._api.papers(self._hash)
+                case = read_own_case(self._folder, self._learn(again=False), papers)
+                check_not_over(self._folder, case, papers.state)
+                if papers.state == "open":
+                    return case
+                words = case.grant.words if case.grant else ""
+                waits_for = (
+                    f"BREAK-GLASS: somebody has to press at the machine {case.entry.name}, where "
+                    f"these six words are shown: {words}"
+                )
+            except Unreachable as e:
+                waits_for = f"Waiting for the server ({e.reason})."
+            now = time.monotonic()
+            if now - told >= 2 * TELL_SECONDS or told == 0.0:
+                told = now
+                tell(waits_for)
+            still(LOOK_SECONDS)
+
     def _learn(self, *, again: bool) -> Learned:
         if self._learned is None or again:
             self._learned = self._folder.learn(self._api.client)
@@ -194,4 +222,6 @@ def say_local(at: str) -> str:
 def _say_waiting(case: Case) -> str:
     if case.offer is None:
         return f"{case.entry.name} to answer"
+    if case.request.break_glass:
+        return f"the yes of two who stand in for the owner ({case.entry.name} is ready)"
     return f"the owner's yes ({case.entry.name} is ready)"

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.envelope import Envelope, RoleKey, Signature, add_assertion
 from fleetward.trust.errors import Malformed, Refused, Untrusted
+from fleetward.trust.grants.grant import approvers_of
 from fleetward.trust.keys import ES256, PublicKey, der_to_raw, read_public_key
 from fleetward.trust.passkey import (
     MAX_AUTHENTICATOR_BYTES,
@@ -105,11 +106,13 @@ def read_new_passkey(made: Assertion, challenge: bytes, place: Passkey) -> NewPa
     return NewPasskey(key, data[_ID_AT:end])
 
 
-def passkeys_at(policy: Policy, place: Passkey, requester: str) -> dict[str, RoleKey]:
+def passkeys_at(
+    policy: Policy, place: Passkey, requester: str, *, break_glass: bool = False
+) -> dict[str, RoleKey]:
     """Return the passkeys that may approve at `place`; none of who asks."""
     return {
         key_id: holder
-        for key_id, holder in policy.roles["approve"].keys.items()
+        for key_id, holder in approvers_of(policy, break_glass=break_glass).keys.items()
         if holder.passkey is not None
         and holder.passkey.rp_id == place.rp_id
         and set(place.origins) <= set(holder.passkey.origins)

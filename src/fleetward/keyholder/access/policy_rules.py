@@ -129,6 +129,12 @@ def require_recording_key(draft: PolicyDraft) -> None:
         )
 
 
+def widen_rule(kind: str, rule: Rule | None, what: str, limits: Limits) -> Rule:
+    """Return a rule that lets `what` be asked for beside what it let before. Raises `Malformed`."""
+    _check_kind(kind, what)
+    return _widen(kind, rule, what, limits)
+
+
 def forbid_scope(kind: str, what: str = "") -> Change:
     """Return the change after which `what`, or without it the whole kind, is never granted."""
     if kind not in KINDS:
@@ -180,6 +186,25 @@ def check_somebody_approves(policy: Policy) -> None:
                 f"The rule for {kind} takes {rule.threshold} people, and {_say_people(approvers)} "
                 "may approve. Add approvers first: `fleetward owner policy add-person --scope "
                 "approve`, or ask for fewer by --people.",
+                reason="nobody_could_approve",
+            )
+    check_break_glass(policy)
+
+
+def check_break_glass(policy: Policy) -> None:
+    """Raise `Refused` when somebody may ask to break in and too few others could say yes."""
+    rules = policy.access.break_glass
+    if rules is None:
+        return
+    people = {policy.keys[key_id].person for key_id in rules.keys}
+    least = max(rules.threshold, *(rule.threshold for rule in rules.rules.values()), 0)
+    for key_id in policy.access.requesters:
+        asking = policy.keys[key_id].person
+        if len(people - {asking}) < least:
+            raise Refused(
+                f"{asking} could ask for BREAK-GLASS, and only {_say_people(people - {asking})} "
+                f"could say yes; it takes {least}. Name more people in `fleetward owner policy "
+                "break-glass set`, or remove its rules first.",
                 reason="nobody_could_approve",
             )
 

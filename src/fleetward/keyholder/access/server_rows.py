@@ -48,6 +48,7 @@ class AccessRow(msgspec.Struct, frozen=True, kw_only=True):
     session: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
     words: _Text = ""
     recording_bytes: int = 0
+    break_glass: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -63,6 +64,8 @@ class NextNotice(msgspec.Struct, frozen=True):
 
     at: str = ""
     names: list[str] = []
+
+
 class PaperRunbook(msgspec.Struct, frozen=True, kw_only=True):
     """A signed runbook that came with a request, base64url."""
 

@@ -24,13 +24,14 @@ STATE_WORDS: Final = {
     "denied": "refused by the machine",
     "stopped": "refused by the owner",
 }
+BREAK_GLASS: Final = "BREAK-GLASS: this is asked for without the usual approvers."
 ENDED_WORDS: Final = {
     "closed": "left by who was inside",
     "length": "its time was over",
     "idle": "nothing moved for too long",
     "stopped": "stopped",
     "unwatched": "nobody watched",
-    "panel": "ended at the machine itself",
+    "panel": "stopped at the machine's panel",
     "policy": "ended by a newer policy",
     "failed": "ended by a fault",
     "restarted": "the machine's agent ended",
@@ -50,7 +51,9 @@ def show_row(row: AccessRow) -> dict[str, Any]:
 def tell_row(row: AccessRow) -> str:
     """Return a row as one line."""
     who = one_line(row.person) + (f" ({one_line(row.org)})" if row.org else "")
-    state = STATE_WORDS.get(row.state, one_line(row.state, 20))
+    state = ("BREAK-GLASS " if row.break_glass else "") + STATE_WORDS.get(
+        row.state, one_line(row.state, 20)
+    )
     if row.ended_by:
         state += f" ({ENDED_WORDS.get(row.ended_by, one_line(row.ended_by, 40))})"
     at = one_line(row.asked_at or "", 19)
@@ -71,6 +74,7 @@ def show_request(request: Request) -> dict[str, Any]:
         "reason": request.reason,
         "case": request.case,
         "asked_at": to_rfc3339(request.issued_at_ms),
+        "break_glass": request.break_glass,
     }
 
 
@@ -136,6 +140,7 @@ def tell_request(
         asked.append(f"  - {scope.words()}")
         asked += [f"      {line}" for line in tell_run(scope, runbooks)]
     return [
+        *([BREAK_GLASS] if request.break_glass else []),
         f"{request.person}{f' of {request.org}' if request.org else ''} asks for {machine}"
         f"{f' ({site})' if site else ''}:",
         *asked,
@@ -152,6 +157,8 @@ def tell_question(question: Question) -> str:
     entry = question.entry
     lines = tell_request(question.request, entry.name, entry.site, question.runbooks)
     lines.append(f"  walls     {SANDBOX_WORDS[offer.sandbox]}; {WALL_WORDS[offer.wall]}")
+    if question.request.break_glass:
+        lines.append("  it opens  only when somebody presses at the machine within 10 minutes")
     if question.people > 1:
         lines.append(f"  it takes  {question.people} people")
     if question.must_watch:
@@ -163,10 +170,12 @@ def tell_prepared(prepared: Prepared) -> str:
     """Return what is about to be signed, in words."""
     terms = prepared.terms
     watched = ", watched" if terms.watched else ""
+    loud = "BREAK-GLASS. " if prepared.question.request.break_glass else ""
     return (
-        f"You give: {'; '.join(say_scope(s, prepared.question.runbooks) for s in terms.scopes)}, "
-        f"for {say_length(terms.seconds)}"
-        f"{watched}.\nSix words, the same on every screen: {prepared.words}"
+        f"{loud}You give: "
+        f"{'; '.join(say_scope(s, prepared.question.runbooks) for s in terms.scopes)}, for "
+        f"{say_length(terms.seconds)}{watched}.\n"
+        f"Six words, the same on every screen: {prepared.words}"
     )
 
 

@@ -45,6 +45,13 @@ class Fronts:
         return any(one_of)
 
 
+def rules_for(access: AccessRules, *, break_glass: bool) -> AccessRules:
+    """Return the rules that a request goes by: those of every day, or those of BREAK-GLASS."""
+    if not break_glass:
+        return access
+    return AccessRules(rules=access.break_glass.rules if access.break_glass else {})
+
+
 def choose_scopes(fronts: Fronts, more: Sequence[str], rules: AccessRules) -> tuple[Scope, ...]:
     """Return the scopes to ask for. Raises `Refused` when one has to be named."""
     scopes: list[Scope] = [parse_scope(text) for text in more]

@@ -33,6 +33,7 @@ from fleetward.keyholder.access.server_rows import LIVE, WAITING, AccessApi, Acc
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.console.access_model import AccessView, Answered
 from fleetward.keyholder.console.access_views import show_case, show_doubted
+from fleetward.keyholder.console.known_break_ins import KnownBreakIns
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.screening import Screen, open_screen
 from fleetward.keyholder.console.stream import Changes
@@ -73,6 +74,7 @@ class AccessKeeper:
         passkeys: PasskeyKeeper,
     ) -> None:
         self.passkeys: Final = passkeys
+        self.known: Final = KnownBreakIns(desk.folder)
         self._desk = desk
         self._reach = reach
         self._changes = changes
@@ -101,12 +103,20 @@ class AccessKeeper:
         api, judge = self._api(), self._judge()
         rows = api.rows()
         shown = [self._view(api, judge, row) for row in rows[:MAX_LOOKED_AT]]
+        shown = [self.known.mark(view) for view in shown]
         return shown, max(len(rows) - MAX_LOOKED_AT, 0)
 
     def view(self, id_: str) -> AccessView:
         """Return one request, judged anew. Raises as the API does."""
         api = self._api()
-        return self._view(api, self._judge(), api.papers(id_))
+        return self.known.mark(self._view(api, self._judge(), api.papers(id_)))
+
+    def acknowledge(self, id_: str) -> Answered:
+        """Somebody knows of this BREAK-GLASS: no banner tells of it any more on this computer."""
+        with self._acting:
+            self.known.add(id_)
+        self._changes.tell("access")
+        return Answered(id=id_, session="", words="You know of it. It stays in the record.")
 
     def prepare(self, id_: str, scopes: list[str], seconds: int, *, watched: bool) -> Prepared:
         """Return the grant that an answer means, and keep it until it is signed."""
@@ -150,7 +160,7 @@ class AccessKeeper:
         return Answered(
             id=request.hash,
             session=prepared.hash,
-            words=f"Granted. It opens when {prepared.question.entry.name} has it.",
+            words=_say_granted(prepared),
             watched=prepared.terms.watched,
         )
 
@@ -166,7 +176,10 @@ class AccessKeeper:
 
     def passkeys_for(self, question: Question) -> dict[str, RoleKey]:
         """Return the passkeys that may answer here."""
-        return self.passkeys.approvers(question.policy, question.request.person)
+        request = question.request
+        return self.passkeys.approvers(
+            question.policy, request.person, break_glass=request.break_glass
+        )
 
     def own_key_may(self, question: Question) -> bool:
         """Say whether the approver's key of this folder may answer."""
@@ -262,3 +275,10 @@ class AccessKeeper:
     def _judge(self) -> Judge:
         documents = self._desk.documents()
         return Judge(documents.policies, documents.entries)
+
+
+def _say_granted(prepared: Prepared) -> str:
+    name = prepared.question.entry.name
+    if prepared.question.request.break_glass:
+        return f"BREAK-GLASS granted. It opens when somebody presses at {name}."
+    return f"Granted. It opens when {name} has it."

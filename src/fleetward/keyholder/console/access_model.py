@@ -74,6 +74,10 @@ class AccessView(Answer, frozen=True, kw_only=True):
     ended_who: str = ""
     denied: str = ""
     recording_bytes: int = 0
+    break_glass: bool = False
+    """The usual approvers were away: every page says so."""
+    acknowledged: bool = False
+    """Whether somebody has said on this computer that he knows of it."""
 
 
 class AccessList(Answer, frozen=True, kw_only=True):
@@ -140,6 +144,12 @@ class EndWish(Question, frozen=True, kw_only=True):
 
     id: Hash
     reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class Acknowledge(Question, frozen=True, kw_only=True):
+    """Say that one knows of a BREAK-GLASS: the banner about it goes."""
+
+    id: Hash
 
 
 class Answered(Answer, frozen=True, kw_only=True):

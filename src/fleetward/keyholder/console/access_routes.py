@@ -13,6 +13,7 @@ from fleetward.keyholder.console.access_keeper import AccessKeeper
 from fleetward.keyholder.console.access_model import (
     AccessList,
     AccessView,
+    Acknowledge,
     Answered,
     Approve,
     EndWish,
@@ -91,4 +92,9 @@ def _make_signers(access: AccessKeeper) -> list[ControllerRouterHandler]:
         """End a session."""
         return access.end(data.id, data.reason, denying=False)
 
-    return [prepare, approve, deny, stop]
+    @post("/access/acknowledge", sync_to_thread=True, status_code=200)
+    def acknowledge(data: JSONBody[Acknowledge]) -> Answered:
+        """Say that one knows of a BREAK-GLASS."""
+        return access.acknowledge(data.id)
+
+    return [prepare, approve, deny, stop, acknowledge]

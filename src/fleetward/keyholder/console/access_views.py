@@ -104,6 +104,7 @@ def show_case(case: Case, row: AccessRow, question: Question | FleetwardError | 
         ended_who=receipt.ended_who if receipt else "",
         denied=case.denial.words if case.denial and row.state == "denied" else "",
         recording_bytes=row.recording_bytes,
+        break_glass=request.break_glass,
     )
 
 

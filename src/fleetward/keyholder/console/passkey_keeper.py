@@ -72,9 +72,13 @@ class PasskeyKeeper:
             raise Refused("The pages are not served yet.", reason="not_served")
         return self._place
 
-    def approvers(self, policy: Policy, requester: str) -> dict[str, RoleKey]:
+    def approvers(
+        self, policy: Policy, requester: str, *, break_glass: bool = False
+    ) -> dict[str, RoleKey]:
         """Return the passkeys that may say yes on this page to what `requester` asks."""
-        return {} if self._place is None else passkeys_at(policy, self._place, requester)
+        if self._place is None:
+            return {}
+        return passkeys_at(policy, self._place, requester, break_glass=break_glass)
 
     def names(self, key_ids: list[str]) -> tuple[str, ...]:
         """Return the names of these passkeys for a browser to choose from.

@@ -36,6 +36,7 @@ from fleetward.server.access.reading import (
     read_beat,
     read_granted,
     read_stopped,
+    says_break_glass,
 )
 from fleetward.server.access.runbooks import Sent, read_sent
 from fleetward.server.access.store import Row
@@ -45,6 +46,9 @@ from fleetward.trust.errors import Malformed, Refused, Untrusted
 
 HOUR_MS: Final = 3_600_000
 MAX_REMEMBERED: Final = 4096
+BREAK_GLASS_REQUESTED: Final = "breakglass.requested"
+BREAK_GLASS_GRANTED: Final = "breakglass.granted"
+"""Deeds of their own, which the first page shows above all others."""
 _PREFIX: Final = re.compile(r"[0-9a-f]{8,64}")
 _SESSION: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -78,9 +82,11 @@ class Access:
                 )
             asker = read_asker(asked, self._near.owner.policy)
             self._record(
-                "access.requested", caller, asked.device,
+                BREAK_GLASS_REQUESTED if asked.break_glass else "access.requested",
+                caller, asked.device,
                 {
-                    "words": f"{_said(asker.person, asker.org)} asked to enter {name}: "
+                    "words": f"{_loud(asked.break_glass)}{_said(asker.person, asker.org)} asked "
+                    f"to enter {name}: "
                     f"{', '.join(asked.scopes)}, for {say_seconds(asked.seconds)}. "
                     f"“{asked.reason}”",
                     "request": asked.hash,
@@ -106,9 +112,12 @@ class Access:
             row = self.find(row.request_id, caller)
             check_grantable(row.state)
             people = [self._who(key)[0] for key in granted.signers]
+            glass = says_break_glass(bytes(row.envelope))
             words = f"{_list(people)} let {_said(row.person, row.org)} enter {row.device_name}."
+            words = f"{_loud(glass)}{words}"
             details = {"words": words, "request": row.request_id, "session": granted.hash}
-            self._record("access.granted", caller, row.device_id, details)
+            kind = BREAK_GLASS_GRANTED if glass else "access.granted"
+            self._record(kind, caller, row.device_id, details)
             self._keep(GRANT, granted.hash, raw, row, caller)
         self._book.order(row.device_id, raw)
         return self.find(row.request_id, caller)
@@ -266,6 +275,10 @@ class Access:
                 at_ms=self._book.now(),
             )
         )
+
+
+def _loud(break_glass: object) -> str:
+    return "BREAK-GLASS: " if break_glass else ""
 
 
 def _said(person: str, org: str) -> str:

@@ -22,8 +22,9 @@ class AccessRow(_Answer, frozen=True):
     """A request and what became of it.
 
     `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
-    its six words. Person, org and scopes are shown as the request and the stored policy have them:
-    the machine and the owner's tools verify, this server does not.
+    its six words. `break_glass`: the usual approvers were away. Person, org and scopes are shown
+    as the request and the stored policy have them: the machine and the owner's tools verify, this
+    server does not.
     """
 
     id: str
@@ -47,6 +48,7 @@ class AccessRow(_Answer, frozen=True):
     session: str
     words: str
     recording_bytes: int
+    break_glass: bool
 
 
 class AccessPage(_Answer, frozen=True):
@@ -80,6 +82,8 @@ class NextNotice(_Answer, frozen=True):
 
     at: Instant
     names: list[str]
+
+
 class AccessRunbook(_Answer, frozen=True):
     """A runbook that came with a request. Its name and version are its own words."""
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from fleetward.trust.access import MAX_SCOPES, MAX_SECONDS, read_scopes
 from fleetward.trust.access_runbook import RunbookScope
+from fleetward.trust.break_glass import read_mark
 from fleetward.trust.delegation import MAX_DELEGATION_BYTES, verify_delegation
 from fleetward.trust.envelope import Envelope, read_envelope, require_type, verify_single
 from fleetward.trust.errors import Malformed, Untrusted
@@ -57,13 +58,13 @@ _FIELDS: Final = {
         "owner", "recording_head", "records", "session", "type",
     },
 }  # fmt: skip
-_OPTIONAL: Final[dict[str, set[str]]] = {REQUEST: {"delegation"}}
+_OPTIONAL: Final = {REQUEST: {"break_glass", "delegation"}, GRANT: {"break_glass"}}
 MAX_ORG_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request says."""
+    """What a request says. `break_glass`: it goes by the rules for when the approvers are away."""
 
     hash: str
     device: str
@@ -74,6 +75,7 @@ class Asked:
     reason: str
     case: str
     delegation: bytes = b""
+    break_glass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,13 @@ def read_asked(raw: bytes, owner: str) -> Asked:
             if fields.has("delegation")
             else b""
         ),
+        break_glass=read_mark(fields),
     )
+
+
+def says_break_glass(raw: bytes) -> bool:
+    """Return whether a stored request or grant says so, for a page."""
+    return read_envelope(raw).payload.get("break_glass") is True
 
 
 def read_asker(asked: Asked, policy: Policy) -> Asker:
@@ -238,7 +246,7 @@ def _read_said(envelope: Envelope, fields: Fields) -> Said:
 def _open(kind: str, raw: bytes, owner: str) -> tuple[Envelope, Fields]:
     envelope = read_envelope(raw, max_bytes=SIZES[kind])
     require_type(envelope, TYPES[kind])
-    fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind], _OPTIONAL.get(kind, set()))
+    fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind], _OPTIONAL.get(kind))
     if fields.digest("owner") != owner:
         raise Untrusted(
             f"The {kind} is to another owner than this server's.", reason="another_owner"

@@ -32,6 +32,7 @@ from fleetward.server.access.reading import (
     read_granted,
     read_said,
     read_stopped,
+    says_break_glass,
 )
 from fleetward.server.access.runbooks import read_kept
 from fleetward.server.access.store import Filter, Row
@@ -46,7 +47,7 @@ ENDINGS: Final = {
     "idle": "nothing moved in it",
     "stopped": "it was stopped",
     "unwatched": "nobody watched any more",
-    "panel": "the button on the machine was pressed",
+    "panel": "somebody stopped it at the machine's panel",
     "policy": "a newer policy does not allow it",
     "failed": "something came that does not belong into a session",
     "restarted": "the agent on the machine ended",
@@ -135,7 +136,8 @@ class Shown:
         return NextNotice(at=to_rfc3339(found.at_ms), names=list(found.names)) if found else None
 
     def _steps(self, row: Row, notes: Sequence[Row]) -> list[AccessStep]:
-        asked = f"Asked: “{row.reason}”"
+        loud = "BREAK-GLASS. " if says_break_glass(bytes(row.envelope)) else ""
+        asked = f"{loud}Asked: “{row.reason}”"
         steps = [
             AccessStep(at=to_rfc3339(row.asked_at), kind="request", who=row.person, words=asked)
         ]
@@ -180,7 +182,7 @@ class Shown:
     def _say_receipt(self, note: Row) -> tuple[str, str]:
         said = self._said(RECEIPT, bytes(note.envelope))
         how = ENDINGS.get(said.ended_by, said.ended_by)
-        by = f" by {said.who}" if said.who and said.ended_by == "stopped" else ""
+        by = f" by {said.who}" if said.who and said.ended_by in ("stopped", "panel") else ""
         return "", f"The device says that it is over: {how}{by}."
 
     def _people(self, keys: Sequence[str]) -> list[str]:
@@ -233,4 +235,5 @@ def _fields(row: Row) -> dict[str, Any]:
         "session": row.session_id,
         "words": six_words(bytes.fromhex(row.session_id)) if row.session_id else "",
         "recording_bytes": row.recording_bytes,
+        "break_glass": says_break_glass(bytes(row.envelope)),
     }

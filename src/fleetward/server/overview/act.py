@@ -18,8 +18,10 @@ from fleetward.server.overview.decide import (
     CardFacts,
     Group,
     Tally,
+    make_break_in,
     make_cards,
     make_sentence,
+    severity_of,
     tally,
     where_of,
 )
@@ -48,6 +50,7 @@ from fleetward.server.overview.model import (
 )
 from fleetward.server.overview.store import Filter, Timespan
 from fleetward.trust.canonical import decode_object
+from fleetward.trust.envelope import read_envelope
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.words import device_words
 
@@ -58,6 +61,7 @@ MAX_UNCONFIRMED: Final = 5
 UNKNOWN: Final = ("", "unknown")
 """Whom a deed is about, where no machine could be named."""
 MAX_RECORD_DEVICES: Final = 200
+BREAK_GLASS_DEEDS: Final = ("breakglass.requested", "breakglass.granted")
 BROKEN: Final[Mapping[str, frozenset[str]]] = {
     "intake.refused": frozenset({"forked_journal", "wrong_signer", "bad_chain"}),
     "device.renewal_refused": frozenset({"lineage"}),
@@ -120,7 +124,7 @@ class Overview:
             self._broken_card(now, wanted),
             self._sources.set_up() if counted.total else (),
             self._asking(wanted),
-            self._sources.urgent(),
+            (*filter(None, [self._break_in(now, wanted)]), *self._sources.urgent()),
         )
         return Today(
             sentence=make_sentence(counted),
@@ -292,6 +296,7 @@ class Overview:
             device=first.name,
             reason=first.reason,
             scopes=tuple(msgspec.json.decode(first.scopes, type=list[str])),
+            break_glass=any(_says_break_glass(row) for row in rows),
         )
 
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:
@@ -304,9 +309,22 @@ class Overview:
                 device_name=item.device_name or "",
                 kind=item.kind,
                 words=item.words,
+                severity=item.severity,
             )
             for item in items
         ]
+
+    def _break_in(self, now: int, wanted: Filter) -> CardFacts | None:
+        with self._database.read() as conn:
+            rows = store.count_refusals(conn, BREAK_GLASS_DEEDS, now - DAY_MS, wanted)
+            names = store.select_names(conn, [_device_of(row) for row in rows])
+        deeds = [(names.get(_device_of(row), _device_of(row)), _body_of(row), row) for row in rows]
+        return make_break_in(
+            [
+                (name, str(body.get("words", "")), row.at, str(body.get("request", "")))
+                for name, body, row in deeds
+            ]
+        )
 
     def _broken_card(self, now: int, wanted: Filter) -> CardFacts | None:
         checked = self._sources.checked()
@@ -454,6 +472,10 @@ def _device_of(row: Any) -> str:
     return subject.removeprefix("device:") if subject.startswith("device:") else ""
 
 
+def _says_break_glass(row: Any) -> bool:
+    return read_envelope(bytes(row.envelope)).payload.get("break_glass") is True
+
+
 def _body_of(row: Any) -> Mapping[str, Any]:
     try:
         value = decode_object(bytes(row.body)).get("body")
@@ -472,7 +494,8 @@ def _read_items(
 
 def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
     device = _device_of(row)
-    words = _body_of(row).get("words")
+    body = _body_of(row)
+    words = body.get("words")
     fallback = row.kind.replace(".", " ").replace("_", " ").capitalize() + "."
     if row.kind.startswith("document."):
         fallback = f"The owner signed a new {row.kind.removeprefix('document.')}."
@@ -485,6 +508,7 @@ def _write_item(row: Any, names: Mapping[str, str]) -> TimelineItem:
         device_name=names.get(device),
         sequence=row.sequence if row.sequence >= 0 else None,
         leaf=row.leaf if row.leaf >= 0 else None,
+        severity=severity_of(row.kind, body.get("break_glass")),
     )
 
 

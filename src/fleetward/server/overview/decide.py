@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 MAX_CARDS: Final = 7
 """Nobody reads an eighth."""
+BREAK_GLASS: Final = "BREAK-GLASS"
+Severity = Literal["normal", "critical"]
 NEEDS_YOU: Final = ("quarantined", "exposed", "updates")
 
 
@@ -35,6 +37,8 @@ class Asking:
     device: str
     reason: str
     scopes: tuple[str, ...]
+    break_glass: bool = False
+    """Whether one of them is to break in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +113,10 @@ def make_cards(
     asking: Asking | None = None,
     urgent: Sequence[CardFacts] = (),
 ) -> list[CardFacts]:
-    """Return at most seven cards in rank: whom the machines obey changes, someone waits, identity
-    or record broken, containment, exposure, updates, silence, set-up. `extra` are cards of the last
-    rank. Machines that their owner has not confirmed work, and wait on another person: they are
-    no card.
+    """Return at most seven cards in rank: somebody broke in, whom the machines obey changes,
+    someone waits, identity or record broken, containment, exposure, updates, silence, set-up.
+    `extra` are cards of the last rank. Machines that their owner has not confirmed work, and wait
+    on another person: they are no card.
     """
     cards: list[CardFacts] = list(urgent)
     if asking is not None:
@@ -126,6 +130,29 @@ def make_cards(
             cards.append(_MAKERS[need](groups[need]))
     cards.extend(extra)
     return cards[:MAX_CARDS]
+
+
+def make_break_in(deeds: Sequence[tuple[str, str, int, str]]) -> CardFacts | None:
+    """Return the card for BREAK-GLASS, from (machine, words, time, request), the newest first."""
+    if not deeds:
+        return None
+    name, words, at_ms, request = deeds[0]
+    machines = {deed[0] for deed in deeds}
+    return CardFacts(
+        "breakglass",
+        "breakglass",
+        f"{BREAK_GLASS} at {name}" if len(machines) == 1 else f"{BREAK_GLASS} at several devices",
+        ", ".join(sorted(machines)[:3]),
+        f"{words} The usual approvers were not asked. Somebody has to know why.",
+        at_ms,
+        "See who, and why",
+        f"/sessions/{request}" if request else "/sessions",
+    )
+
+
+def severity_of(kind: str, marked: object) -> Severity:
+    """Return how loud an entry is. `marked`: what its body says of `break_glass`."""
+    return "critical" if kind.startswith("breakglass.") or marked is True else "normal"
 
 
 def where_of(sites: Sequence[str]) -> str:
@@ -150,12 +177,13 @@ def _href(group: Group, tab: str = "") -> str:
 
 def _asking(asking: Asking) -> CardFacts:
     one = asking.number == 1
+    loud = f"{BREAK_GLASS}: " if asking.break_glass else ""
     return CardFacts(
         "sessions",
         "waiting",
-        f"{asking.who} asks to enter {asking.device}"
+        f"{loud}{asking.who} asks to enter {asking.device}"
         if one
-        else f"{asking.number} requests to enter machines wait for their owner",
+        else f"{loud}{asking.number} requests to enter machines wait for their owner",
         where_of(asking.sites),
         f"“{asking.reason}” It is about {' and '.join(asking.scopes)}. Only its owner can say yes, "
         "in the owner’s console; this page cannot."

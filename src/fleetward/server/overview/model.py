@@ -10,6 +10,8 @@ from fleetward.runtime.http.times import Instant
 from fleetward.server.shown import PropertyView, Reachability, Software
 
 Need = Literal["", "waiting", "quarantined", "silent", "exposed", "updates", "unconfirmed"]
+Severity = Literal["normal", "critical"]
+"""`critical`: somebody broke in, or tried to, without the owner's usual approvers."""
 State = Literal["seen", "pending", "active", "quarantined", "retired", "refused"]
 
 
@@ -53,6 +55,7 @@ class ChangeItem(_Answer, frozen=True):
     device_name: str
     kind: str
     words: str
+    severity: Severity = "normal"
 
 
 class Counts(_Answer, frozen=True):
@@ -203,6 +206,7 @@ class TimelineItem(_Answer, frozen=True):
     device_name: str | None
     sequence: int | None
     leaf: int | None
+    severity: Severity = "normal"
 
 
 class Timeline(_Answer, frozen=True):

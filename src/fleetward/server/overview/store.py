@@ -406,6 +406,7 @@ def select_asking(conn: Connection, wanted: Filter) -> list[Row]:
                 request.c.reason,
                 request.c.scopes,
                 request.c.offered_at,
+                request.c.envelope,
                 device.c.name,
                 device.c.site,
             )

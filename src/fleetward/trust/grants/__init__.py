@@ -23,7 +23,10 @@ watches; a **denial** is the machine's signed no, with the first rule that was b
 6. Wall time only narrows: `not_before` and `not_after` can refuse. The length is measured by the
    caller on a clock that nobody sets.
 7. Past the lease of the owner's head nothing is granted.
-8. What one signature serves for, no other does: every type has its own prefix (see `envelope`).
+8. A request and its grant say `break_glass` both or neither. What says so is judged by the policy's
+   break-glass rules alone, by two people or more; that somebody pressed at the machine besides is
+   the caller's duty.
+9. What one signature serves for, no other does: every type has its own prefix (see `envelope`).
 
 Reading order: `request`, `offer`, `grant`, `ending`, `report`.
 """

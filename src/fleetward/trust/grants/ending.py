@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,8 +67,8 @@ def verify_stop(data: bytes, policy: Policy, ended: Grant | Request) -> Stop:
     """
     envelope = read_envelope(data, max_bytes=MAX_ENDING_BYTES)
     request = ended.request if isinstance(ended, Grant) else ended
-    # 1. An approver of the policy in force, or the requester, signed it.
-    holder = _find_signer(envelope, policy, request)
+    # 1. An approver of the policy in force, the requester, or a stand-in of BREAK-GLASS signed it.
+    holder = _find_signer(envelope, _stoppers(policy, request))
     stop = _read_stop(envelope, policy, holder)
     # 2. It ends this, and nothing else.
     if stop.subject != ended.hash:
@@ -82,7 +83,7 @@ def verify_stop_ahead(data: bytes, policy: Policy) -> Stop:
     it in mind opens nothing that was stopped. Who asked stops only what is known to be his.
     """
     envelope = read_envelope(data, max_bytes=MAX_ENDING_BYTES)
-    return _read_stop(envelope, policy, _find_signer(envelope, policy, None))
+    return _read_stop(envelope, policy, _find_signer(envelope, policy.roles["approve"].keys))
 
 
 def _read_stop(envelope: Envelope, policy: Policy, holder: RoleKey) -> Stop:
@@ -108,7 +109,7 @@ def verify_beat(data: bytes, policy: Policy, grant: Grant, after: int) -> Beat:
     A watcher is an approver, and not the one who is inside.
     """
     envelope = read_envelope(data, max_bytes=MAX_ENDING_BYTES)
-    holder = _find_signer(envelope, policy, None)
+    holder = _find_signer(envelope, _watchers(policy, grant.request))
     if holder.person in grant.request.people:
         raise Untrusted("Who is inside does not watch himself.", reason="watches_himself")
     verify_holder(envelope, BEAT_TYPE, holder)
@@ -121,12 +122,25 @@ def verify_beat(data: bytes, policy: Policy, grant: Grant, after: int) -> Beat:
     return Beat(grant.hash, serial, holder.person)
 
 
-def _find_signer(envelope: Envelope, policy: Policy, request: Request | None) -> RoleKey:
-    """Return the approver, or the requester, whose key the first signature names."""
+def _find_signer(envelope: Envelope, keys: Mapping[str, RoleKey]) -> RoleKey:
+    """Return whose key the first signature names, of those who may say so. Raises `Untrusted`."""
     named = envelope.signatures[0].key_id if envelope.signatures else ""
-    holder = policy.roles["approve"].keys.get(named)
-    if holder is None and request is not None and named == request.requester:
-        holder = request.holder
+    holder = keys.get(named)
     if holder is None:
         raise Untrusted("This is signed by nobody who may say so.", reason="wrong_signer")
     return holder
+
+
+def _watchers(policy: Policy, request: Request) -> dict[str, RoleKey]:
+    """Return the approvers, and for BREAK-GLASS who stands in for them too."""
+    keys = dict(policy.roles["approve"].keys)
+    rules = policy.access.break_glass
+    if request.break_glass and rules is not None:
+        keys |= {key_id: policy.keys[key_id] for key_id in rules.keys}
+    return keys
+
+
+def _stoppers(policy: Policy, request: Request) -> dict[str, RoleKey]:
+    """Return who may stop what was asked for so: those who watch, and who asked."""
+    # An approver's key stays an approver's, should he ask too.
+    return {request.requester: request.holder, **_watchers(policy, request)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.access import MAX_SECONDS, Rule, Scope, read_scopes
+from fleetward.trust.break_glass import LEAST_PEOPLE, read_mark
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.envelope import Envelope, Role, read_envelope, require_type, verify_threshold
 from fleetward.trust.errors import Refused, Untrusted
@@ -39,6 +40,11 @@ class Grant:
     raw: bytes
 
     @property
+    def break_glass(self) -> bool:
+        """Whether it opens only after a press at the machine, and is told to everybody."""
+        return self.request.break_glass
+
+    @property
     def words(self) -> str:
         """Six words that everybody who sees this grant sees."""
         return six_words(bytes.fromhex(self.hash))
@@ -68,8 +74,8 @@ class Situation:
 
 
 def make_grant_payload(policy: Policy, request: Request, offer: Offer, terms: Terms) -> JsonObject:
-    """Return the payload of a grant."""
-    return {
+    """Return the payload of a grant. It says `break_glass` when its request does."""
+    payload: JsonObject = {
         "device": request.device,
         "epoch": policy.epoch,
         "idle_seconds": terms.idle_seconds,
@@ -85,6 +91,9 @@ def make_grant_payload(policy: Policy, request: Request, offer: Offer, terms: Te
         "type": GRANT_TYPE,
         "watched": terms.watched,
     }
+    if request.break_glass:
+        payload["break_glass"] = True
+    return payload
 
 
 def verify_grant(data: bytes, here: Situation, request: Request, offer: Offer) -> Grant:
@@ -109,7 +118,12 @@ def verify_grant(data: bytes, here: Situation, request: Request, offer: Offer) -
     seconds = fields.integer("seconds", low=1, high=MAX_SECONDS)
     if seconds > request.seconds:
         raise Untrusted("The grant is longer than was asked for.", reason="longer_than_request")
-    rules = check_rules(policy, scopes, seconds)
+    if read_mark(fields) != request.break_glass:
+        raise Untrusted(
+            "One of the request and the grant says BREAK-GLASS, and the other does not.",
+            reason="another_kind_of_grant",
+        )
+    rules = check_rules(policy, scopes, seconds, break_glass=request.break_glass)
     # 4. Enough people said yes, and the one who asks is none of them.
     people = _count_people(envelope, policy, request, rules)
     # 5. What the rules demand beside it.
@@ -151,12 +165,38 @@ def recheck_grant(grant: Grant, policy: Policy) -> None:
     Rules, approvers and their number are those of `policy`; times are not looked at again. That
     the request is still a requester's is for `verify_request` to say. Raises as `verify_grant`.
     """
-    rules = check_rules(policy, grant.scopes, grant.seconds)
+    rules = check_rules(policy, grant.scopes, grant.seconds, break_glass=grant.break_glass)
     _count_people(read_envelope(grant.raw, max_bytes=MAX_GRANT_BYTES), policy, grant.request, rules)
     if any(rule.watched for rule in rules) and not grant.watched:
         raise Untrusted("The policy wants this session watched.", reason="not_watched")
     if grant.recording_key != policy.roots.recording_key:
         raise Untrusted("The recording is for another key.", reason="another_recording_key")
+
+
+def who_may_grant(policy: Policy, request: Request, rules: tuple[Rule, ...]) -> Role:
+    """Return whose yes counts for a request with these rules, and of how many people it takes.
+
+    They are the approvers, or for a break-glass request the keys that the policy names for that.
+    Who asks, or sent him, is none of them. Raises `Refused` where the policy has no such rules.
+    """
+    role = approvers_of(policy, break_glass=request.break_glass)
+    others = {i: k for i, k in role.keys.items() if k.person not in request.people}
+    threshold = max(role.threshold, *(rule.threshold for rule in rules))
+    return Role(name=role.name, keys=others, threshold=threshold)
+
+
+def approvers_of(policy: Policy, *, break_glass: bool) -> Role:
+    """Return the approvers, or with `break_glass` who stands in for them. Raises `Refused`."""
+    if not break_glass:
+        return policy.roles["approve"]
+    rules = policy.access.break_glass
+    if rules is None:
+        raise Refused("The owner's policy has no break-glass rules.", reason="no_break_glass")
+    return Role(
+        name="break_glass",
+        keys={key_id: policy.keys[key_id] for key_id in rules.keys},
+        threshold=max(LEAST_PEOPLE, rules.threshold),
+    )
 
 
 def _read_fields(envelope: Envelope) -> Fields:
@@ -167,6 +207,7 @@ def _read_fields(envelope: Envelope) -> Fields:
             "device", "epoch", "idle_seconds", "not_after", "not_before", "offer", "owner",
             "policy", "recording_key", "request", "scopes", "seconds", "type", "watched",
         },
+        {"break_glass"},
     )  # fmt: skip
 
 
@@ -197,12 +238,8 @@ def _check_answers(fields: Fields, request: Request, offer: Offer, here: Situati
 def _count_people(
     envelope: Envelope, policy: Policy, request: Request, rules: tuple[Rule, ...]
 ) -> tuple[str, ...]:
-    """Return the approvers who signed. Raises `Untrusted`."""
-    approvers = policy.roles["approve"]
-    others = {i: k for i, k in approvers.keys.items() if k.person not in request.people}
-    threshold = max(approvers.threshold, *(rule.threshold for rule in rules))
-    role = Role(name="approve", keys=others, threshold=threshold)
-    return verify_threshold(envelope, GRANT_TYPE, role)
+    """Return who signed of those who may. Raises `Untrusted`."""
+    return verify_threshold(envelope, GRANT_TYPE, who_may_grant(policy, request, rules))
 
 
 def _check_time(not_before: int, not_after: int, here: Situation) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fleetward.trust.access import MAX_SECONDS, Rule, Scope, TcpScope, permits, read_scopes
 from fleetward.trust.access_runbook import ROOT, RunbookScope
+from fleetward.trust.break_glass import read_mark
 from fleetward.trust.canonical import JsonObject, to_base64url
 from fleetward.trust.delegation import (
     MAX_DELEGATION_BYTES,
@@ -54,6 +55,8 @@ class Request:
     raw: bytes
     holder: RoleKey
     delegation: Delegation | None = None
+    break_glass: bool = False
+    """It is asked for by the rules for when the usual approvers are away."""
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -71,6 +74,7 @@ class Wish:
     seconds: int
     reason: str
     case: str = ""
+    break_glass: bool = False
     delegation: bytes = b""
 
 
@@ -79,9 +83,7 @@ def make_request_payload(
 ) -> JsonObject:
     """Return the payload of a request. `keys` are the session's public key and a fresh nonce."""
     session_key, nonce = keys
-    sent: JsonObject = {"delegation": to_base64url(wish.delegation)} if wish.delegation else {}
-    return {
-        **sent,
+    payload: JsonObject = {
         "case": wish.case,
         "device": wish.device,
         "epoch": policy.epoch,
@@ -95,6 +97,11 @@ def make_request_payload(
         "session_key": to_base64url(session_key),
         "type": REQUEST_TYPE,
     }
+    if wish.break_glass:
+        payload["break_glass"] = True
+    if wish.delegation:
+        payload["delegation"] = to_base64url(wish.delegation)
+    return payload
 
 
 def verify_request(data: bytes, policy: Policy, device: str) -> Request:
@@ -111,7 +118,7 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
             "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester",
             "scopes", "seconds", "session_key", "type",
         },
-        {"delegation"},
+        {"break_glass", "delegation"},
     )  # fmt: skip
     # 1. A requester of the policy in force, or somebody he delegated to, signed it, alone.
     requester = fields.key_id("requester")
@@ -134,7 +141,8 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
     # 4. The rules permit what is asked for.
     scopes = read_scopes(fields.items("scopes", most=MAX_SCOPE_ITEMS))
     seconds = fields.integer("seconds", low=1, high=MAX_SECONDS)
-    check_rules(policy, scopes, seconds)
+    break_glass = read_mark(fields)
+    check_rules(policy, scopes, seconds, break_glass=break_glass)
     if delegation is not None:
         check_delegated(delegation, device, scopes, seconds)
     return Request(
@@ -154,6 +162,7 @@ def verify_request(data: bytes, policy: Policy, device: str) -> Request:
         raw=data,
         holder=holder,
         delegation=delegation,
+        break_glass=break_glass,
     )
 
 
@@ -183,22 +192,29 @@ def _find_holder(policy: Policy, requester: str, delegation: Delegation | None) 
     return holder
 
 
-def check_rules(policy: Policy, scopes: Sequence[Scope], seconds: int) -> tuple[Rule, ...]:
+def check_rules(
+    policy: Policy, scopes: Sequence[Scope], seconds: int, *, break_glass: bool = False
+) -> tuple[Rule, ...]:
     """Return the rules of these scopes when they permit them for so long. Raises `Refused`.
 
-    A runbook that runs as root is a terminal as root too: the rule for root has to permit it, and
-    is among those that are returned.
+    With `break_glass` they are the policy's break-glass rules alone, without it never. A runbook
+    that runs as root is a terminal as root too: the rule for root has to permit it, and is among
+    those that are returned.
     """
     rules: list[Rule] = []
+    named = _break_glass_rules(policy, seconds) if break_glass else policy.access.rules or {}
     for scope in scopes:
-        rules.append(_check_rule(policy, scope, scope.kind, seconds))
+        rules.append(_check_rule(policy, named, (scope, scope.kind), seconds))
         if isinstance(scope, RunbookScope) and scope.run_as == ROOT:
-            rules.append(_check_rule(policy, scope, ROOT, seconds))
+            rules.append(_check_rule(policy, named, (scope, ROOT), seconds))
     return tuple(rules)
 
 
-def _check_rule(policy: Policy, scope: Scope, kind: str, seconds: int) -> Rule:
-    rule = (policy.access.rules or {}).get(kind)
+def _check_rule(
+    policy: Policy, named: Mapping[str, Rule], wanted: tuple[Scope, str], seconds: int
+) -> Rule:
+    scope, kind = wanted
+    rule = named.get(kind)
     if rule is None:
         raise Refused(
             f"The owner's policy opens no {scope.words()}; it has no rule for {kind}. "
@@ -223,3 +239,20 @@ def _check_rule(policy: Policy, scope: Scope, kind: str, seconds: int) -> Rule:
             reason="too_long",
         )
     return rule
+
+
+def _break_glass_rules(policy: Policy, seconds: int) -> Mapping[str, Rule]:
+    rules = policy.access.break_glass
+    if rules is None:
+        raise Refused(
+            "The owner's policy has no rules for BREAK-GLASS. The owner makes them with "
+            "`fleetward owner policy break-glass set`.",
+            reason="no_break_glass",
+        )
+    if seconds > rules.seconds:
+        raise Refused(
+            f"The owner's policy allows BREAK-GLASS for {rules.seconds} seconds at most; "
+            f"{seconds} were asked for.",
+            reason="too_long",
+        )
+    return rules.rules

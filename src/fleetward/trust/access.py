@@ -253,6 +253,8 @@ def _make_rule(kind: str, rule: Rule) -> JsonObject:
         said["ports"] = [[first, last] for first, last in rule.ports]
     elif kind in _NAMES:
         said[_NAMES[kind]] = list(rule.allowed)
+    if kind == "runbook":
+        said["signers"] = list(rule.signers)
     return said
 
 

@@ -57,7 +57,6 @@ export interface Session {
   request: Request;
   scopes: Scope[];
   seconds: number;
-  marked: boolean;
 }
 
 function profile(text: string): string {

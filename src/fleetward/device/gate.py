@@ -2,7 +2,8 @@
 
 1. The bytes are one of the few words that a machine accepts (`wire.unsigned`).
 2. Owner documents advance the machine's view by the rules of `trust.documents`, or are refused.
-3. An order about sessions is judged by `gate_sessions`; every other order is refused.
+3. An order of a type that is in the table is judged by the file that stands there
+   (`gate_sessions`, `gate_standing`); every other order is refused.
 4. A reduction (report now, connect again) is taken unsigned, because it only reduces.
 5. What is accepted is in the journal, then in the file of the view, before it takes effect.
 6. What is refused is recorded with a stable reason and plain words, and changes nothing.
@@ -10,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -45,6 +46,8 @@ _NOUNS: Final = {
 """What a person calls the documents."""
 
 Effect = Literal["none", "documents", "report_now", "reconnect", "channel"]
+OrderTaker = Callable[[bytes, str], Literal["none", "channel"]]
+"""Takes an order (bytes, type), or raises what it was refused with, recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ class Gate:
         self._refusals = refusals
         self._persist = persist
         self._sessions: SessionGate | None = None
+        self._takers: dict[str, OrderTaker] = {}
+        self._on_documents: list[Callable[[], None]] = []
 
     @property
     def view(self) -> OwnerView:
@@ -82,6 +87,14 @@ class Gate:
     def use_sessions(self, sessions: SessionGate) -> None:
         """Have orders about sessions judged by this; it asks this gate for the view."""
         self._sessions = sessions
+        self.take_orders(SESSION_TYPES, sessions.admit, sessions.take_new_policy)
+
+    def take_orders(
+        self, kinds: Sequence[str], taker: OrderTaker, on_documents: Callable[[], None]
+    ) -> None:
+        """Have orders of these types judged by `taker`, which hears of newer documents too."""
+        self._takers |= dict.fromkeys(kinds, taker)
+        self._on_documents.append(on_documents)
 
     def tick(self) -> None:
         """End what the owner's documents no longer carry."""
@@ -122,8 +135,8 @@ class Gate:
         self._diary.order(kind, _describe_step(self._view, view))
         self._persist(view)
         self._view = view
-        if self._sessions is not None:
-            self._sessions.take_new_policy()
+        for tell in self._on_documents:
+            tell()
         return Admitted("documents", view)
 
     def _admit_order(self, word: Order) -> Admitted:
@@ -132,9 +145,9 @@ class Gate:
             kind = read_envelope(data).type
         except Malformed as e:
             raise self._refuse_order(word) from e
-        if self._sessions is None or kind not in SESSION_TYPES:
+        if kind not in self._takers:
             raise self._refuse_order(word)
-        return Admitted(self._sessions.admit(data, kind), self._view)
+        return Admitted(self._takers[kind](data, kind), self._view)
 
     def _admit_reduction(self, word: Reduce) -> Admitted:
         words = {

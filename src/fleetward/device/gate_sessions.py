@@ -37,8 +37,10 @@ from fleetward.trust.grants.ending import (
     verify_stop,
     verify_stop_ahead,
 )
+from fleetward.trust.grants.entry import recheck_entry
 from fleetward.trust.grants.grant import (
     GRANT_TYPE,
+    Grant,
     Situation,
     recheck_grant,
     verify_grant,
@@ -73,6 +75,10 @@ _NOUNS: Final = {
 }
 
 Opened = Literal["none", "channel"]
+Judge = Callable[[Situation, Request, Offer], Grant]
+"""Says under what a session may open, or raises."""
+TakeStop = Callable[[bytes, Envelope], bool]
+"""Takes a stop that is not of a session; says whether it was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,7 @@ class SessionGate:
         self._time = time
         self._offers: dict[str, HeldOffer] = {}
         self._stopped: list[str] = []
+        self.take_other_stop: TakeStop = lambda data, envelope: False
 
     @property
     def offers(self) -> tuple[str, ...]:
@@ -142,7 +149,7 @@ class SessionGate:
         for live in list(self._sessions.live.values()):
             try:
                 verify_request(live.grant.request.raw, policy, self._here.device)
-                recheck_grant(live.grant, policy)
+                (recheck_entry if live.grant.ahead else recheck_grant)(live.grant, policy)
                 self._check_confirmed()
             except FleetwardError as e:
                 self._sessions.end(live, "policy", "", f"The owner's rules changed. {e.message}")
@@ -239,6 +246,10 @@ class SessionGate:
     # --- grants
 
     def _take_grant(self, data: bytes, envelope: Envelope) -> Opened:
+        return self.open_judged(envelope, lambda *given: verify_grant(data, *given))
+
+    def open_judged(self, envelope: Envelope, judge: Judge) -> Opened:
+        """Open a session on the offer that this names, when `judge` finds it good."""
         self._forget_old()
         known = self._sessions.kept.sessions.get(envelope.hash)
         if known is not None:
@@ -260,7 +271,7 @@ class SessionGate:
             lease_seconds_left=self._here.lease_seconds_left(),
             sandboxed=self._sessions.sandbox.sandbox != "none",
         )
-        grant = verify_grant(data, situation, request, held.offer)
+        grant = judge(situation, request, held.offer)
         # Whatever happens from here on, this offer is used.
         del self._offers[request.hash]
         self._sessions.open(grant, held.private)
@@ -281,6 +292,8 @@ class SessionGate:
     # --- stops and beats
 
     def _take_stop(self, data: bytes, envelope: Envelope) -> Opened:
+        if self.take_other_stop(data, envelope):
+            return "none"
         policy = self._here.view().policy
         subject = envelope.payload.get("subject")
         live = self._find_stopped(subject)
@@ -307,7 +320,7 @@ class SessionGate:
         }
         with contextlib.suppress(Unreachable):
             self._diary.order("session.refused", body)
-        self._deny(held.request.hash, "request_stopped", words)
+        self.deny(held.request.hash, "request_stopped", words)
         return "none"
 
     def _remember_stop(self, subject: str) -> None:
@@ -356,9 +369,10 @@ class SessionGate:
         # A flood of equal refusals is counted, and not signed one by one.
         answered = kind in (REQUEST_TYPE, GRANT_TYPE) and error.reason != "grant_used"
         if answered and recorded:
-            self._deny(envelope.hash, error.reason, error.message)
+            self.deny(envelope.hash, error.reason, error.message)
 
-    def _deny(self, subject: str, rule: str, words: str) -> None:
+    def deny(self, subject: str, rule: str, words: str) -> None:
+        """Have a signed no said about what has this hash."""
         denial = Denial(
             device=self._here.device,
             owner=self._here.view().anchor.owner,

@@ -19,12 +19,14 @@ from typing import Final, Literal
 
 from fleetward.device.access.doors import Doors
 from fleetward.device.access.sessions import Machine, Sessions
+from fleetward.device.access.standing_kept import KeptStanding
 from fleetward.device.audit.diary import Diary
 from fleetward.device.audit.journal import Damage, open_journal
 from fleetward.device.audit.segments import Chain
 from fleetward.device.blobs import Blobs
 from fleetward.device.gate import Gate
 from fleetward.device.gate_sessions import Here, SessionGate
+from fleetward.device.gate_standing import STANDING_ORDERS, StandingGate
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
 from fleetward.device.looking import Eyes, Looking
@@ -284,7 +286,12 @@ class GuardCore:
             boot=self.seat.boot,
             wall=self.seat.wall,
         )
-        self.gate.use_sessions(SessionGate(here, sessions, self.diary, self.refusals, self.time))
+        gate = SessionGate(here, sessions, self.diary, self.refusals, self.time)
+        self.gate.use_sessions(gate)
+        books = (self.diary, self.refusals, self.time)
+        kept = KeptStanding(folder / "standing")
+        self.standing = StandingGate(here, gate, sessions, kept, books)
+        self.gate.take_orders(STANDING_ORDERS, self.standing.admit, self.standing.take_new_policy)
         return sessions
 
     def _persist_view(self, view: OwnerView) -> None:

@@ -77,7 +77,11 @@ class StandingGate:
             return self._take_entry(data, envelope)
         except (Malformed, Untrusted, Refused) as e:
             recorded = self._refusals.refuse(_NOUNS[kind], e.reason, e.message)
-            if recorded and kind == ENTRY_TYPE and e.reason != "grant_used":
+            # A flood of equal refusals is counted, and not signed one by one.
+            if recorded and kind == STANDING_TYPE:
+                state = REVOKED if e.reason == "standing_revoked" else DROPPED
+                self._say(envelope.hash, state, b"", e.message)
+            elif recorded and e.reason != "grant_used":
                 self._gate.deny(envelope.hash, e.reason, e.message)
             raise
 

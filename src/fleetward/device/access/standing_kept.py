@@ -71,7 +71,7 @@ class KeptStanding:
                 with contextlib.suppress(FleetwardError):
                     self.documents[path.stem] = read_bounded(path, MAX_STANDING_BYTES)
         self.damaged = False
-        """Whether what was counted could not be read. The caller then says from when on to trust."""
+        """Whether what was counted could not be read: see `begin_anew`."""
         self._counts = self._read_counts()
 
     @property

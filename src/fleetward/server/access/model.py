@@ -20,9 +20,10 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 class AccessRow(_Answer, frozen=True):
     """A request and what became of it.
 
-    `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
-    its six words. Person, org and scopes are shown as the request and the stored policy have them:
-    the machine and the owner's tools verify, this server does not.
+    `id` is the hash of the request, `requester` a key id, `session` the hash of the grant (or of
+    the entry by what was allowed ahead, whose hash is `standing` then), `words` its six words.
+    Person, org and scopes are shown as the request and the stored policy have them: the machine and
+    the owner's tools verify, this server does not.
     """
 
     id: str
@@ -45,6 +46,7 @@ class AccessRow(_Answer, frozen=True):
     ended_by: str
     session: str
     words: str
+    standing: str
     recording_bytes: int
 
 
@@ -78,12 +80,15 @@ class AccessDetail(AccessRow, frozen=True):
     """A request with its signed envelopes (base64url; empty where there is none).
 
     `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
-    that the whole recording is here.
+    that the whole recording is here. Who was let in by what was allowed ahead has an `entry` in the
+    place of the grant, and `standing_document` is what the owner's people signed.
     """
 
     request: str
     offer: str
     grant: str
+    entry: str
+    standing_document: str
     denial: str
     receipt: str
     device_key: DeviceKey

@@ -11,6 +11,7 @@ from fleetward.cli.access_options import (
     PLAIN,
     As,
     AsJson,
+    AskOwner,
     CaseName,
     For,
     Machine,
@@ -21,8 +22,10 @@ from fleetward.cli.access_options import (
     open_folder,
 )
 from fleetward.keyholder.access.asking import ask
+from fleetward.keyholder.access.coming import enter_ahead, find_fit, list_ahead, say_next
 from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope, say_length
 from fleetward.keyholder.access.server_rows import AccessApi
+from fleetward.keyholder.access.standing_rows import StandingApi
 from fleetward.keyholder.access.telling import (
     show_case,
     show_request,
@@ -33,7 +36,7 @@ from fleetward.keyholder.access.telling import (
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.place import find_server
-from fleetward.keyholder.speak import emit, refusals
+from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.trust.grants.request import Wish
 
@@ -52,6 +55,7 @@ def request(
     reason: Reason,
     length: For = "30m",
     case: CaseName = "",
+    ask_owner: AskOwner = False,
     as_: As = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -68,8 +72,22 @@ def request(
         scopes = tuple(parse_scope(text) for text in scope)
         wish = Wish(entry.device, scopes, parse_length(length), reason, case)
         signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
-        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
+        now_ms = SystemClock().wall_ms()
+        ahead = list_ahead(StandingApi(api.client), learned, signer.public.key_id, entry.device)
+        fit = None if ask_owner else find_fit(ahead, wish, now_ms)
+        made = ask(folder, api, learned, wish, (signer, now_ms))
         shown = {**show_request(made), "machine": entry.name}
+        if fit is not None:
+            enter_ahead(folder, (api, learned), made, fit, signer)
+            shown |= {"window": fit.window, "standing": fit.case.standing.hash}
+            words = (
+                f"You may come at once, {fit.words}:\n"
+                f"fleetward connect {entry.name} --request {made.hash[:16]}"
+            )
+            emit(shown, as_json, words)
+            return
+        if later := say_next(ahead, wish, now_ms):
+            say(later)
         words = (
             f"Asked {entry.name} for {'; '.join(s.words() for s in scopes)}, "
             f"{say_length(made.seconds)}.\nRequest {made.hash}\nWhen the owner has said yes: "

@@ -24,6 +24,9 @@ Machine = Annotated[str, typer.Argument(help="The machine's id, the start of it,
 Reason = Annotated[str, typer.Option("--reason", help="Why. The owner reads it; it is kept.")]
 CaseName = Annotated[str, typer.Option("--case", help="A case or ticket it belongs to.")]
 For = Annotated[str, typer.Option("--for", help="How long, as 30m, 2h or 90s.")]
+AskOwner = Annotated[
+    bool, typer.Option("--ask-owner", help="Ask, also when a window lets you in ahead.")
+]
 SessionId = Annotated[
     str, typer.Argument(help="A request or session: its id, or 8 digits of its beginning.")
 ]

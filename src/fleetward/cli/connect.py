@@ -16,6 +16,7 @@ from fleetward.cli.access_options import (
     PLAIN,
     As,
     AsJson,
+    AskOwner,
     CaseName,
     For,
     Machine,
@@ -24,6 +25,7 @@ from fleetward.cli.access_options import (
     open_folder,
 )
 from fleetward.keyholder.access.asking import Wait, ask
+from fleetward.keyholder.access.coming import enter_ahead, find_fit, list_ahead, say_next
 from fleetward.keyholder.access.judging import Case
 from fleetward.keyholder.access.learning import Learned
 from fleetward.keyholder.access.requester_folder import RequesterFolder
@@ -37,6 +39,7 @@ from fleetward.keyholder.access.session_run import (
     say_moved,
     wait_receipt,
 )
+from fleetward.keyholder.access.standing_rows import StandingApi
 from fleetward.keyholder.access.telling import ENDED_WORDS, show_request
 from fleetward.keyholder.access.wishing import UNNAMED, Fronts, choose_scopes, fronts_of
 from fleetward.keyholder.passphrase import ask_passphrase
@@ -76,6 +79,7 @@ class _Asking:
     length: str
     reason: str
     case: str
+    ask_owner: bool
 
 
 @connect_app.command(cls=_OptionalValues)
@@ -111,6 +115,7 @@ def connect(
     length: For = "30m",
     request: Annotated[str, typer.Option("--request", help="Go on with this request.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, print its id, and end.")] = False,
+    ask_owner: AskOwner = False,
     as_: As = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -135,7 +140,7 @@ def connect(
     )
     work = Work(listen, stdio, lines, follow, tuple(lists or ()), tuple(gets or ()),
                 tuple(puts or ()), into, to)  # fmt: skip
-    asking = _Asking(machine, request, tuple(scope or ()), length, reason, case)
+    asking = _Asking(machine, request, tuple(scope or ()), length, reason, case, ask_owner)
     with refusals():
         _check(fronts, work, asking, as_json)
         folder_ = open_folder(as_)
@@ -172,9 +177,17 @@ def _connect(
     else:
         scopes = choose_scopes(wanted[0], asking.scopes, learned.judge.policy.access)
         wish = Wish(entry.device, scopes, parse_length(asking.length), asking.reason, asking.case)
-        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
+        now_ms = SystemClock().wall_ms()
+        ahead = list_ahead(StandingApi(api.client), learned, signer.public.key_id, entry.device)
+        fit = None if asking.ask_owner else find_fit(ahead, wish, now_ms)
+        made = ask(folder, api, learned, wish, (signer, now_ms))
         hash_ = made.hash
         say(f"Asked for {'; '.join(s.words() for s in scopes)}. Request {hash_[:16]}.")
+        if fit is not None:
+            say(f"You are {fit.words}. Nobody is asked.")
+            enter_ahead(folder, (api, learned), made, fit, signer)
+        elif later := say_next(ahead, wish, now_ms):
+            say(later)
         if no_wait:
             emit({**show_request(made), "machine": entry.name}, as_json, hash_)
             return

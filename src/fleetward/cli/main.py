@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Ask, wait for the owner's yes, and be there.",
     ),
     "session": ("fleetward.cli.access:session_app", "See requests and sessions."),
+    "window": ("fleetward.cli.window:window_app", "See in which windows you need not ask."),
     "audit": ("fleetward.cli.audit:audit_app", "Export the record and verify it, trusting nobody."),
     "demo": ("fleetward.cli.demo:demo_app", "A control plane with this machine and a dozen more."),
     "sim": ("fleetward.cli.demo:sim_app", "Run many simulated machines in one process."),

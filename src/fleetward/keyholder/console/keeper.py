@@ -20,6 +20,7 @@ from fleetward.keyholder.auditor import own_folder
 from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.stream import Changes
+from fleetward.keyholder.console.window_keeper import WindowKeeper
 from fleetward.keyholder.desk import Desk, Invited
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.fetch_export import fetch_export
@@ -56,6 +57,7 @@ class Keeper:
         self._reach = reach or _reach_nobody
         self.passkeys: Final = PasskeyKeeper(desk, self._hand_over, clock)
         self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
+        self.windows: Final = WindowKeeper(desk, self._reach, self.changes, clock, self.passkeys)
         self._clock = clock
         self._acting = threading.Lock()
         self._pending: list[PendingMachine] = []
@@ -87,6 +89,7 @@ class Keeper:
             self._pending = fetch_pending(client)
             self._trouble = ""
             self.access.look(client)
+            self.windows.look(client)
         except FleetwardError as e:
             self._trouble = e.message
         if self._owed and not self._trouble:

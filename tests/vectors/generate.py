@@ -24,6 +24,7 @@ from tests.vectors.of_owners import (
     view_vectors,
 )
 from tests.vectors.of_sessions import session_vectors
+from tests.vectors.of_standing import standing_vectors
 
 from fleetward.trust import canonical
 from fleetward.trust.canonical import Json, JsonObject
@@ -359,7 +360,7 @@ def word_vectors() -> Vectors:
 ALL: Final = (
     canonical_vectors, key_vectors, envelope_vectors, policy_vectors, roster_vectors,
     head_vectors, invitation_vectors, merkle_vectors, note_vectors, journal_vectors,
-    word_vectors, view_vectors, session_vectors,
+    word_vectors, view_vectors, session_vectors, standing_vectors,
 )  # fmt: skip
 
 

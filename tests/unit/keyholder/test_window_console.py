@@ -63,7 +63,7 @@ def test_only_what_was_shown_is_signed(
         ({"machines": ["b" * 32]}, "not_on_roster"),
         ({"every": ""}, "bad_window"),
         ({"time_zone": "Mars/Base"}, "bad_zone"),
-        ({"scopes": ["tcp:22/raw"]}, "scope_not_allowed"),
+        ({"scopes": ["tcp:22/raw"]}, "port_never"),
         ({"seconds": 7200}, "too_long"),
     ):
         answer = page.post("/api/v1/windows/prepare", json=wish(scene, **changes))

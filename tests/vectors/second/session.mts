@@ -128,13 +128,13 @@ function readScope(value: Json): Scope {
   }
 }
 
-function readScopes(items: Json[]): Scope[] {
+export function readScopes(items: Json[]): Scope[] {
   const scopes = items.map(readScope);
   const spelled = new Set(scopes.map(spell));
   return scopes.length > 0 && spelled.size === scopes.length ? scopes : malformed("bad_scope");
 }
 
-const spell = (scope: Scope): string => encode(scope.json).toString();
+export const spell = (scope: Scope): string => encode(scope.json).toString();
 
 function permits(rule: Rule, scope: Scope): boolean {
   switch (scope.kind) {
@@ -151,7 +151,7 @@ function permits(rule: Rule, scope: Scope): boolean {
   }
 }
 
-function checkRules(policy: Policy, scopes: Scope[], seconds: number): Rule[] {
+export function checkRules(policy: Policy, scopes: Scope[], seconds: number): Rule[] {
   return scopes.map((scope) => {
     const rule = policy.access?.rules.get(scope.kind) ?? refused("scope_not_in_policy");
     if (scope.kind === "tcp" && policy.neverPorts.includes(scope.port)) refused("port_never");
@@ -160,7 +160,7 @@ function checkRules(policy: Policy, scopes: Scope[], seconds: number): Rule[] {
   });
 }
 
-interface Request {
+export interface Request {
   hash: string;
   requester: string;
   person: string;
@@ -168,7 +168,7 @@ interface Request {
   seconds: number;
 }
 
-function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
+export function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   const envelope = readEnvelope(data, 16 * 1024);
   const fields = new Fields(envelope.payload, [
     "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester", "scopes",
@@ -194,12 +194,14 @@ function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   return { hash: envelope.hash, requester, person: holder.person, scopes, seconds };
 }
 
-interface Offer {
+export interface Offer {
   hash: string;
   boot: string;
+  policyHash: string;
+  policyVersion: number;
 }
 
-function verifyOffer(data: Buffer, key: PublicKey, policy: Policy, request: Request): Offer {
+export function verifyOffer(data: Buffer, key: PublicKey, policy: Policy, request: Request): Offer {
   const envelope = readEnvelope(data, 4096);
   verifySingle(envelope, "fleetward.offer.v1", key);
   const fields = new Fields(envelope.payload, [
@@ -216,9 +218,12 @@ function verifyOffer(data: Buffer, key: PublicKey, policy: Policy, request: Requ
   fields.matching("sandbox", /^(bubblewrap|none)$/);
   fields.integer("issued_at");
   const under = new Fields(fields.map("policy"), ["hash", "version"]);
-  under.integer("version", 1);
-  under.digest("hash");
-  return { hash: envelope.hash, boot: fields.text("boot", 64, 1) };
+  return {
+    hash: envelope.hash,
+    boot: fields.text("boot", 64, 1),
+    policyHash: under.digest("hash"),
+    policyVersion: under.integer("version", 1),
+  };
 }
 
 /** Whether a machine with this key opens the session, now. */
@@ -280,7 +285,10 @@ export function verifyStop(data: Buffer, policy: Policy, session: Session): stri
   const own = named === session.requester ? policy.keys.get(named) : undefined;
   const holder = role(policy, "approve").keys.get(named) ?? own ?? untrusted("wrong_signer");
   verifyHolder(envelope, "fleetward.stop.v1", holder);
-  const fields = new Fields(envelope.payload, ["issued_at", "owner", "reason", "subject", "type"]);
+  const names = ["issued_at", "owner", "reason", "subject", "type"];
+  const said = "what" in envelope.payload;
+  const fields = new Fields(envelope.payload, said ? [...names, "what"] : names);
+  if (said) fields.matching("what", /^standing$/);
   if (fields.digest("owner") !== policy.owner) untrusted("another_session");
   if (fields.digest("subject") !== session.hash) untrusted("another_session");
   fields.integer("issued_at");

@@ -15,6 +15,7 @@ import { hashLeaf, root, verifyConsistency, verifyInclusion } from "./merkle.mjs
 import { verifyCheckpoint, verifyCosignature } from "./note.mjs";
 import * as owner from "./owner.mjs";
 import { type Session, verifySession, verifyStop } from "./session.mjs";
+import { type Wanted, verifyEntry, verifyStanding, verifyState, verifyStopAhead } from "./standing.mjs";
 import { type View, advance, firstView, readBundle } from "./view.mjs";
 import { deviceWords, sixWords } from "./words.mjs";
 
@@ -113,6 +114,26 @@ const checks: Record<string, (g: Given) => unknown> = {
     };
   },
   "session.stop": (g) => ({ person: verifyStop(b(g.stop), policyOf(g), sessionOf(g)) }),
+  standing: (g) => {
+    const found = verifyStanding(b(g.standing), policyOf(g));
+    return {
+      hash: found.hash, people: found.people, scopes: found.scopes.map((s) => s.json),
+      seconds: found.seconds, windows: found.windows.map((each) => [each.begin, each.end]),
+      words: sixWords(hex(found.hash), list),
+    };
+  },
+  "standing.entry": (g) => {
+    const papers = {
+      request: b(g.request), offer: b(g.offer), standing: b(g.standing), entry: b(g.entry),
+    };
+    const here = { boot: g.boot, now: g.now, lease: g.lease, sandboxed: g.sandboxed };
+    const wanted: Wanted = {
+      here, lastUsed: g.last_used, signed: g.signed, doubt: g.doubt, pressed: g.pressed,
+    };
+    return verifyEntry(papers, policyOf(g), keyOf(g.device), wanted);
+  },
+  "standing.state": (g) => verifyState(b(g.word), keyOf(g), g.owner),
+  "standing.stop": (g) => verifyStopAhead(b(g.stop), policyOf(g)),
   opening: (g) => owner.verifyOpening(b(g.opening), chainOf(g)),
   join_string: (g) => readJoinString(g.text),
   address: (g) => readAddress(g.text),

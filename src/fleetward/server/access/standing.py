@@ -75,8 +75,9 @@ class Standings:
                 )
                 details = {"words": words, "standing": told.hash}
                 self._access.record("access.allowed_ahead", caller, device, dict(details))
-            if known is None:
-                self._store(told, raw, caller)
+            if known is None or bytes(known.envelope) != raw:
+                # Signatures are not part of the hash: what came last, stands.
+                self._store(told, raw, caller, again=known is not None)
         for device in told.devices:
             self._book.order(device, raw)
             self._book.tell(Change(told.hash, device, STANDING_STATE))
@@ -230,7 +231,7 @@ class Standings:
 
     # --- the rest
 
-    def _store(self, told: Told, raw: bytes, caller: Caller) -> None:
+    def _store(self, told: Told, raw: bytes, caller: Caller, *, again: bool) -> None:
         now, near = self._book.now(), self._near
         near.ledger.append_signed(STANDING, raw, (caller.actor, told.devices[0]), now)
         values = {
@@ -241,6 +242,9 @@ class Standings:
             "stored_at": now,
         }
         with near.database.write() as conn:
+            if again:
+                standing_store.update_envelope(conn, told.hash, raw)
+                return
             standing_store.insert_standing(conn, values, told.devices, near.owner.owner_id)
 
     def _check_room(self, told: Told) -> None:

@@ -154,6 +154,13 @@ def select_owed(conn: Connection, device: str, now_ms: int) -> list[Row]:
     )
 
 
+def update_envelope(conn: Connection, standing: str, envelope: bytes) -> None:
+    """Write a document again, with other signatures."""
+    conn.execute(
+        standings.update().where(standings.c.standing_id == standing).values(envelope=envelope)
+    )
+
+
 def update_stop(conn: Connection, standing: str, stop: bytes, at_ms: int) -> None:
     """Write that a document was taken back."""
     conn.execute(

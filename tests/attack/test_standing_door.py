@@ -166,7 +166,7 @@ def test_a_copy_without_the_owners_signatures_keeps_the_true_one_out_of_nothing(
     there.house.standings.add(forged, OPERATOR)
     there.house.standings.add(standing.raw, OPERATOR)
     (row,) = there.house.standings.some(Wanted(), OPERATOR)
-    assert (row.envelope, row.people) == (to_base64url(standing.raw), ["ada"])
+    assert (row.envelope, row.people) == (to_base64url(standing.raw), ["ada of Acme"])
     assert there.house.standings.orders_for(there.pump.device) == [standing.raw]
 
 

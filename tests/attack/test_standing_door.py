@@ -15,7 +15,8 @@ from tests.unit.trust.test_ledger_sessions import audit, words
 from fleetward.runtime.database import Database
 from fleetward.runtime.files import make_private_directory
 from fleetward.runtime.keys import make_key
-from fleetward.server.access.standing import MOST_FOR_DEVICE, MOST_STATES
+from fleetward.server.access import standing
+from fleetward.server.access.standing import MOST_STATES
 from fleetward.server.access.standing_store import Wanted, update_line
 from fleetward.server.web.caller import Caller, Role, Scope
 from fleetward.trust.canonical import to_base64url
@@ -125,9 +126,12 @@ def test_who_may_not_see_a_machine_learns_nothing_of_its_windows(there: AccessSe
         there.house.standings.revoke(standing.hash, stop, NARROW)
 
 
-def test_no_machine_is_crowded_with_permissions(there: AccessServer) -> None:
+def test_no_machine_is_crowded_with_permissions(
+    there: AccessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ahead = Ahead(there.side)
-    for _ in range(MOST_FOR_DEVICE):
+    monkeypatch.setattr(standing, "MOST_FOR_DEVICE", 3)
+    for _ in range(3):
         there.house.standings.add(ahead.raw(), OPERATOR)
     with pytest.raises(Refused) as e:
         there.house.standings.add(ahead.raw(), OPERATOR)

@@ -48,7 +48,7 @@ def reason_of(entry: bytes, moment: Moment, standing: Standing, asked: tuple[obj
     hours=st.integers(-2, 300), signed=st.integers(-2, 300), doubt=st.sampled_from(["", "why"]),
     pressed=st.booleans(), lease=st.sampled_from([0, 60]),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_window_opens_when_the_oracle_says_so(
     windows: tuple[Window, ...],
     place: int,
@@ -85,7 +85,7 @@ def test_a_window_opens_when_the_oracle_says_so(
 
 
 @given(st.sets(st.sampled_from(SCOPES), min_size=1), st.sets(st.sampled_from(SCOPES), min_size=1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_nothing_wider_than_what_was_allowed(asked: set[object], allowed: set[object]) -> None:
     standing = AHEAD.standing(scopes=tuple(allowed))
     request = WORLD.request(*asked)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def test_nothing_wider_than_what_was_allowed(asked: set[object], allowed: set[ob
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_hostile_bytes_raise_our_own_errors(data: bytes) -> None:
     standing, request = AHEAD.standing(), WORLD.request()
     offer = WORLD.offer(request)
@@ -116,7 +116,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=25))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_no_window_is_ever_used_twice(steps: list[tuple[str, int, int]]) -> None:
     """Whatever is used, signed, taken back and started again in whatever order."""
     documents = [

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -23,7 +24,7 @@ from fleetward.device.audit.diary import Diary
 from fleetward.device.gate_sessions import Here, Opened, SessionGate
 from fleetward.device.refusals import Refusals
 from fleetward.device.timekeeper import Timekeeper
-from fleetward.trust.canonical import JsonObject
+from fleetward.trust.canonical import JsonObject, from_base64url
 from fleetward.trust.envelope import Envelope, read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.grants.ending import STANDING, Stop, verify_stop_ahead
@@ -79,8 +80,7 @@ class StandingGate:
             recorded = self._refusals.refuse(_NOUNS[kind], e.reason, e.message)
             # A flood of equal refusals is counted, and not signed one by one.
             if recorded and kind == STANDING_TYPE:
-                state = REVOKED if e.reason == "standing_revoked" else DROPPED
-                self._say(envelope.hash, state, b"", e.message)
+                self._say_refused(envelope.hash, e.message)
             elif recorded and e.reason != "grant_used":
                 self._gate.deny(envelope.hash, e.reason, e.message)
             raise
@@ -109,7 +109,7 @@ class StandingGate:
         if standing.hash not in self.kept.documents:
             self._diary.order("standing.held", _describe(standing))
             self.kept.add(standing)
-        self._say(standing.hash, HELD, standing.series, "This machine keeps it.")
+        self._say(standing.hash, HELD, "This machine keeps it.")
         return "none"
 
     def _judge_document(self, data: bytes) -> Standing:
@@ -129,8 +129,9 @@ class StandingGate:
             self._diary.order("standing.dropped", body)
         except Unreachable:
             return  # it is judged again before anything opens
+        next_window = self._next_window(name)
         self.kept.drop(name)
-        self._say(name, DROPPED, b"", words)
+        self._say(name, DROPPED, words, next_window)
 
     # --- entries
 
@@ -147,10 +148,8 @@ class StandingGate:
 
         opened = self._gate.open_judged(envelope, judge)
         named = envelope.payload.get("standing")
-        raw = self.kept.documents.get(named) if isinstance(named, str) else None
-        if raw is not None:
-            standing = verify_standing(raw, self._here.view().policy)
-            self._say(standing.hash, HELD, standing.series, "A window of it was used.")
+        if isinstance(named, str) and named in self.kept.documents:
+            self._say(named, HELD, "A window of it was used.")
         return opened
 
     def _judge_entry(
@@ -195,10 +194,10 @@ class StandingGate:
         stop = verify_stop_ahead(data, self._here.view().policy)
         if not self.kept.is_revoked(stop.subject):
             self._diary.order("standing.revoked", _describe_stop(stop))
-            issued = [stop.issued_at_ms, self._issued_at(stop.subject)]
-            self.kept.revoke(stop.subject, max(issued))
+            issued = max(stop.issued_at_ms, self._issued_at(stop.subject))
+            self.kept.revoke(stop.subject, issued, self._next_window(stop.subject))
         words = f"Taken back by {stop.person}. {stop.reason}".strip()
-        self._say(stop.subject, REVOKED, b"", words)
+        self._say(stop.subject, REVOKED, words)
         for live in list(self._sessions.live.values()):
             if live.grant.ahead is not None and live.grant.ahead.standing == stop.subject:
                 self._sessions.end(live, "stopped", stop.person, words)
@@ -212,13 +211,24 @@ class StandingGate:
         except Unreachable:
             return  # the disk is full: what is used cannot be written down either
 
-    def _issued_at(self, standing: str) -> int:
-        """Return when a document says that it was made; 0 when it is not kept or damaged."""
+    def _payload_of(self, standing: str) -> JsonObject:
+        """Return what a kept document says, unverified; nothing when it is not kept or damaged."""
         try:
-            at = read_envelope(self.kept.documents.get(standing, b"")).payload.get("issued_at")
+            return read_envelope(self.kept.documents.get(standing, b"")).payload
         except Malformed:
-            return 0
+            return {}
+
+    def _issued_at(self, standing: str) -> int:
+        at = self._payload_of(standing).get("issued_at")
         return at if isinstance(at, int) else 0
+
+    def _next_window(self, standing: str) -> int:
+        """Return the lowest window that may still be used, as far as it is known here."""
+        series = self._payload_of(standing).get("series")
+        if isinstance(series, str):
+            with contextlib.suppress(Malformed):
+                return self.kept.last_used(from_base64url(series)) + 1
+        return self.kept.next_of_revoked(standing)
 
     def _begin_anew(self) -> None:
         issued = [self._issued_at(each) for each in self.kept.documents]
@@ -233,13 +243,23 @@ class StandingGate:
         except Unreachable:
             return  # it stays damaged, and nothing opens
 
-    def _say(self, standing: str, state: str, series: bytes, words: str) -> None:
+    def _say_refused(self, standing: str, words: str) -> None:
+        """Say that a document is not taken, unless a copy of it that is good is kept: anybody can
+        make a copy that lacks signatures, and the hash is the same."""
+        if self.kept.is_revoked(standing):
+            self._say(standing, REVOKED, words)
+        elif standing not in self.kept.documents:
+            self._say(standing, DROPPED, words)
+
+    def _say(self, standing: str, state: str, words: str, next_window: int | None = None) -> None:
+        if next_window is None:
+            next_window = self._next_window(standing)
         said = StandingState(
             device=self._here.device,
             owner=self._here.view().anchor.owner,
             standing=standing,
             state=state,
-            next_window=self.kept.last_used(series) + 1,
+            next_window=next_window,
             words=words[:500],
             at_ms=self._time.wall_ms(),
             hash="",

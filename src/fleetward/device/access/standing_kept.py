@@ -49,6 +49,7 @@ class TakenBack(msgspec.Struct, forbid_unknown_fields=True):
 
     standing: str
     refused_up_to_ms: int
+    next_window: int = 0
 
 
 class Counts(msgspec.Struct, forbid_unknown_fields=True):
@@ -164,11 +165,17 @@ class KeptStanding:
                 reason="standing_too_old",
             )
 
-    def revoke(self, standing: str, refused_up_to_ms: int) -> None:
+    def next_of_revoked(self, standing: str) -> int:
+        """Return the lowest window that was not used when a document was taken back; else 0."""
+        found = [r.next_window for r in self._counts.revoked if r.standing == standing]
+        return found[0] if found else 0
+
+    def revoke(self, standing: str, refused_up_to_ms: int, next_window: int = 0) -> None:
         """Have it on the disk that a document was taken back. Raises `Unreachable`."""
         counts = self._counts
         if not self.is_revoked(standing):
-            counts.revoked.append(TakenBack(standing, refused_up_to_ms + CLOCK_ROOM_MS))
+            up_to = refused_up_to_ms + CLOCK_ROOM_MS
+            counts.revoked.append(TakenBack(standing, up_to, next_window))
         while len(counts.revoked) > MOST_REVOKED:
             oldest = min(counts.revoked, key=lambda each: each.refused_up_to_ms)
             counts.revoked.remove(oldest)

@@ -22,7 +22,7 @@ from fleetward.keyholder.access.standing import MachineCase, StandingCase, read_
 from fleetward.keyholder.access.standing_rows import StandingApi
 from fleetward.keyholder.access.window_times import say_window
 from fleetward.trust.envelope import seal
-from fleetward.trust.errors import FleetwardError, Refused, Unreachable
+from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
 from fleetward.trust.grants.entry import make_entry_payload, permissive, verify_entry
 from fleetward.trust.grants.grant import Situation
 from fleetward.trust.grants.request import Request, Wish
@@ -59,7 +59,7 @@ def list_ahead(
     found: list[StandingCase] = []
     try:
         rows = api.rows(requester=requester, device=device, current=True)
-    except Refused:
+    except (Refused, Malformed):
         return found
     for row in rows:
         with contextlib.suppress(FleetwardError):

@@ -71,7 +71,7 @@ class AccessServer:
     def listen(self) -> None:
         """Hear what the server would tell the bus and the pages."""
         book = self.world.house.access.book
-        book.carry(lambda device, raw: self.orders.append((device, raw)))
+        book.carry(lambda device, *raws: self.orders.extend((device, raw) for raw in raws))
         book.on_end(self.ended.append)
         book.listen(lambda change: self.states.append(change.state))
 

@@ -104,6 +104,20 @@ class AccessWorld:
         said = make_access(replace(rules, requesters=(self.technician.public.key_id,)))
         self.trust.next_policy({"access": said, "keys": keys, "roots": roots})
 
+    def name_requesters(self, people: Mapping[str, Signer], rules: AccessRules = RULES) -> None:
+        """Sign the next policy, whose requesters are these people with these keys."""
+        payload = payload_of(self.trust.policy.raw)
+        known = set(self.trust.policy.access.requesters)
+        keys: list[Json] = [
+            k
+            for k in list(payload["keys"])  # type: ignore[arg-type]  # a list in every policy
+            if isinstance(k, dict) and k["key_id"] not in known
+        ]
+        keys += [key_row(key.public, person, "Makers Ltd") for person, key in people.items()]
+        ids = tuple(key.public.key_id for key in people.values())
+        self.trust.next_policy({"access": make_access(replace(rules, requesters=ids)),
+                                "keys": keys})  # fmt: skip
+
     def request(
         self,
         *scopes: Scope,

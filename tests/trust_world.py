@@ -367,10 +367,10 @@ class World:
         self.heads.append(verify_head(seal(payload, self.signers), self.policy))
         return self.heads[-1]
 
-    def lease(self, seconds: int = 86_400) -> Lease:
+    def lease(self, seconds: int = 86_400, at_ms: int = NOW_MS) -> Lease:
         """Sign and keep the next lease on the newest head."""
         serial = self.leases[-1].serial + 1 if self.leases else 1
-        payload = make_lease_payload(self.heads[-1], serial, NOW_MS, seconds)
+        payload = make_lease_payload(self.heads[-1], serial, at_ms, seconds)
         raw = seal(payload, [self.lease_signer])
         self.leases.append(verify_lease(raw, self.policy, self.heads[-1]))
         return self.leases[-1]

@@ -29,7 +29,7 @@ function makeRow(story, at, device) {
     scopes: story.scopes, seconds: story.seconds, asked_at: iso(asked), offered_at: story.state === 'asked' ? null : iso(asked - 4000),
     granted_at: granted ? iso(asked - MINUTE) : null, opened_at: inside ? iso(asked - 1.2 * MINUTE) : null,
     ended_at: ['ended', 'denied', 'stopped'].includes(story.state) ? iso(asked - (story.state === 'ended' ? 9 : 0.2) * MINUTE) : null,
-    ended_by: story.ended_by ?? '', session, words: session ? wordsOf(at) : '', recording_bytes: story.bytes ?? 0, watched: story.watched ?? false,
+    ended_by: story.ended_by ?? '', session, standing: '', words: session ? wordsOf(at) : '', recording_bytes: story.bytes ?? 0, watched: story.watched ?? false,
   };
 }
 
@@ -50,7 +50,7 @@ export function makeSession(row) {
   if (row.state === 'ended') add(row.ended_at, 'receipt', '', 'The device says that it is over: who was inside left.');
   const over = row.state === 'ended';
   return {
-    ...row, steps, request: 'AA', offer: row.offered_at ? 'AA' : '', grant: row.session ? 'AA' : '', denial: row.state === 'denied' ? 'AA' : '',
+    ...row, steps, request: 'AA', offer: row.offered_at ? 'AA' : '', grant: row.session ? 'AA' : '', entry: '', standing_document: '', denial: row.state === 'denied' ? 'AA' : '',
     receipt: over ? 'AA' : '', device_key: { key_id: row.device_id, public: 'AA', suite: 'es256' },
     people: row.session ? ['Ada Lind', 'Ben Okoro'] : [], wall: 'uid', sandbox: row.offered_at ? 'bubblewrap' : '',
     denied_words: row.state === 'denied' ? 'The request is by nobody whom this machine\u2019s owner lets ask.' : '',

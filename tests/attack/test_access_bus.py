@@ -332,7 +332,7 @@ def test_an_ended_session_is_cut_off(there: AccessServer, tmp_path: Path) -> Non
         }
         side = BusSide(
             scene.world.broker, buses, house.directory, house.devices,
-            asyncio.get_running_loop(), house.access.access,
+            asyncio.get_running_loop(), house.access.standings,
         )  # fmt: skip
         house.access.book.on_end(side.session_ended)
         ending = await asyncio.to_thread(scene.grant)

@@ -104,6 +104,6 @@ def test_a_machine_is_handed_again_only_what_it_can_still_answer(
     state: str, asked: int, now: int
 ) -> None:
     kinds = orders_of(state, asked, now)
-    assert set(kinds) <= {"request", "grant", "stop"}
+    assert set(kinds) <= {"request", "grant", "entry", "stop"}
     if state in (ENDED, DENIED, STOPPED):
         assert kinds == ()

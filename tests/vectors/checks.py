@@ -27,10 +27,13 @@ from fleetward.trust.envelope import (
 )
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.generation import verify_opening
-from fleetward.trust.grants.ending import verify_stop
+from fleetward.trust.grants import entry as entries
+from fleetward.trust.grants.ending import verify_stop, verify_stop_ahead
 from fleetward.trust.grants.grant import Grant, Situation, verify_grant
 from fleetward.trust.grants.offer import verify_offer
 from fleetward.trust.grants.request import verify_request
+from fleetward.trust.grants.standing import verify_standing
+from fleetward.trust.grants.standing_state import verify_state
 from fleetward.trust.head import verify_head, verify_lease
 from fleetward.trust.invitation import read_join_string, split_address, verify_invitation
 from fleetward.trust.journal import start_of_chain, verify_batch
@@ -186,6 +189,41 @@ def session_stop(given: Given) -> Found:
     return {"person": verify_stop(b(given["stop"]), policy, found).person}
 
 
+def standing(given: Given) -> Found:
+    found = verify_standing(b(given["standing"]), _policy(given))
+    return {
+        "hash": found.hash,
+        "people": list(found.people),
+        "scopes": [scope.to_json() for scope in found.scopes],
+        "seconds": found.seconds,
+        "windows": [[each.not_before_ms, each.not_after_ms] for each in found.windows],
+        "words": found.words,
+    }
+
+
+def standing_entry(given: Given) -> Found:
+    policy, key = _policy(given), _key(given["device"])
+    request = verify_request(b(given["request"]), policy, key.key_id)
+    offer = verify_offer(b(given["offer"]), key, request)
+    allowed = verify_standing(b(given["standing"]), policy)
+    here = Situation(policy, given["boot"], given["now"], given["lease"], given["sandboxed"])
+    moment = entries.Moment(
+        here, given["last_used"], given["signed"], given["doubt"], pressed=given["pressed"]
+    )
+    found = entries.verify_entry(b(given["entry"]), moment, allowed, request, offer)
+    return {"people": list(found.people), "seconds": found.seconds, "session": found.hash}
+
+
+def standing_state(given: Given) -> Found:
+    found = verify_state(b(given["word"]), _key(given), given["owner"])
+    return {"next": found.next_window, "standing": found.standing, "state": found.state}
+
+
+def standing_stop(given: Given) -> Found:
+    found = verify_stop_ahead(b(given["stop"]), _policy(given))
+    return {"person": found.person, "subject": found.subject, "what": found.what}
+
+
 def _session(given: Given) -> tuple[Grant, Policy]:
     policy, key = _policy(given), _key(given["device"])
     request = verify_request(b(given["request"]), policy, key.key_id)
@@ -323,6 +361,10 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "session": session,
     "runbook": runbook,
     "session.stop": session_stop,
+    "standing": standing,
+    "standing.entry": standing_entry,
+    "standing.state": standing_state,
+    "standing.stop": standing_stop,
     "join_string": join_string,
     "address": address,
     "statement.join": join_statement,

@@ -43,6 +43,7 @@ export const api = {
   readmit: (id: string, reason: string) => http.post<unknown>(`${of(id)}/readmit`, { reason }),
 
   sessions: (search: Search) => http.get<T.Page<T.AccessRow>>(`/access/requests${query(search)}`),
+  ahead: (search: Search) => http.get<T.AheadList>(`/access/standing${query(search)}`),
   session_of: (id: string) => http.get<T.AccessDetail>(`/access/requests/${encodeURIComponent(id)}`),
 
   timeline: (search: Search) => http.get<T.Page<T.HistoryItem>>(`/timeline${query(search)}`),

@@ -38,6 +38,11 @@ export const owner = {
   deny: (body: { id: string; reason: string }) => ownerHttp.post<T.Answered>('/access/deny', body),
   acknowledge: (id: string) => ownerHttp.post<T.Answered>('/access/acknowledge', { id }),
   stop: (body: { id: string; reason: string }) => ownerHttp.post<T.Answered>('/access/stop', body),
+  windows: () => ownerHttp.get<T.AheadList>('/windows'),
+  prepareWindow: (body: T.AheadWish) => ownerHttp.post<T.PreparedAhead>('/windows/prepare', body),
+  allowWindow: (standing: string, passkey: T.PasskeyYes | null = null) =>
+    ownerHttp.post<T.AheadSaid>('/windows/allow', { standing, passkey }),
+  revokeWindow: (body: { standing: string; reason: string }) => ownerHttp.post<T.AheadSaid>('/windows/revoke', body),
   beginPasskey: (body: { person: string; passphrase: string }) =>
     ownerHttp.post<T.BegunPasskey>('/passkeys/begin', body),
   addPasskey: (body: { challenge: string; authenticator_data: string; client_data: string; passphrase: string }) =>

@@ -131,6 +131,8 @@ export interface Access {
   granted: ScopeWords[];
   granted_seconds: number;
   people: string[];
+  /** Whether they allowed it ahead, in windows of time. */
+  ahead: boolean;
   watched: boolean;
   opened_at: Time | null;
   ended_at: Time | null;
@@ -140,6 +142,85 @@ export interface Access {
   recording_bytes: number;
   break_glass: boolean;
   acknowledged: boolean;
+}
+
+export interface WindowSpan {
+  words: string;
+  not_before: Time;
+  not_after: Time;
+}
+
+/** How one window stands on one machine. */
+export type WindowStand = 'used' | 'missed' | 'open' | 'ahead' | 'revoked';
+
+export interface WindowMachine {
+  device_id: string;
+  name: string;
+  state: '' | 'held' | 'dropped' | 'revoked';
+  words: string;
+  windows: WindowStand[];
+}
+
+/** A permission given ahead, and what became of it. With `trouble` nothing of it is believed. */
+export interface Ahead {
+  id: string;
+  trouble: string;
+  six_words: string;
+  allowed_by: string[];
+  people: string[];
+  scopes: ScopeWords[];
+  seconds: number;
+  watched: boolean;
+  reason: string;
+  time_zone: string;
+  windows: WindowSpan[];
+  next_window: number | null;
+  open_now: boolean;
+  doubt: string;
+  revoked_by: string;
+  waiting_for: string[];
+  machines: WindowMachine[];
+}
+
+export interface AheadList {
+  items: Ahead[];
+  machines: ScopeWords[];
+  people: string[];
+  scopes: ScopeWords[];
+}
+
+export interface AheadWish {
+  machines: string[];
+  people: string[];
+  scopes: string[];
+  every: string;
+  weeks: number;
+  at: string[];
+  skip: string[];
+  time_zone: string;
+  seconds: number;
+  watched: boolean;
+  reason: string;
+}
+
+export interface PreparedAhead {
+  standing: string;
+  six_words: string;
+  machines: string[];
+  people: string[];
+  scopes: ScopeWords[];
+  seconds: number;
+  watched: boolean;
+  reason: string;
+  windows: WindowSpan[];
+  people_needed: number;
+  passkey: PasskeyChoice | null;
+  own_key: boolean;
+}
+
+export interface AheadSaid {
+  id: string;
+  words: string;
 }
 
 export interface AccessList {

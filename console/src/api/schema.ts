@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: b5d165829d4b4ac815181f5ec0eebae2eaaf02e71e55a1ec2de83202baa7bdf6
+// SHA-256 of openapi.json: 2076904a486df7c2e5dbcaa049abb0e4da4af64bf5caa1499cfd96c177c49bab
 
 export interface components {
     schemas: {
@@ -8,12 +8,12 @@ export interface components {
          * @description A request with its signed envelopes (base64url; empty where there is none).
          *
          *         `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
-         *         that the whole recording is here.
+         *         that the whole recording is here. Who was let in by what was allowed ahead has an `entry` in the
+         *         place of the grant, and `standing_document` is what the owner's people signed.
          */
         AccessDetail: {
             /** @example 2026-11-23T14:02:05.123Z */
             asked_at: string;
-            break_glass: boolean;
             bytes_in: number;
             bytes_out: number;
             case: string;
@@ -25,6 +25,7 @@ export interface components {
             ended_at: string | null;
             ended_by: string;
             ended_who: string;
+            entry: string;
             grant: string;
             granted_at: string | null;
             id: string;
@@ -45,6 +46,8 @@ export interface components {
             seconds: number;
             session: string;
             site: string;
+            standing: string;
+            standing_document: string;
             /** @enum {unknown} */
             state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
             steps: components["schemas"]["AccessStep"][];
@@ -66,15 +69,14 @@ export interface components {
          * AccessRow
          * @description A request and what became of it.
          *
-         *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
-         *         its six words. `break_glass`: the usual approvers were away. Person, org and scopes are shown
-         *         as the request and the stored policy have them: the machine and the owner's tools verify, this
-         *         server does not.
+         *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant (or of
+         *         the entry by what was allowed ahead, whose hash is `standing` then), `words` its six words.
+         *         Person, org and scopes are shown as the request and the stored policy have them: the machine and
+         *         the owner's tools verify, this server does not.
          */
         AccessRow: {
             /** @example 2026-11-23T14:02:05.123Z */
             asked_at: string;
-            break_glass: boolean;
             case: string;
             device_id: string;
             device_name: string;
@@ -93,6 +95,7 @@ export interface components {
             seconds: number;
             session: string;
             site: string;
+            standing: string;
             /** @enum {unknown} */
             state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
             words: string;
@@ -149,11 +152,6 @@ export interface components {
             device_id: string;
             device_name: string;
             kind: string;
-            /**
-             * @default normal
-             * @enum {unknown}
-             */
-            severity: "critical" | "normal";
             words: string;
         };
         /**
@@ -946,6 +944,81 @@ export interface components {
             words: string;
         };
         /**
+         * StandingEntry
+         * @description Somebody came by a window of it. `window` counts from 0.
+         */
+        StandingEntry: {
+            device_id: string;
+            request: string;
+            session: string;
+            state: string;
+            window: number;
+        };
+        /**
+         * StandingList
+         * @description Permissions given ahead, the newest first; at most 200.
+         */
+        StandingList: {
+            items: components["schemas"]["StandingRow"][];
+        };
+        /**
+         * StandingMachine
+         * @description A machine of a permission, and what it has signed about it last.
+         *
+         *         `state` is empty before it has said anything, then `held`, `dropped` (its owner's policy does
+         *         not permit it) or `revoked`. `next_window` is the lowest window that it may still open, from 0.
+         *         `signed` is its signed word, base64url; verify it.
+         */
+        StandingMachine: {
+            device_id: string;
+            device_name: string;
+            next_window: number;
+            said_at: string | null;
+            signed: string;
+            site: string;
+            state: string;
+            words: string;
+        };
+        /**
+         * StandingRow
+         * @description A permission given ahead, as its signed document says; this server judges none of it.
+         *
+         *         `id` is its hash, `words` the six words of it. `people` are those whose keys signed it, and
+         *         `requesters` who may come by it, by the stored policy. `envelope` and `stop` (base64url; empty
+         *         while nobody has taken it back) are the signed documents: verify them.
+         */
+        StandingRow: {
+            entries: components["schemas"]["StandingEntry"][];
+            envelope: string;
+            id: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            issued_at: string;
+            machines: components["schemas"]["StandingMachine"][];
+            people: string[];
+            reason: string;
+            requesters: string[];
+            revoked_at: string | null;
+            scopes: string[];
+            seconds: number;
+            stop: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            stored_at: string;
+            time_zone: string;
+            watched: boolean;
+            windows: components["schemas"]["StandingWindow"][];
+            words: string;
+        };
+        /**
+         * StandingWindow
+         * @description One window.
+         */
+        StandingWindow: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            not_after: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            not_before: string;
+        };
+        /**
          * StoredDocuments
          * @description Owner documents as this server holds them. Verify them; do not trust the server.
          */
@@ -991,11 +1064,6 @@ export interface components {
             kind: string;
             leaf: number | null;
             sequence: number | null;
-            /**
-             * @default normal
-             * @enum {unknown}
-             */
-            severity: "critical" | "normal";
             /** @enum {unknown} */
             source: "machine" | "record";
             words: string;

@@ -59,6 +59,9 @@ export type AccessRow = Schemas['AccessRow'];
 export type AccessState = AccessRow['state'];
 export type AccessDetail = Schemas['AccessDetail'];
 export type AccessStep = Schemas['AccessStep'];
+/** What the owner's people allowed ahead, as this server has it. */
+export type AheadRow = Schemas['StandingRow'];
+export type AheadList = Schemas['StandingList'];
 
 export type LogRecord = Schemas['Record'];
 export type RecordState = LogRecord['state'];

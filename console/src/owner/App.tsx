@@ -19,6 +19,7 @@ import { SessionPage } from './sessions/SessionPage';
 import { Sessions } from './sessions/Sessions';
 import { isLive, isWaiting } from './sessions/sayings';
 import { Waiting } from './waiting/Waiting';
+import { Windows } from './windows/Windows';
 import './owner.css';
 
 const queries = makeQueries();
@@ -52,6 +53,7 @@ function OwnerPages() {
     { href: '/', label: 'Waiting', icon: 'person', count: pending.data?.items.length },
     { href: '/requests', label: 'Requests', icon: 'access', count: access.data?.items.filter(isWaiting).length },
     { href: '/sessions', label: 'Sessions', icon: 'wave', count: access.data?.items.filter(isLive).length },
+    { href: '/windows', label: 'Windows', icon: 'clock' },
     { href: '/machines', label: 'Machines', icon: 'fleet' },
     { href: '/invite', label: 'Invite', icon: 'invite' },
     { href: '/policy', label: 'Policy', icon: 'policy' },
@@ -77,6 +79,7 @@ function OwnerPages() {
           <Route path="/requests/:id" component={Requests} />
           <Route path="/sessions" component={Sessions} />
           <Route path="/sessions/:id" component={SessionPage} />
+          <Route path="/windows" component={Windows} />
           <Route path="/machines" component={Machines} />
           <Route path="/invite" component={Invite} />
           <Route path="/policy" component={Policy} />

@@ -12,6 +12,7 @@ from fleetward.cli.access_options import (
     Arguments,
     As,
     AsJson,
+    AskOwner,
     BreakGlass,
     CaseName,
     For,
@@ -25,8 +26,10 @@ from fleetward.cli.access_options import (
     read_wanted_runbook,
 )
 from fleetward.keyholder.access.asking import ask
+from fleetward.keyholder.access.coming import enter_ahead, find_fit, list_ahead, say_next
 from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope, say_length
 from fleetward.keyholder.access.server_rows import AccessApi
+from fleetward.keyholder.access.standing_rows import StandingApi
 from fleetward.keyholder.access.telling import (
     show_case,
     show_request,
@@ -37,7 +40,7 @@ from fleetward.keyholder.access.telling import (
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.place import find_server
-from fleetward.keyholder.speak import emit, refusals
+from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.trust.access import Scope
 from fleetward.trust.errors import Refused
@@ -61,6 +64,7 @@ def request(
     length: For = "30m",
     case: CaseName = "",
     break_glass: BreakGlass = False,
+    ask_owner: AskOwner = False,
     as_: As = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -86,8 +90,22 @@ def request(
         )
         signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
         documents = (wanted[1],) if wanted else ()
-        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()), documents)
+        now_ms = SystemClock().wall_ms()
+        ahead = list_ahead(StandingApi(api.client), learned, signer.public.key_id, entry.device)
+        fit = None if ask_owner or break_glass else find_fit(ahead, wish, now_ms)
+        made = ask(folder, api, learned, wish, (signer, now_ms), documents)
         shown = {**show_request(made), "machine": entry.name}
+        if fit is not None:
+            enter_ahead(folder, (api, learned), made, fit, signer)
+            shown |= {"window": fit.window, "standing": fit.case.standing.hash}
+            words = (
+                f"You may come at once, {fit.words}:\n"
+                f"fleetward connect {entry.name} --request {made.hash[:16]}"
+            )
+            emit(shown, as_json, words)
+            return
+        if later := say_next(ahead, wish, now_ms):
+            say(later)
         words = (
             f"{'BREAK-GLASS. ' if break_glass else ''}Asked {entry.name} for "
             f"{'; '.join(s.words() for s in scopes)}, "

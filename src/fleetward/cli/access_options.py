@@ -44,6 +44,9 @@ Arguments = Annotated[
     list[str] | None,
     typer.Option("--argument", help="NAME=VALUE for the runbook; may repeat."),
 ]
+AskOwner = Annotated[
+    bool, typer.Option("--ask-owner", help="Ask, also when a window lets you in ahead.")
+]
 SessionId = Annotated[
     str, typer.Argument(help="A request or session: its id, or 8 digits of its beginning.")
 ]

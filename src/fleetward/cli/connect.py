@@ -17,6 +17,7 @@ from fleetward.cli.access_options import (
     Arguments,
     As,
     AsJson,
+    AskOwner,
     BreakGlass,
     CaseName,
     For,
@@ -28,6 +29,7 @@ from fleetward.cli.access_options import (
     read_wanted_runbook,
 )
 from fleetward.keyholder.access.asking import Wait, ask
+from fleetward.keyholder.access.coming import enter_ahead, find_fit, list_ahead, say_next
 from fleetward.keyholder.access.judging import Case
 from fleetward.keyholder.access.learning import Learned
 from fleetward.keyholder.access.requester_folder import RequesterFolder
@@ -41,6 +43,7 @@ from fleetward.keyholder.access.session_run import (
     say_moved,
     wait_receipt,
 )
+from fleetward.keyholder.access.standing_rows import StandingApi
 from fleetward.keyholder.access.telling import ENDED_WORDS, show_request
 from fleetward.keyholder.access.wishing import (
     UNNAMED,
@@ -89,6 +92,7 @@ class _Asking:
     case: str
     runbook: bytes = b""
     break_glass: bool = False
+    ask_owner: bool = False
 
 
 @connect_app.command(cls=_OptionalValues)
@@ -131,6 +135,7 @@ def connect(
     break_glass: BreakGlass = False,
     request: Annotated[str, typer.Option("--request", help="Go on with this request.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, print its id, and end.")] = False,
+    ask_owner: AskOwner = False,
     as_: As = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -168,7 +173,7 @@ def connect(
         )
         document = wanted[1] if wanted else b""
         asking = _Asking(machine, request, tuple(scope or ()), length, reason, case, document,
-                         break_glass)  # fmt: skip
+                         break_glass, ask_owner)  # fmt: skip
         _check(fronts, work, asking, as_json)
         folder_ = open_folder(as_)
         _connect(folder_, asking, (fronts, work), (passphrase_file, no_wait, as_json))
@@ -213,11 +218,20 @@ def _connect(
             asking.case,
             break_glass=asking.break_glass,
         )
+        now_ms = SystemClock().wall_ms()
+        ahead = list_ahead(StandingApi(api.client), learned, signer.public.key_id, entry.device)
+        ask_owner = asking.ask_owner or asking.break_glass
+        fit = None if ask_owner else find_fit(ahead, wish, now_ms)
         documents = (asking.runbook,) if asking.runbook else ()
-        made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()), documents)
+        made = ask(folder, api, learned, wish, (signer, now_ms), documents)
         hash_ = made.hash
         loud = "BREAK-GLASS. " if asking.break_glass else ""
         say(f"{loud}Asked for {'; '.join(s.words() for s in scopes)}. Request {hash_[:16]}.")
+        if fit is not None:
+            say(f"You are {fit.words}. Nobody is asked.")
+            enter_ahead(folder, (api, learned), made, fit, signer)
+        elif later := say_next(ahead, wish, now_ms):
+            say(later)
         if no_wait:
             emit({**show_request(made), "machine": entry.name}, as_json, hash_)
             return

@@ -28,6 +28,7 @@ from fleetward.cli.owner_options import (
 from fleetward.cli.owner_policy import policy_app, roster_app
 from fleetward.cli.owner_recovery import recover_app, recovery_app
 from fleetward.cli.owner_watch import owner_session_app
+from fleetward.cli.owner_window import window_app
 from fleetward.cli.owner_witness import witness_app
 from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.desk import find_entry
@@ -73,6 +74,7 @@ owner_app.add_typer(policy_app, name="policy")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")
 owner_app.add_typer(owner_session_app, name="session")
+owner_app.add_typer(window_app, name="window")
 for _name, _command in (
     ("approve", approve),
     ("deny", deny),

@@ -35,6 +35,16 @@ from fleetward.keyholder.access.cosigning import MAX_DRAFT_BYTES, cosign, make_d
 from fleetward.keyholder.access.judging import Judge
 from fleetward.keyholder.access.scope_words import parse_length, parse_scope
 from fleetward.keyholder.access.server_rows import WAITING, AccessApi
+from fleetward.keyholder.access.standing_draft import (
+    OpenedStanding,
+    cosign_standing,
+    is_standing_draft,
+    open_standing_draft,
+)
+from fleetward.keyholder.access.standing_telling import (
+    show_prepared_standing,
+    tell_prepared_standing,
+)
 from fleetward.keyholder.access.telling import (
     show_case,
     show_prepared,
@@ -162,15 +172,21 @@ def cosign_grant(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add your yes to a grant that takes more than one person. Give the file back to the owner.
+    """Add your yes to a grant, or to what is allowed ahead, that takes more than one person. Give
+    the file back to the owner.
 
     fleetward owner cosign grant-3f9a01bc.json --root 5f1c… --key bo.key
     """
     with refusals():
         now_ms = SystemClock().wall_ms()
-        opened = open_draft(read_bounded(draft, MAX_DRAFT_BYTES), root, now_ms)
+        data = read_bounded(draft, MAX_DRAFT_BYTES)
+        if is_standing_draft(data):
+            _cosign_standing(draft, open_standing_draft(data, root), (key, passphrase_file),
+                             yes=yes, as_json=as_json)  # fmt: skip
+            return
+        opened = open_draft(data, root, now_ms)
         _show(opened.prepared)
-        _ask(yes=yes)
+        ask_yes(yes=yes)
         signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file))
         atomic_write(draft, cosign(opened, signer))
         emit(show_prepared(opened.prepared), as_json, f"Signed. Give {draft} back to the owner.")
@@ -183,6 +199,22 @@ def _open(
     if key is None:
         return open_desk(owner, data, passphrase_file)
     return Desk(OwnerFolder.open(find_owner(owner, data)), b"", SystemClock())
+
+
+def _cosign_standing(
+    draft: Path,
+    opened: OpenedStanding,
+    how: tuple[Path, Path | None],
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    say(tell_prepared_standing(opened.prepared))
+    ask_yes(yes=yes)
+    signer = open_key(read_bounded(how[0], 4096), ask_passphrase(how[1]))
+    atomic_write(draft, cosign_standing(opened, signer))
+    shown = show_prepared_standing(opened.prepared)
+    emit(shown, as_json, f"Signed. Give {draft} back to the owner.")
 
 
 def _sign(
@@ -203,7 +235,7 @@ def _sign(
     check_may_approve(question, signer.public.key_id)
     prepared = prepare_grant(question, answer, now_ms)
     _show(prepared)
-    _ask(yes=yes)
+    ask_yes(yes=yes)
     raw = sign_grant(prepared, [signer])
     try:
         verify_own_grant(raw, prepared)
@@ -281,7 +313,7 @@ def _show(prepared: Prepared) -> None:
     say(tell_prepared(prepared))
 
 
-def _ask(*, yes: bool) -> None:
+def ask_yes(*, yes: bool) -> None:
     """Have a person say yes. Raises `Refused` for anything else, and without a terminal."""
     if yes:
         return

@@ -2,8 +2,8 @@
 
 1. The bytes are one of the few words that a machine accepts (`wire.unsigned`).
 2. Owner documents advance the machine's view by the rules of `trust.documents`, or are refused.
-3. An order about sessions is judged by `gate_sessions`, a runbook by `gate_runbooks`; every other
-   order is refused.
+3. An order of a type that is in the table is judged by the file that stands there
+   (`gate_sessions`, `gate_runbooks`, `gate_standing`); every other order is refused.
 4. A reduction (report now, connect again) is taken unsigned, because it only reduces.
 5. What is accepted is in the journal, then in the file of the view, before it takes effect.
    A policy of the next epoch hands the machine over: that is an entry of its own, and everything
@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -51,6 +51,8 @@ _NOUNS: Final = {
 """What a person calls the documents."""
 
 Effect = Literal["none", "documents", "report_now", "reconnect", "channel"]
+OrderTaker = Callable[[bytes, str], Literal["none", "channel"]]
+"""Takes an order (bytes, type), or raises what it was refused with, recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Gate:
         self._persist = persist
         self._sessions: SessionGate | None = None
         self._recovery: RecoveryGate | None = None
+        self._takers: dict[str, OrderTaker] = {}
+        self._on_documents: list[Callable[[], None]] = []
 
     @property
     def view(self) -> OwnerView:
@@ -89,6 +93,15 @@ class Gate:
     def use_sessions(self, sessions: SessionGate) -> None:
         """Have orders about sessions judged by this; it asks this gate for the view."""
         self._sessions = sessions
+        self.take_orders(SESSION_TYPES, sessions.admit, sessions.take_new_policy)
+        self._takers |= dict.fromkeys(RUNBOOK_TYPES, sessions.runbooks.take)
+
+    def take_orders(
+        self, kinds: Sequence[str], taker: OrderTaker, on_documents: Callable[[], None]
+    ) -> None:
+        """Have orders of these types judged by `taker`, which hears of newer documents too."""
+        self._takers |= dict.fromkeys(kinds, taker)
+        self._on_documents.append(on_documents)
 
     def use_recovery(self, recovery: RecoveryGate) -> None:
         """Have recovered policies wait here; without it none is ever taken."""
@@ -157,11 +170,10 @@ class Gate:
         self._view = view
         if self._recovery is not None:
             self._recovery.follow(view)
-        if self._sessions is None:
-            return
-        if sold:
+        if sold and self._sessions is not None:
             self._sessions.hand_over(view.owner_name)
-        self._sessions.take_new_policy()
+        for tell in self._on_documents:
+            tell()
 
     def _note_recovery(self, bundle: Bundle) -> bool:
         """Write down that recovery keys announced a policy. Raises what it was refused with."""
@@ -180,12 +192,9 @@ class Gate:
             kind = read_envelope(data).type
         except Malformed as e:
             raise self._refuse_order(word) from e
-        if self._sessions is not None and kind in SESSION_TYPES:
-            return Admitted(self._sessions.admit(data, kind), self._view)
-        if self._sessions is not None and kind in RUNBOOK_TYPES:
-            self._sessions.runbooks.admit(data)
-            return Admitted("none", self._view)
-        raise self._refuse_order(word)
+        if kind not in self._takers:
+            raise self._refuse_order(word)
+        return Admitted(self._takers[kind](data, kind), self._view)
 
     def _admit_reduction(self, word: Reduce) -> Admitted:
         words = {

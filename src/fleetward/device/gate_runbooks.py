@@ -14,7 +14,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from fleetward.device.audit.diary import Diary
 from fleetward.device.refusals import Refusals
@@ -54,6 +54,12 @@ class RunbookGate:
     def call_for_used(self, in_use: Callable[[], Iterable[str]]) -> None:
         """Have `in_use` say which runbooks must not go."""
         self._in_use = in_use
+
+    def take(self, data: bytes, kind: str) -> Literal["none"]:
+        """Take an order of `RUNBOOK_TYPES`. Raises as `admit`."""
+        del kind
+        self.admit(data)
+        return "none"
 
     def admit(self, data: bytes) -> None:
         """Take a document. Raises what it was refused with, recorded, or `Unreachable`."""

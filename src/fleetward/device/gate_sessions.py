@@ -43,6 +43,7 @@ from fleetward.trust.grants.ending import (
     verify_stop,
     verify_stop_ahead,
 )
+from fleetward.trust.grants.entry import recheck_entry
 from fleetward.trust.grants.grant import (
     GRANT_TYPE,
     Grant,
@@ -86,6 +87,10 @@ _NOUNS: Final = {
 }
 
 Opened = Literal["none", "channel"]
+Judge = Callable[[Situation, Request, Offer], Grant]
+"""Says under what a session may open, or raises."""
+TakeStop = Callable[[bytes, Envelope], bool]
+"""Takes a stop that is not of a session; says whether it was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,7 @@ class SessionGate:
         self.runbooks: Final = here.runbooks
         self.runbooks.call_for_used(self._used_runbooks)
         self.break_glass: Final = BreakGlassGate(self, sessions, here.presses, diary)
+        self.take_other_stop: TakeStop = lambda data, envelope: False
 
     @property
     def offers(self) -> tuple[str, ...]:
@@ -165,7 +171,7 @@ class SessionGate:
         for live in list(self._sessions.live.values()):
             try:
                 verify_request(live.grant.request.raw, policy, self._here.device)
-                recheck_grant(live.grant, policy)
+                (recheck_entry if live.grant.ahead else recheck_grant)(live.grant, policy)
                 self.runbooks.plan(live.grant.scopes)
                 self._check_confirmed()
             except FleetwardError as e:
@@ -277,6 +283,10 @@ class SessionGate:
     # --- grants
 
     def _take_grant(self, data: bytes, envelope: Envelope) -> Opened:
+        return self.open_judged(envelope, lambda *given: verify_grant(data, *given))
+
+    def open_judged(self, envelope: Envelope, judge: Judge) -> Opened:
+        """Open a session on the offer that this names, when `judge` finds it good."""
         self._forget_old()
         known = self._sessions.kept.sessions.get(envelope.hash)
         if known is not None:
@@ -289,7 +299,7 @@ class SessionGate:
         if self.break_glass.find(envelope.hash) is not None:
             return "none"  # It waits for a press already.
         held = self._find_offer(envelope)
-        grant = self._judge(data, held.request, held.offer)
+        grant = self._judge(judge, held.request, held.offer)
         plans = self.runbooks.plan(grant.scopes)
         if grant.break_glass:
             self.break_glass.check_room()
@@ -302,7 +312,7 @@ class SessionGate:
         self._forget(grant.request.hash)
         return "none" if grant.break_glass else "channel"
 
-    def _judge(self, data: bytes, asked: Request, offer: Offer) -> Grant:
+    def _judge(self, judge: Judge, asked: Request, offer: Offer) -> Grant:
         view = self._here.view()
         # The policy may be newer than the offer, and the requester none any more.
         request = verify_request(asked.raw, view.policy, self._here.device)
@@ -314,14 +324,14 @@ class SessionGate:
             lease_seconds_left=self._here.lease_seconds_left(),
             sandboxed=self._sessions.sandbox.sandbox != "none",
         )
-        return verify_grant(data, situation, request, offer)
+        return judge(situation, request, offer)
 
     def judge_again(self, grant: Grant) -> dict[int, Plan]:
         """Return what the runbooks of a grant that waited do, when it is good now.
 
         Raises as `verify_grant`, `Refused`.
         """
-        self._judge(grant.raw, grant.request, grant.offer)
+        self._judge(lambda *given: verify_grant(grant.raw, *given), grant.request, grant.offer)
         return self.runbooks.plan(grant.scopes)
 
     def _find_offer(self, envelope: Envelope) -> HeldOffer:
@@ -338,6 +348,8 @@ class SessionGate:
     # --- stops and beats
 
     def _take_stop(self, data: bytes, envelope: Envelope) -> Opened:
+        if self.take_other_stop(data, envelope):
+            return "none"
         policy = self._here.view().policy
         subject = envelope.payload.get("subject")
         waiting = self.break_glass.find(subject)

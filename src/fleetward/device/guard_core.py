@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 from fleetward.device.access.doors import Doors
 from fleetward.device.access.sessions import Machine, Sessions
+from fleetward.device.access.standing_kept import KeptStanding
 from fleetward.device.audit.diary import Diary
 from fleetward.device.audit.journal import Damage, open_journal
 from fleetward.device.audit.segments import Chain
@@ -27,6 +28,7 @@ from fleetward.device.gate import Gate
 from fleetward.device.gate_recovery import RecoveryGate
 from fleetward.device.gate_runbooks import RunbookGate
 from fleetward.device.gate_sessions import Here, SessionGate
+from fleetward.device.gate_standing import STANDING_ORDERS, StandingGate
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
 from fleetward.device.looking import Eyes, Looking
@@ -298,7 +300,12 @@ class GuardCore:
             ),
             presses=self.presses,
         )
-        self.gate.use_sessions(SessionGate(here, sessions, self.diary, self.refusals, self.time))
+        gate = SessionGate(here, sessions, self.diary, self.refusals, self.time)
+        self.gate.use_sessions(gate)
+        books = (self.diary, self.refusals, self.time)
+        kept = KeptStanding(folder / "standing")
+        self.standing = StandingGate(here, gate, sessions, kept, books)
+        self.gate.take_orders(STANDING_ORDERS, self.standing.admit, self.standing.take_new_policy)
         return sessions
 
     def _is_proven(self, sequence: int) -> bool:

@@ -18,11 +18,11 @@ from fleetward.device.access.panel_user import open_panel
 from fleetward.device.collector import ConfinedCollector
 from fleetward.device.guard import GuardLoop, read_boot_id
 from fleetward.device.guard_core import GuardCore, Seat, Wall
+from fleetward.device.kernel_clock import MachineClock
 from fleetward.device.looking import Eyes
 from fleetward.device.posture.watch import SocketWatch
 from fleetward.device.privileges import deny_network, seal_process, uplink_ids
 from fleetward.device.status import hold_folder
-from fleetward.runtime.clock import SystemClock
 from fleetward.trust.errors import FleetwardError
 
 FIRST_PASSED_FD: Final = 3
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     root = os.geteuid() == 0
     wall: Wall = "uid" if root else "none"
     seat = Seat(
-        clock=SystemClock(),
+        clock=MachineClock(),
         eyes=Eyes(ConfinedCollector((arguments.data.resolve(),)), watch),
         boot=read_boot_id(),
         wall=wall,

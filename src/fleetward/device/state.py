@@ -116,6 +116,11 @@ class GuardState(_Word):
     inventory_at_ms: int = 0
     lost_to_full_disk: int = 0
     recoveries: list[KeptRecovery] = []
+    clock_boot: str = ""
+    clock_apart_ms: int = 0
+    clock_set_ms: int = 0
+    """In which boot the clock was synchronised, how it stood then to the clock that nobody sets,
+    and by how much it was set since, if that is more than is borne."""
 
 
 class StateFile:

@@ -3,6 +3,11 @@
 Leases, retention and hourly counts run on **powered-on time**: milliseconds that the machine was
 on since it joined, kept over reboots. The wall clock only stamps entries; when it jumps, that is
 an entry of its own, and nothing else happens.
+
+One thing does depend on it: what was allowed ahead opens in a window of time. For that the clock
+counts only while the kernel calls it synchronised, and only as long as nobody has set it by more
+than `SET_MS` in this boot since the kernel first did (`clock_doubt`). How it stands to the clock
+that nobody sets is compared, so that many small steps are one great one.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fleetward.device.kernel_clock import SynchronisedClock
 from fleetward.device.state import GuardState
 from fleetward.runtime.clock import Clock
 
@@ -17,6 +23,8 @@ JUMP_MS: Final = 30_000
 """Below this a clock is being adjusted, not set."""
 OFF_JUMP_MS: Final = 30 * 86_400_000
 """A machine may be off for a month; a longer leap at a start is worth an entry."""
+SET_MS: Final = 60_000
+"""A clock that was set by more than this since it was synchronised is not relied on any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +71,34 @@ class Timekeeper:
         self._started = True
         state.wall_ms, state.boottime_ms, state.powered_ms = wall, boottime, powered
         state.boot = self.boot
+        self._watch_source(wall - boottime)
         return jump
+
+    def clock_doubt(self) -> str:
+        """Say why the wall clock cannot be relied on; empty when it can."""
+        apart = self.wall_ms() - self._clock.boottime_ms()
+        self._watch_source(apart)
+        if not self._synchronised():
+            return "its clock follows no time source"
+        if self._state.clock_set_ms:
+            return (
+                f"its clock was set by {self._state.clock_set_ms // 1000} seconds since it "
+                "followed a time source, and the machine has not been started again since"
+            )
+        return ""
+
+    def _watch_source(self, apart_ms: int) -> None:
+        """Note how the wall clock stands to the one that nobody sets, from the first time on that
+        the kernel called it synchronised in this boot."""
+        state = self._state
+        if state.clock_boot != self.boot:
+            if not self._synchronised():
+                return
+            state.clock_boot, state.clock_apart_ms, state.clock_set_ms = self.boot, apart_ms, 0
+        moved = abs(apart_ms - state.clock_apart_ms)
+        if moved > SET_MS:
+            state.clock_set_ms = max(state.clock_set_ms, moved)
+
+    def _synchronised(self) -> bool:
+        clock = self._clock
+        return isinstance(clock, SynchronisedClock) and clock.is_synchronised()

@@ -54,7 +54,6 @@ ProtectControlGroups=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectKernelLogs=yes
-ProtectClock=yes
 ProtectHostname=yes
 PrivateTmp=yes
 LockPersonality=yes
@@ -87,7 +86,8 @@ RestrictAddressFamilies=AF_UNIX
 IPAddressDeny=any
 SocketBindDeny=any
 DevicePolicy=closed
-SystemCallFilter=@system-service @mount unshare
+# It reads whether the clock is synchronised (adjtimex); without CAP_SYS_TIME it sets nothing.
+SystemCallFilter=@system-service @mount unshare adjtimex
 SystemCallErrorNumber=EPERM
 TimeoutStopSec=20
 {_COMMON}
@@ -113,6 +113,7 @@ ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.uplink_main --folder {da
 --connect {SOCKET_PATH}
 ReadWritePaths={data}/uplink
 InaccessiblePaths=-{data}/guard
+ProtectClock=yes
 MemoryMax=256M
 TasksMax=64
 CapabilityBoundingSet=

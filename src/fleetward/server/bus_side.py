@@ -92,9 +92,9 @@ class BusSide:
         if before != account:
             self._soon(self._kick(device))
 
-    def carry_order(self, device: str, envelope: bytes) -> None:
-        """Bring a signed envelope to a machine; it comes again after the machine's next hello."""
-        self._soon(self._push_orders(device, [envelope]))
+    def carry_order(self, device: str, *envelopes: bytes) -> None:
+        """Bring signed envelopes to a machine; they come again after the machine's next hello."""
+        self._soon(self._push_orders(device, envelopes))
 
     def greeted(self, device: str) -> None:
         """Bring a machine what it has not answered."""

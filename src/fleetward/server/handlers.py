@@ -45,6 +45,7 @@ def make_handlers(program: Program) -> list[Any]:
                 house.access.shown,
                 house.access.connections,
                 house.access.replays,
+                house.access.standings,
                 lambda: program.bus_addresses,
             )
         ),

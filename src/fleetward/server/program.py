@@ -228,7 +228,7 @@ class Program:
             house.directory,
             house.devices,
             asyncio.get_running_loop(),
-            house.access.access,
+            house.access.standings,
         )
         await buses[Account.SYS].subscribe(DISCONNECTS, self._note_disconnect)
         house.directory.listen(self.bus_side.documents_changed)

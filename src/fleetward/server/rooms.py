@@ -14,6 +14,7 @@ from fleetward.server.access.connect import Connections
 from fleetward.server.access.ingest import AccessDoor
 from fleetward.server.access.replay import Replays
 from fleetward.server.access.show import Shown
+from fleetward.server.access.standing import Standings
 from fleetward.server.audit.act import Ledger
 from fleetward.server.deeds import DeedRecorder
 from fleetward.server.directory.act import Directory
@@ -39,6 +40,7 @@ class AccessSlice:
     connections: Connections
     replays: Replays
     shown: Shown
+    standings: Standings
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,15 @@ def open_house(
 def _open_access(near: Neighbours, authorities: CertificateAuthorities) -> AccessSlice:
     book = Book(near)
     access = Access(book)
+    standings = Standings(book, access)
     return AccessSlice(
         book,
         access,
-        AccessDoor(book),
+        AccessDoor(book, standings),
         Connections(book, access, authorities),
         Replays(book, access),
         Shown(book),
+        standings,
     )
 
 

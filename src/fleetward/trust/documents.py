@@ -117,6 +117,13 @@ class OwnerView:
         return owner_name(self.root, self.policy)
 
     @property
+    def signed_at_ms(self) -> int:
+        """The newest time that stands in anything which the owner has signed."""
+        others = (self.head, self.roster, self.lease)
+        times = [each.issued_at_ms for each in others if each is not None]
+        return max(*times, *(policy.issued_at_ms for policy in self.policies), 0)
+
+    @property
     def confirmed(self) -> bool:
         """Whether the owner has put this machine on the roster, and not retired it."""
         return self.entry is not None and self.entry.state == "active"

@@ -7,7 +7,8 @@ machine did (`trust.grants`), under the policy that each grant names:
 1. A receipt or denial is signed by the machine that it names.
 2. A session of which a machine says that it took place has its grant in the record before, and
    that grant is one that the machine had to obey: its request, its offer, as many people as the
-   policy demands, nothing wider, and nobody who let himself in.
+   policy demands, nothing wider, and nobody who let himself in. Who came by what was allowed ahead
+   has an entry in its place (`ledger_standing`).
 3. What anybody can hand to the server proves nothing: a request or grant that no machine would obey
    is counted and is no contradiction.
 
@@ -26,6 +27,7 @@ from typing import Final
 from fleetward.trust.envelope import read_envelope
 from fleetward.trust.errors import FleetwardError, Refused, Untrusted
 from fleetward.trust.fields import Fields
+from fleetward.trust.grants.entry import ENTRY_TYPE
 from fleetward.trust.grants.grant import GRANT_TYPE, Grant, Situation, verify_grant
 from fleetward.trust.grants.offer import OFFER_TYPE, verify_offer
 from fleetward.trust.grants.report import (
@@ -36,9 +38,12 @@ from fleetward.trust.grants.report import (
     verify_receipt,
 )
 from fleetward.trust.grants.request import REQUEST_TYPE, Request, verify_request
+from fleetward.trust.grants.standing import STANDING_TYPE
+from fleetward.trust.grants.standing_state import STATE_TYPE
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.ledger_documents import DocumentsInAudit
 from fleetward.trust.ledger_findings import Finding, Findings, say_age, say_count
+from fleetward.trust.ledger_standing import StandingInAudit
 from fleetward.trust.policy import Policy
 
 MAX_PAPERS: Final = 200_000
@@ -73,6 +78,7 @@ class SessionsInAudit:
         self._bad_requests: set[str] = set()
         self._strangers: set[str] = set()
         self._denials = 0
+        self._standing = StandingInAudit(owner, documents, findings)
 
     def take(self, leaf: bytes, kind: str, generation: int, entry: int) -> None:
         """Judge a paper that stands in the record."""
@@ -82,12 +88,17 @@ class SessionsInAudit:
                 self._take_request(leaf)
             elif kind == OFFER_TYPE:
                 self._keep(self._offers, leaf)
-            elif kind == GRANT_TYPE:
-                self._take_grant(leaf)
+            elif kind in (GRANT_TYPE, ENTRY_TYPE):
+                self._take_grant(leaf, kind)
             elif kind == RECEIPT_TYPE:
                 self._take_receipt(leaf, place)
             elif kind == DENIAL_TYPE:
                 self._take_denial(leaf)
+            elif kind == STANDING_TYPE:
+                self._standing.take_document(leaf)
+            elif kind == STATE_TYPE:
+                device = str(read_envelope(leaf).payload.get("device"))
+                self._standing.take_state(leaf, self._key_of(device))
         except Refused:  # not on the roster: a machine that its owner has not confirmed
             self._strangers.add(str(read_envelope(leaf).payload.get("device"))[:64])
         except FleetwardError as e:
@@ -103,6 +114,7 @@ class SessionsInAudit:
         """Say who was inside, and what cannot be known."""
         for receipt, place in self._told[-MAX_TOLD:]:
             self._tell(receipt, place)
+        self._standing.finish()
         if self._sessions:
             said = say_count(len(self._sessions), "session")
             self._findings.prove(
@@ -160,12 +172,13 @@ class SessionsInAudit:
             # 3.
             self._bad_requests.add(read_envelope(leaf).hash)
 
-    def _take_grant(self, leaf: bytes) -> None:
+    def _take_grant(self, leaf: bytes, kind: str) -> None:
         digest = read_envelope(leaf).hash
         if digest in self._grants or len(self._grants) + len(self._bad) >= MAX_PAPERS:
             return
         try:
-            self._grants[digest] = self._judge_grant(leaf)
+            judge = self._judge_entry if kind == ENTRY_TYPE else self._judge_grant
+            self._grants[digest] = judge(leaf)
         except FleetwardError as e:
             # 3. Unless a machine says that it obeyed: see the receipt.
             self._bad[digest] = e.message
@@ -191,6 +204,17 @@ class SessionsInAudit:
         )
         return verify_grant(leaf, here, request, offer)
 
+    def _judge_entry(self, leaf: bytes) -> Grant:
+        payload = read_envelope(leaf).payload
+        device = str(payload.get("device"))
+        offer_raw = self._offers.get(str(payload.get("offer")))
+        if offer_raw is None:
+            raise Untrusted("Its offer does not stand before it.", reason="no_offer")
+        policy = self._policy_of(read_envelope(offer_raw).payload.get("policy"))
+        request = self._request_of(payload.get("request"), policy, device)
+        offer = verify_offer(offer_raw, self._key_of(device), request)
+        return self._standing.judge_entry(leaf, policy, request, offer)
+
     def _take_receipt(self, leaf: bytes, place: _Place) -> None:
         device = str(read_envelope(leaf).payload.get("device"))
         receipt = verify_receipt(leaf, self._key_of(device), self._owner)
@@ -199,6 +223,7 @@ class SessionsInAudit:
         grant = self._grants.get(receipt.session)
         if grant is not None and grant.request.device == device:
             self._sessions[receipt.session] = device
+            self._standing.take_session(grant, receipt)
             self._told.append((receipt, place))
             del self._told[: -2 * MAX_TOLD]
             return
@@ -228,10 +253,15 @@ class SessionsInAudit:
         length = say_age(max(0, receipt.ended_at_ms - receipt.opened_at_ms) // 1000)
         people = " and ".join(grant.people)
         scopes = ", ".join(scope.words() for scope in grant.scopes)
+        how = (
+            f"in window {grant.ahead.window + 1} of what was allowed ahead by"
+            if (grant.ahead)
+            else "let in by"
+        )
         words = (
             f"{'BREAK-GLASS: ' if grant.break_glass else ''}"
             f"{who} was inside {self._name(receipt.device)} on {_say_time(receipt.opened_at_ms)} "
-            f"for {length}, let in by {people}: {scopes}. It ended: {receipt.ended_by}."
+            f"for {length}, {how} {people}: {scopes}. It ended: {receipt.ended_by}."
         )
         self._findings.prove(
             Finding("session", words, place.generation, place.entry, receipt.device)

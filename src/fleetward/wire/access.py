@@ -90,9 +90,10 @@ class OpenStream(Struct, frozen=True):
 
 class AccessNote(Struct, frozen=True):
     """What a machine says of a session: a signed envelope, base64url. `subject` is what it
-    answers: the hash of a request (offer, denial) or of a grant (receipt, denial)."""
+    answers: the hash of a request (offer, denial), of a grant or entry (receipt, denial), or of a
+    permission given ahead (standing)."""
 
-    kind: Literal["offer", "denial", "receipt"]
+    kind: Literal["offer", "denial", "receipt", "standing"]
     subject: str
     envelope: str
 

@@ -78,6 +78,10 @@ class HeldClock:
 
     wall: int = NOW_MS
     since_boot: int = 60_000
+    synchronised: bool = True
+
+    def is_synchronised(self) -> bool:
+        return self.synchronised
 
     def wall_ms(self) -> int:
         return self.wall

@@ -8,7 +8,7 @@ from pathlib import Path
 import fleetward.device
 
 DEVICE = Path(fleetward.device.__file__).parent
-JUDGES = {"gate.py", "gate_sessions.py"}
+JUDGES = {"gate.py", "gate_sessions.py", "gate_standing.py"}
 
 
 def names_taken_from_grants(path: Path) -> set[str]:

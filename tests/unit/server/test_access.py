@@ -280,18 +280,29 @@ def test_the_list_is_filtered_paged_and_narrowed(there: AccessServer) -> None:
 
 
 def test_types_and_sizes_are_those_of_the_documents() -> None:
-    from fleetward.trust.grants import ending, grant, offer, report, request
+    from fleetward.trust.grants import (
+        ending,
+        entry,
+        grant,
+        offer,
+        report,
+        request,
+        standing,
+        standing_state,
+    )
 
     assert reading.TYPES == {
         "request": request.REQUEST_TYPE, "grant": grant.GRANT_TYPE, "stop": ending.STOP_TYPE,
         "beat": ending.BEAT_TYPE, "offer": offer.OFFER_TYPE, "denial": report.DENIAL_TYPE,
-        "receipt": report.RECEIPT_TYPE,
+        "receipt": report.RECEIPT_TYPE, "standing": standing.STANDING_TYPE,
+        "entry": entry.ENTRY_TYPE, "standing-state": standing_state.STATE_TYPE,
     }  # fmt: skip
     assert reading.SIZES == {
         "request": request.MAX_REQUEST_BYTES, "grant": grant.MAX_GRANT_BYTES,
         "stop": ending.MAX_ENDING_BYTES, "beat": ending.MAX_ENDING_BYTES,
         "offer": offer.MAX_OFFER_BYTES, "denial": report.MAX_REPORT_BYTES,
-        "receipt": report.MAX_REPORT_BYTES,
+        "receipt": report.MAX_REPORT_BYTES, "standing": standing.MAX_STANDING_BYTES,
+        "entry": entry.MAX_ENTRY_BYTES, "standing-state": standing_state.MAX_STATE_BYTES,
     }  # fmt: skip
 
 
@@ -316,7 +327,12 @@ def test_who_asks_is_the_first_card_of_today(there: AccessServer) -> None:
 def test_the_routes(there: AccessServer, tmp_path: Path) -> None:
     house = there.house
     rooms = AccessRooms(
-        house.access, house.shown, house.connections, house.replays, lambda: ["pumps.example:4222"]
+        house.access,
+        house.shown,
+        house.connections,
+        house.replays,
+        house.standings,
+        lambda: ["pumps.example:4222"],
     )
     app = create_app(
         Services(

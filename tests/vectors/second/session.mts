@@ -188,7 +188,9 @@ function permits(rule: Rule, scope: Scope): boolean {
   }
 }
 
-function checkRules(policy: Policy, scopes: Scope[], seconds: number, marked: boolean): Rule[] {
+export function checkRules(
+  policy: Policy, scopes: Scope[], seconds: number, marked = false,
+): Rule[] {
   const named = rulesFor(policy, marked, seconds);
   // A runbook that runs as root is a terminal as root too.
   const kinds = (scope: Scope): string[] => [scope.kind, ...(scope.asRoot ? ["root"] : [])];
@@ -220,7 +222,7 @@ export interface Request {
 const marks = (payload: JsonObject, ...names: string[]): string[] =>
   names.filter((name) => name in payload);
 
-function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
+export function verifyRequest(data: Buffer, policy: Policy, device: string): Request {
   const envelope = readEnvelope(data, 16 * 1024);
   const fields = new Fields(envelope.payload, [
     "case", "device", "epoch", "issued_at", "nonce", "owner", "reason", "requester", "scopes",
@@ -257,12 +259,14 @@ function findHolder(policy: Policy, requester: string, sent: Delegation | undefi
   return holder && asks ? holder : untrusted("unknown_requester");
 }
 
-interface Offer {
+export interface Offer {
   hash: string;
   boot: string;
+  policyHash: string;
+  policyVersion: number;
 }
 
-function verifyOffer(data: Buffer, key: PublicKey, policy: Policy, request: Request): Offer {
+export function verifyOffer(data: Buffer, key: PublicKey, policy: Policy, request: Request): Offer {
   const envelope = readEnvelope(data, 4096);
   verifySingle(envelope, "fleetward.offer.v1", key);
   const fields = new Fields(envelope.payload, [
@@ -279,9 +283,12 @@ function verifyOffer(data: Buffer, key: PublicKey, policy: Policy, request: Requ
   fields.matching("sandbox", /^(bubblewrap|none)$/);
   fields.integer("issued_at");
   const under = new Fields(fields.map("policy"), ["hash", "version"]);
-  under.integer("version", 1);
-  under.digest("hash");
-  return { hash: envelope.hash, boot: fields.text("boot", 64, 1) };
+  return {
+    hash: envelope.hash,
+    boot: fields.text("boot", 64, 1),
+    policyHash: under.digest("hash"),
+    policyVersion: under.integer("version", 1),
+  };
 }
 
 /** Whether a machine with this key opens the session, now. */
@@ -350,7 +357,10 @@ export function verifyStop(data: Buffer, policy: Policy, session: Session): stri
   const holder =
     role(policy, "approve").keys.get(named) ?? other ?? own ?? untrusted("wrong_signer");
   verifyHolder(envelope, "fleetward.stop.v1", holder);
-  const fields = new Fields(envelope.payload, ["issued_at", "owner", "reason", "subject", "type"]);
+  const names = ["issued_at", "owner", "reason", "subject", "type"];
+  const said = "what" in envelope.payload;
+  const fields = new Fields(envelope.payload, said ? [...names, "what"] : names);
+  if (said) fields.matching("what", /^standing$/);
   if (fields.digest("owner") !== policy.owner) untrusted("another_session");
   if (fields.digest("subject") !== session.hash) untrusted("another_session");
   fields.integer("issued_at");

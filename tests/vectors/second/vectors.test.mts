@@ -17,6 +17,7 @@ import * as owner from "./owner.mjs";
 import { type Session, verifySession, verifyStop } from "./session.mjs";
 import { verifyTakeOver } from "./handover.mjs";
 import { runOf } from "./runbook.mjs";
+import { type Wanted, verifyEntry, verifyStanding, verifyState, verifyStopAhead } from "./standing.mjs";
 import { type View, Waiting, advance, firstView, readBundle } from "./view.mjs";
 import { deviceWords, sixWords } from "./words.mjs";
 
@@ -133,6 +134,26 @@ const checks: Record<string, (g: Given) => unknown> = {
   },
   "session.stop": (g) => ({ person: verifyStop(b(g.stop), policyOf(g), sessionOf(g)) }),
   runbook: (g) => runOf(b(g.runbook), policyOf(g), g.scope),
+  standing: (g) => {
+    const found = verifyStanding(b(g.standing), policyOf(g));
+    return {
+      hash: found.hash, people: found.people, scopes: found.scopes.map((s) => s.json),
+      seconds: found.seconds, windows: found.windows.map((each) => [each.begin, each.end]),
+      words: sixWords(hex(found.hash), list),
+    };
+  },
+  "standing.entry": (g) => {
+    const papers = {
+      request: b(g.request), offer: b(g.offer), standing: b(g.standing), entry: b(g.entry),
+    };
+    const here = { boot: g.boot, now: g.now, lease: g.lease, sandboxed: g.sandboxed };
+    const wanted: Wanted = {
+      here, lastUsed: g.last_used, signed: g.signed, doubt: g.doubt, pressed: g.pressed,
+    };
+    return verifyEntry(papers, policyOf(g), keyOf(g.device), wanted);
+  },
+  "standing.state": (g) => verifyState(b(g.word), keyOf(g), g.owner),
+  "standing.stop": (g) => verifyStopAhead(b(g.stop), policyOf(g)),
   opening: (g) => owner.verifyOpening(b(g.opening), chainOf(g)),
   join_string: (g) => readJoinString(g.text),
   address: (g) => readAddress(g.text),

@@ -5,6 +5,7 @@ import { Answer } from '../../shared/ui/Answer';
 import { Panel, Section } from '../../shared/ui/Page';
 import { Table } from '../../shared/ui/Table';
 import { AskCommand } from './AskCommand';
+import { DeviceAhead } from './DeviceAhead';
 import { sessionColumns } from './columns';
 import './sessions.css';
 
@@ -34,6 +35,7 @@ export function DeviceSessions({ id }: { id: string }) {
             ) : (
               <Table label="Last sessions" columns={COLUMNS} rows={list.items} keyOf={(row) => row.id} />
             )}
+            <DeviceAhead id={id} />
             <div className="session-ask">
               <p className="small quiet">A technician asks for one from his own computer:</p>
               <AskCommand device={id} />

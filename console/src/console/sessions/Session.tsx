@@ -145,7 +145,7 @@ function Asked({ row }: { row: AccessDetail }) {
     ['Asked for', <ul key="scopes" className="session-scopes">{row.scopes.map((scope) => <li key={scope}>{scope}</li>)}</ul>],
     ['For', `${sayFor(row.seconds)} at most`],
   ];
-  if (row.people.length > 0) facts.push(['Let in by', row.people.join(', ')]);
+  if (row.people.length > 0) facts.push([row.standing ? 'Allowed ahead by' : 'Let in by', row.people.join(', ')]);
   if (row.watched) facts.push(['Watched', 'It ends when nobody watches']);
   if (ended) facts.push(['Ended because', ended]);
   if (row.state === 'ended') facts.push(['Typed and sent', `${sayBytes(row.bytes_in)} in, ${sayBytes(row.bytes_out)} out`]);
@@ -202,7 +202,8 @@ function Recording({ row }: { row: AccessDetail }) {
 function Papers({ row }: { row: AccessDetail }) {
   const has = (name: string, envelope: string): string | null => (envelope ? name : null);
   const papers = [
-    has('request', row.request), has('offer', row.offer), has('grant', row.grant), has('denial', row.denial),
+    has('request', row.request), has('offer', row.offer), has('grant', row.grant),
+    has('permission ahead', row.standing_document), has('entry', row.entry), has('denial', row.denial),
     has('receipt', row.receipt),
   ].filter((name) => name !== null);
   return (

@@ -41,6 +41,15 @@ function What({ row }: { row: AccessRow }) {
   );
 }
 
+function Stand({ row }: { row: AccessRow }) {
+  return (
+    <>
+      <State face={faceOfSession(row.state)} />
+      {row.standing && <span className="small quiet">allowed ahead</span>}
+    </>
+  );
+}
+
 function When({ row }: { row: AccessRow }) {
   if (row.ended_at) return <Age at={row.ended_at} />;
   if (row.opened_at) return <span>since <Age at={row.opened_at} /></span>;
@@ -54,6 +63,6 @@ export const sessionColumns = (withDevice: boolean): Column<AccessRow>[] => [
   { id: 'who', title: 'Who', width: 'minmax(0, 1.7fr)', cell: (row) => <Who row={row} /> },
   ...(withDevice ? [WHERE] : []),
   { id: 'what', title: 'What', width: 'minmax(0, 1.7fr)', cell: (row) => <What row={row} /> },
-  { id: 'state', title: 'State', width: '178px', cell: (row) => <><State face={faceOfSession(row.state)} /> <BreakGlass of={row} /></> },
+  { id: 'state', title: 'State', width: '178px', cell: (row) => <><Stand row={row} /> <BreakGlass of={row} /></> },
   { id: 'when', title: 'When', width: '132px', cell: (row) => <span className="small quiet"><When row={row} /></span> },
 ];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AccessDetail } from '../../api/types';
-import { isOverdue, lengthInside, sayBytes, sayEnding, sayList, saySession } from './sayings';
+import { isOverdue, lengthInside, nextAhead, sayBytes, sayEnding, sayHeld, sayList, saySession, sayWindow } from './sayings';
 
 const NOW = Date.parse('2026-11-26T12:00:00.000Z');
 const row = {
@@ -39,5 +39,19 @@ describe('small words', () => {
   });
   it('say an end that this page does not know', () => {
     expect(sayEnding('blown_up')).toBe('blown up');
+  });
+});
+
+describe('what was allowed ahead', () => {
+  const windows = [
+    { not_before: '2026-11-24T02:00:00.000Z', not_after: '2026-11-24T04:00:00.000Z' },
+    { not_before: '2026-12-01T02:00:00.000Z', not_after: '2026-12-01T04:00:00.000Z' },
+  ];
+
+  it('names the next window and what the device said', () => {
+    expect(nextAhead({ windows }, NOW)).toBe(windows[1]);
+    expect(nextAhead({ windows: windows.slice(0, 1) }, NOW)).toBeNull();
+    expect(sayWindow(windows[1]!)).toContain('1 Dec 2026');
+    expect(sayHeld({ machines: [] }, 'a')).toContain('not answered');
   });
 });

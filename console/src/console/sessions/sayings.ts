@@ -1,5 +1,5 @@
-import type { AccessDetail, AccessRow } from '../../api/types';
-import { parseTime, sayLength } from '../../shared/time/time';
+import type { AccessDetail, AccessRow, AheadRow } from '../../api/types';
+import { parseTime, sayClock, sayExact, sayLength } from '../../shared/time/time';
 
 /** Words about sessions. Pure: the present moment is always an argument. */
 
@@ -72,4 +72,26 @@ export function saySession(row: AccessDetail, now: number): string {
     case 'stopped':
       return `${who} was not let into ${row.device_name}.`;
   }
+}
+
+/** The first window of a permission given ahead that is not over. */
+export function nextAhead(row: Pick<AheadRow, 'windows'>, now: number): AheadRow['windows'][number] | null {
+  return row.windows.find((each) => (parseTime(each.not_after) ?? 0) > now) ?? null;
+}
+
+export function sayWindow(window: AheadRow['windows'][number]): string {
+  const begin = parseTime(window.not_before) ?? 0;
+  const end = parseTime(window.not_after) ?? 0;
+  return `${sayExact(begin).replace(/:\d\d (?=\S+$)/, ' ')} to ${sayClock(end)}`;
+}
+
+const HELD: Record<string, string> = {
+  held: 'The device keeps it.',
+  dropped: 'The device does not take it.',
+  revoked: 'It was taken back.',
+};
+
+export function sayHeld(row: Pick<AheadRow, 'machines'>, device: string): string {
+  const machine = row.machines.find((each) => each.device_id === device);
+  return HELD[machine?.state ?? ''] ?? 'The device has not answered yet.';
 }

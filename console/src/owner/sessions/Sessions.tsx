@@ -8,7 +8,7 @@ import { Page, Panel, Truncate } from '../../shared/ui/Page';
 import { BreakGlass } from '../../shared/ui/BreakGlass';
 import { State } from '../../shared/ui/State';
 import { Table, type Column } from '../../shared/ui/Table';
-import { faceOfAccess, isLive, isWaiting, sayWho } from './sayings';
+import { faceOfAccess, isLive, isWaiting, sayPermission, sayWho } from './sayings';
 import './sessions.css';
 
 const COLUMNS: Column<Access>[] = [
@@ -24,7 +24,7 @@ const COLUMNS: Column<Access>[] = [
     ),
   },
   { id: 'who', title: 'Who', width: 'minmax(0, 1.2fr)', cell: (row) => <Truncate text={row.trouble ? '' : sayWho(row)} /> },
-  { id: 'by', title: 'Permission by', width: 'minmax(0, 1fr)', cell: (row) => <Truncate text={row.people.join(' and ') || 'nobody'} /> },
+  { id: 'by', title: 'Permission by', width: 'minmax(0, 1fr)', cell: (row) => <Truncate text={sayPermission(row)} /> },
   { id: 'when', title: 'Asked', width: '120px', cell: (row) => (row.asked_at ? <Age at={row.asked_at} /> : null) },
   {
     id: 'state',

@@ -33,6 +33,12 @@ export function sayWho(item: Pick<Access, 'person' | 'org'>): string {
   return item.org === '' ? item.person : `${item.person} of ${item.org}`;
 }
 
+/** Whose yes it was, and whether it was given ahead. */
+export function sayPermission(item: Pick<Access, 'people' | 'ahead'>): string {
+  const people = item.people.join(' and ') || 'nobody';
+  return item.ahead ? `${people}, ahead` : people;
+}
+
 export function sayMinutes(seconds: number): string {
   if (seconds % 3600 === 0) return `${seconds / 3600} h`;
   return seconds % 60 === 0 ? `${seconds / 60} min` : `${seconds} s`;

@@ -1,5 +1,6 @@
 """What the machine has to say of sessions: offers, denials, receipts; said until the server has it.
 
+What it says of permissions given ahead is said again whenever the server hands them over again.
 Offers and denials live in memory: after a restart they mean nothing. Receipts are kept on the disk
 by whoever puts them here, and put here again at the start.
 """
@@ -17,7 +18,7 @@ MOST_WAITING: Final = 64
 MOST_TRIES: Final = 5
 """Refusals of the server after which an offer or a denial is dropped."""
 
-Kind = Literal["offer", "denial", "receipt"]
+Kind = Literal["offer", "denial", "receipt", "standing"]
 
 
 @dataclass(slots=True)
@@ -83,12 +84,12 @@ class Notes:
             return
         self._waiting.remove(sent)
         sent.tries += 1
-        if sent.note.kind == "receipt" or sent.tries < MOST_TRIES:
+        if sent.note.kind in ("receipt", "standing") or sent.tries < MOST_TRIES:
             self._waiting.append(sent)
 
     def _drop_one(self) -> None:
         """Make room: the oldest denial goes first, a receipt last."""
-        for kind in ("denial", "offer", "receipt"):
+        for kind in ("denial", "offer", "standing", "receipt"):
             for waiting in self._waiting:
                 if waiting.note.kind == kind:
                     self._waiting.remove(waiting)

@@ -190,20 +190,7 @@ class Sessions:
         The caller has verified the grant and forgotten its offer. `plans` are what its runbooks
         do, by the places of their scopes.
         """
-        if self.doors is None:
-            raise Refused("This machine opens no sessions.", reason="no_doors")
-        if len(self.live) >= MOST_SESSIONS:
-            raise Refused(
-                f"{MOST_SESSIONS} sessions are open on this machine already.",
-                reason="too_many_sessions",
-            )
-        disk = os.statvfs(self.kept.folder)
-        if disk.f_bavail * disk.f_frsize < FREE_BYTES:
-            raise Refused(
-                "The disk of this machine is nearly full, and nothing happens unrecorded. Free "
-                "some space on it.",
-                reason="disk_full",
-            )
+        self.check_room()
         kept = self._make_kept(grant)
         self.kept.write(kept)
         self._diary.order("session.opened", _describe_opening(grant, kept))
@@ -227,6 +214,23 @@ class Sessions:
             live.ended = ("failed", "", words)
             self._finish(live)
         self._on_news()
+
+    def check_room(self) -> None:
+        """Return when one more session could be opened. Raises `Refused`."""
+        if self.doors is None:
+            raise Refused("This machine opens no sessions.", reason="no_doors")
+        if len(self.live) >= MOST_SESSIONS:
+            raise Refused(
+                f"{MOST_SESSIONS} sessions are open on this machine already.",
+                reason="too_many_sessions",
+            )
+        disk = os.statvfs(self.kept.folder)
+        if disk.f_bavail * disk.f_frsize < FREE_BYTES:
+            raise Refused(
+                "The disk of this machine is nearly full, and nothing happens unrecorded. Free "
+                "some space on it.",
+                reason="disk_full",
+            )
 
     def _make_kept(self, grant: Grant) -> KeptSession:
         request = grant.request
@@ -531,8 +535,12 @@ class Sessions:
 def _describe_opening(grant: Grant, kept: KeptSession) -> JsonObject:
     minutes = max(1, grant.seconds // 60)
     said = ", ".join(kept.people)
+    ahead: JsonObject = {}
+    if grant.ahead is not None:
+        ahead = {"standing": grant.ahead.standing, "window": grant.ahead.window}
     return {
         **_mark(kept),
+        **ahead,
         "offer": grant.offer.hash,
         "people": list(grant.people),
         "person": kept.person,
@@ -544,7 +552,7 @@ def _describe_opening(grant: Grant, kept: KeptSession) -> JsonObject:
         "six_words": kept.words,
         "watched": grant.watched,
         "words": f"{_loud(kept)}{kept.person} may enter for {minutes} minutes: "
-        f"{'; '.join(kept.scopes)}. Allowed by {said}.",
+        f"{'; '.join(kept.scopes)}. Allowed {'ahead ' if ahead else ''}by {said}.",
     }
 
 

@@ -6,7 +6,8 @@ the roster's key of the very machine, in the order in which they were made:
 1. The request, by a requester of the policy.
 2. The offer, by the machine on the roster, to that request.
 3. The runbooks that the request names, by signers of the policy, with arguments that fit.
-4. The grant, by enough approvers, of that request and that offer.
+4. The grant, by enough approvers, of that request and that offer; or in its place the requester's
+   entry by what approvers allowed ahead, under the policy that the offer names.
 5. Denial and receipt, by the machine, of that request or that session.
 
 Nothing that fails is shown as if it were true: `read_case` raises, and says which paper is wrong.
@@ -23,10 +24,12 @@ from fleetward.keyholder.access.server_rows import AccessPapers, unwrap
 from fleetward.trust.envelope import Envelope, read_envelope
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
 from fleetward.trust.fields import Fields
+from fleetward.trust.grants.entry import MAX_ENTRY_BYTES, permissive, verify_entry
 from fleetward.trust.grants.grant import MAX_GRANT_BYTES, Grant, Situation, verify_grant
 from fleetward.trust.grants.offer import Offer, verify_offer
 from fleetward.trust.grants.report import Denial, Receipt, verify_denial, verify_receipt
 from fleetward.trust.grants.request import MAX_REQUEST_BYTES, Request, verify_request
+from fleetward.trust.grants.standing import verify_standing
 from fleetward.trust.policy import Policy
 from fleetward.trust.roster import ACTIVE, RosterEntry
 from fleetward.trust.runbook import Runbook
@@ -87,25 +90,28 @@ class Judge:
 
         Raises `Malformed`, `Untrusted` or `Refused` for the first that is not.
         """
-        grant_bytes = unwrap(papers.grant)
-        policy = self._policy_of(grant_bytes)
+        grant_bytes, entry_bytes = unwrap(papers.grant), unwrap(papers.entry)
+        offer_bytes = unwrap(papers.offer)
+        policy = self._policy_of(grant_bytes or (offer_bytes if entry_bytes else b""))
         # 1.
         request, entry = self.read_request(unwrap(papers.request), policy)
         if request.hash != papers.id:
             raise Untrusted("The server shows one request as another.", reason="another_request")
         # 2.
-        offer_bytes = unwrap(papers.offer)
         offer = verify_offer(offer_bytes, entry.key, request) if offer_bytes else None
         # 3.
         runbooks = judge_papers(papers.runbooks, policy, request.scopes)
         # 4.
         grant = self._read_grant(grant_bytes, policy, request, offer) if grant_bytes else None
+        if entry_bytes and not grant_bytes:
+            ahead = unwrap(papers.standing_document)
+            grant = self._read_entry((entry_bytes, ahead), policy, request, offer)
         # 5.
         denial, receipt = _read_reports(papers, entry, policy.owner, (request, grant))
         return Case(entry, policy, request, offer, grant, denial, receipt, runbooks)
 
     def _policy_of(self, grant: bytes) -> Policy:
-        """Return the policy that a grant names, or the newest."""
+        """Return the policy that a grant (or an offer) names, or the newest."""
         if not grant:
             return self.policy
         named = _peek(_envelope_of(grant), "policy").map("policy")
@@ -127,6 +133,20 @@ class Judge:
         begin = _peek(_envelope_of(data), "not_before").integer("not_before")
         here = Situation(policy, offer.boot, begin, 1, sandboxed=offer.sandbox != "none")
         return verify_grant(data, here, request, offer)
+
+    @staticmethod
+    def _read_entry(
+        papers: tuple[bytes, bytes], policy: Policy, request: Request, offer: Offer | None
+    ) -> Grant:
+        if offer is None:
+            raise Malformed(
+                "There is an entry without the offer that it answers.", reason="no_offer"
+            )
+        entry, ahead = papers
+        standing = verify_standing(ahead, policy)
+        here = Situation(policy, offer.boot, 0, 1, sandboxed=offer.sandbox != "none")
+        place = _peek(read_envelope(entry, max_bytes=MAX_ENTRY_BYTES), "window").integer("window")
+        return verify_entry(entry, permissive(here, standing, place), standing, request, offer)
 
 
 def require_active(entry: RosterEntry) -> None:

@@ -49,6 +49,11 @@ class Learned:
     judge: Judge
     seen: Seen
 
+    def keys_of(self, person: str) -> list[str]:
+        """Return the ids of the keys by which somebody may ask here."""
+        policy = self.judge.policy
+        return [key for key in policy.access.requesters if policy.keys[key].person == person]
+
     def find_machine(self, named: str) -> RosterEntry:
         """Return the machine of an id, the beginning of one, or a name. Raises `Refused`."""
         entries = self.judge.entries.values()

@@ -47,6 +47,7 @@ class AccessRow(msgspec.Struct, frozen=True, kw_only=True):
     ended_by: _Text | None = ""
     session: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
     words: _Text = ""
+    standing: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
     recording_bytes: int = 0
     break_glass: bool = False
 
@@ -81,6 +82,8 @@ class AccessPapers(AccessRow, frozen=True, kw_only=True):
     request: str
     offer: str = ""
     grant: str = ""
+    entry: str = ""
+    standing_document: str = ""
     denial: str = ""
     receipt: str = ""
     steps: list[Step] = []

@@ -92,6 +92,9 @@ def show_case(case: Case, state: str) -> dict[str, Any]:
         "watched": case.grant.watched if case.grant else False,
         "runbooks": [show_runbook(runbook) for runbook in case.runbooks.values()],
     }
+    if case.grant is not None and case.grant.ahead is not None:
+        ahead = case.grant.ahead
+        shown |= {"standing": ahead.standing, "window": ahead.window}
     if case.receipt is not None:
         shown |= {
             "opened_at": to_rfc3339(case.receipt.opened_at_ms),
@@ -114,8 +117,9 @@ def tell_case(case: Case, state: str) -> str:
         f"  state     {STATE_WORDS.get(state, one_line(state, 20))} (the server says)",
     ]
     if case.grant is not None:
+        ahead = "ahead " if case.grant.ahead else ""
         lines += [
-            f"  granted   by {' and '.join(case.grant.people)}: "
+            f"  granted   {ahead}by {' and '.join(case.grant.people)}: "
             f"{'; '.join(s.words() for s in case.grant.scopes)}, "
             f"{say_length(case.grant.seconds)}",
             f"  six words {case.grant.words}",

@@ -47,11 +47,17 @@ def verify_papers(judge: Judge, papers: AccessPapers, findings: Findings) -> Cas
         findings.leave_open(Finding("no_grant", "Nobody said yes: there was no session."))
         return case
     people = " and ".join(case.grant.people)
+    ahead = case.grant.ahead
+    how = (
+        f"allowed that ahead, in window {ahead.window + 1},"
+        if ahead
+        else "said yes to exactly that,"
+    )
     say(Finding("offer", f"{entry.name} answered under its own key.", device=entry.device))
     say(
         Finding(
             "grant",
-            f"{people} said yes to exactly that, under policy {case.policy.version}: "
+            f"{people} {how} under policy {case.policy.version}: "
             f"{'; '.join(s.words() for s in case.grant.scopes)}, {case.grant.seconds} s.",
         )
     )
@@ -133,6 +139,8 @@ def _look_through(export: Path, case: Case, owner: str) -> _Looked:
         )
         if paper is not None
     }
+    if case.grant is not None and case.grant.ahead is not None:
+        papers[case.grant.ahead.raw] = "permission ahead"
     looked = _Looked(dict.fromkeys(papers.values()), [])
     for place, leaf in enumerate(_leaves(folder)):
         if device not in leaf:

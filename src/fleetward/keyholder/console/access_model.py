@@ -67,6 +67,8 @@ class AccessView(Answer, frozen=True, kw_only=True):
     granted: list[ScopeView] = msgspec.field(default_factory=list)
     granted_seconds: int = 0
     people: list[str] = msgspec.field(default_factory=list)
+    ahead: bool = False
+    """Whether they allowed it ahead, in windows of time."""
     watched: bool = False
     opened_at: str | None = None
     ended_at: str | None = None

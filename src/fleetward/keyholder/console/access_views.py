@@ -97,6 +97,7 @@ def show_case(case: Case, row: AccessRow, question: Question | FleetwardError | 
         granted=show_scopes(grant.scopes, case.runbooks) if grant else [],
         granted_seconds=grant.seconds if grant else 0,
         people=list(grant.people) if grant else [],
+        ahead=grant is not None and grant.ahead is not None,
         watched=grant.watched if grant else False,
         opened_at=to_rfc3339(receipt.opened_at_ms) if receipt else _time(row.opened_at),
         ended_at=to_rfc3339(receipt.ended_at_ms) if receipt else None,

@@ -21,6 +21,7 @@ from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.recovery_keeper import RecoveryKeeper
 from fleetward.keyholder.console.stream import Changes
+from fleetward.keyholder.console.window_keeper import WindowKeeper
 from fleetward.keyholder.desk import Desk, Invited
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.fetch_export import fetch_export
@@ -58,6 +59,7 @@ class Keeper:
         self.passkeys: Final = PasskeyKeeper(desk, self._hand_over, clock)
         self.recovery: Final = RecoveryKeeper(desk, self._hand_over, clock)
         self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
+        self.windows: Final = WindowKeeper(desk, self._reach, self.changes, clock, self.passkeys)
         self._clock = clock
         self._acting = threading.Lock()
         self._pending: list[PendingMachine] = []
@@ -91,6 +93,7 @@ class Keeper:
             self.access.look(client)
             if self.recovery.look(client):
                 self.changes.tell("state")
+            self.windows.look(client)
         except FleetwardError as e:
             self._trouble = e.message
         if self._owed and not self._trouble:

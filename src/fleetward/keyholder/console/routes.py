@@ -33,6 +33,7 @@ from fleetward.keyholder.console.views import (
     show_roster,
     show_verdict,
 )
+from fleetward.keyholder.console.window_routes import make_window_handlers
 from fleetward.keyholder.desk import find_entry
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.init import SAME_HOST_WORDS
@@ -48,6 +49,7 @@ def make_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRouterHandler]
         *_make_readers(keeper),
         *_make_signers(keeper, clock),
         *make_access_handlers(keeper.access),
+        *make_window_handlers(keeper.windows),
         *make_passkey_handlers(keeper.passkeys),
         *make_recovery_handlers(keeper.recovery),
     ]

@@ -69,7 +69,7 @@ class Access:
         """
         asked = read_asked(raw, self._near.owner.owner_id)
         sent = read_sent(runbooks, asked.runbooks)
-        name = self._check_device(asked.device, caller)
+        name = self.check_device(asked.device, caller)
         with self._book.lock:
             with self._near.database.read() as conn:
                 known = store.select_request(conn, asked.hash)
@@ -81,11 +81,11 @@ class Access:
                     reason="too_many_requests",
                 )
             asker = read_asker(asked, self._near.owner.policy)
-            self._record(
+            self.record(
                 BREAK_GLASS_REQUESTED if asked.break_glass else "access.requested",
                 caller, asked.device,
                 {
-                    "words": f"{_loud(asked.break_glass)}{_said(asker.person, asker.org)} asked "
+                    "words": f"{_loud(asked.break_glass)}{say_who(asker.person, asker.org)} asked "
                     f"to enter {name}: "
                     f"{', '.join(asked.scopes)}, for {say_seconds(asked.seconds)}. "
                     f"“{asked.reason}”",
@@ -111,14 +111,16 @@ class Access:
         with self._book.lock:
             row = self.find(row.request_id, caller)
             check_grantable(row.state)
-            people = [self._who(key)[0] for key in granted.signers]
+            people = [self.who(key)[0] for key in granted.signers]
             glass = says_break_glass(bytes(row.envelope))
-            words = f"{_list(people)} let {_said(row.person, row.org)} enter {row.device_name}."
+            words = (
+                f"{list_people(people)} let {say_who(row.person, row.org)} enter {row.device_name}."
+            )
             words = f"{_loud(glass)}{words}"
             details = {"words": words, "request": row.request_id, "session": granted.hash}
             kind = BREAK_GLASS_GRANTED if glass else "access.granted"
-            self._record(kind, caller, row.device_id, details)
-            self._keep(GRANT, granted.hash, raw, row, caller)
+            self.record(kind, caller, row.device_id, details)
+            self.keep(GRANT, granted.hash, raw, row, caller)
         self._book.order(row.device_id, raw)
         return self.find(row.request_id, caller)
 
@@ -131,11 +133,12 @@ class Access:
             if stopped.subject not in (row.request_id, row.session_id):
                 raise Untrusted("The stop is for another request.", reason="another_request")
             check_stoppable(row.state)
-            people = [self._who(key)[0] for key in stopped.signers]
-            words = f"{_list(people)} stopped {_said(row.person, row.org)} at {row.device_name}."
+            people = [self.who(key)[0] for key in stopped.signers]
+            who = say_who(row.person, row.org)
+            words = f"{list_people(people)} stopped {who} at {row.device_name}."
             details = {"words": words, "request": row.request_id, "reason": stopped.reason}
-            self._record("access.stopped", caller, row.device_id, details)
-            self._keep(STOP, stopped.subject, raw, row, caller)
+            self.record("access.stopped", caller, row.device_id, details)
+            self.keep(STOP, stopped.subject, raw, row, caller)
         self._book.order(row.device_id, raw)
         return self.find(row.request_id, caller)
 
@@ -144,7 +147,7 @@ class Access:
         row = self.find(place, caller)
         if read_beat(raw, self._near.owner.owner_id) != row.session_id:
             raise Untrusted("The beat is for another session.", reason="another_session")
-        words = f"Somebody watches {_said(row.person, row.org)} at {row.device_name}."
+        words = f"Somebody watches {say_who(row.person, row.org)} at {row.device_name}."
         self.note_hourly("access.watched", words, row, caller)
         self._book.order(row.device_id, raw)
         return row
@@ -196,7 +199,7 @@ class Access:
             if self._noted.get(key) == hour:
                 return
             details = {"words": words, "request": row.request_id, "session": row.session_id}
-            self._record(kind, caller, row.device_id, details)
+            self.record(kind, caller, row.device_id, details)
             while len(self._noted) >= MAX_REMEMBERED:
                 self._noted.pop(next(iter(self._noted)))
             self._noted[key] = hour
@@ -235,7 +238,13 @@ class Access:
                 store.insert_runbook(conn, place, near.owner.owner_id, each.raw)
         self._book.tell(Change(asked.hash, asked.device, ASKED))
 
-    def _keep(self, kind: str, subject: str, raw: bytes, row: Row, caller: Caller) -> None:
+    def keep(
+        self, kind: str, subject: str, raw: bytes, row: Row, caller: Caller, standing: str = ""
+    ) -> None:
+        """Make what somebody signed for a request a leaf of the record, and store it, once.
+
+        `standing` is what was allowed ahead, where the paper is an entry by it.
+        """
         now = self._book.now()
         self._near.ledger.append_signed(kind, raw, (caller.actor, row.device_id), now)
         # The same bytes once, unless the machine has said no to them: what was too early then may
@@ -246,9 +255,12 @@ class Access:
             if store.has_note(conn, name):
                 return
         fact = Fact(kind, subject, now)
+        if kind != STOP:
+            with self._near.database.write() as conn:
+                store.update_standing(conn, row.request_id, standing)
         self._book.add([store.Note(name, row.request_id, row.device_id, fact, raw)])
 
-    def _check_device(self, device: str, caller: Caller) -> str:
+    def check_device(self, device: str, caller: Caller) -> str:
         """Return a machine's name. Raises `Refused` when it is not one that may be asked for."""
         if not caller.scope.covers(device, self._near.machines.site_of(device)):
             raise Refused("No machine of this id is known here.", reason="not_found")
@@ -256,7 +268,7 @@ class Access:
             raise Refused("This machine was retired by its owner.", reason="retired")
         return self._near.machines.name_of(device)
 
-    def _who(self, key: str) -> tuple[str, str]:
+    def who(self, key: str) -> tuple[str, str]:
         """Return person and org of a key by the policy that is stored here; to show, no more."""
         policy = self._near.owner.policy
         holder = policy.keys.get(key)
@@ -264,7 +276,8 @@ class Access:
             return f"key {key[:8]}", ""
         return holder.person, policy.orgs.get(key, "")
 
-    def _record(self, kind: str, caller: Caller, device: str, body: dict[str, JsonValue]) -> None:
+    def record(self, kind: str, caller: Caller, device: str, body: dict[str, JsonValue]) -> None:
+        """Write a deed about a machine down, before it is done."""
         self._near.deeds.record(
             Deed(
                 kind=kind,
@@ -281,11 +294,13 @@ def _loud(break_glass: object) -> str:
     return "BREAK-GLASS: " if break_glass else ""
 
 
-def _said(person: str, org: str) -> str:
+def say_who(person: str, org: str) -> str:
+    """Return a person with his organisation."""
     return f"{person} of {org}" if org else person
 
 
-def _list(people: list[str]) -> str:
+def list_people(people: list[str]) -> str:
+    """Return names as one would say them."""
     return " and ".join(dict.fromkeys(people)) or "Nobody"
 
 

@@ -76,15 +76,15 @@ class Book:
         self.near: Final = near
         self.lock: Final = threading.RLock()
         self._on_change: list[Callable[[Change], None]] = []
-        self._on_order: list[Callable[[str, bytes], None]] = []
+        self._on_order: list[Callable[..., None]] = []
         self._on_end: list[Callable[[str], None]] = []
 
     def listen(self, listener: Callable[[Change], None]) -> None:
         """Call `listener` whenever something came for a request."""
         self._on_change.append(listener)
 
-    def carry(self, carrier: Callable[[str, bytes], None]) -> None:
-        """Let `carrier` bring envelopes to machines: (device, envelope)."""
+    def carry(self, carrier: Callable[..., None]) -> None:
+        """Let `carrier` bring envelopes to machines: (device, envelope, ...), in their order."""
         self._on_order.append(carrier)
 
     def on_end(self, listener: Callable[[str], None]) -> None:
@@ -109,10 +109,10 @@ class Book:
         for listener in self._on_change:
             listener(change)
 
-    def order(self, device: str, envelope: bytes) -> None:
-        """Let an envelope be brought to a machine."""
+    def order(self, device: str, *envelopes: bytes) -> None:
+        """Let envelopes be brought to a machine, in this order."""
         for carrier in self._on_order:
-            carrier(device, envelope)
+            carrier(device, *envelopes)
 
     def end(self, session: str) -> None:
         """Say that nobody should be connected for this session."""

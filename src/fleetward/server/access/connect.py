@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fleetward.runtime.http.times import to_rfc3339
-from fleetward.server.access import store
+from fleetward.server.access import standing_store, store
 from fleetward.server.access.act import Access
 from fleetward.server.access.book import Book
 from fleetward.server.access.decide import certificate_ends_ms, check_live
 from fleetward.server.access.model import Connection
-from fleetward.server.access.reading import GRANT, read_asked, read_asker, read_granted
+from fleetward.server.access.reading import (
+    ENTRY,
+    YES,
+    read_asked,
+    read_asker,
+    read_granted,
+)
+from fleetward.server.access.standing_reading import read_entered, read_standing
 from fleetward.server.access.store import Row
 from fleetward.server.callout import Admission, Decision, SessionPeer
 from fleetward.server.deeds import Deed
@@ -151,11 +158,19 @@ class Connections:
         return transport
 
     def _ends_ms(self, row: Row, now: int) -> int:
+        owner = self.book.near.owner.owner_id
         with self.book.near.database.read() as conn:
-            raws = [
-                bytes(note.envelope)
+            yes = [
+                note
                 for note in store.select_notes(conn, row.request_id)
-                if note.kind == GRANT and note.subject == row.session_id
-            ]
-        granted = read_granted(raws[-1], self.book.near.owner.owner_id)
-        return certificate_ends_ms(granted.not_after_ms, granted.seconds, now)
+                if note.kind in YES and note.subject == row.session_id
+            ][-1]
+            if yes.kind != ENTRY:
+                granted = read_granted(bytes(yes.envelope), owner)
+                return certificate_ends_ms(granted.not_after_ms, granted.seconds, now)
+            entered = read_entered(bytes(yes.envelope), owner)
+            stored = standing_store.select_one(conn, entered.standing)
+        if stored is None:
+            raise Refused("What was allowed ahead is not known here.", reason="not_found")
+        told = read_standing(bytes(stored.envelope), owner)
+        return certificate_ends_ms(told.end_of(entered.window), told.seconds, now)

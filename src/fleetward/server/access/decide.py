@@ -2,7 +2,7 @@
 
     asked     it waits for the machine
     offered   the machine checked it and would open: it waits for its owner
-    granted   the owner said yes; the machine has not opened yet
+    granted   the owner said yes, now or ahead; the machine has not opened yet
     open      the machine says that somebody is inside
     ended     the machine says that it is over
     denied    the machine said no, with the rule that was broken
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fleetward.server.access.reading import DENIAL, GRANT, OFFER, OPENED, RECEIPT, STOP
+from fleetward.server.access.reading import DENIAL, OFFER, OPENED, RECEIPT, STOP, YES
 from fleetward.trust.errors import Refused
 
 ASKED: Final = "asked"
@@ -112,7 +112,7 @@ def _step_before(course: Course, fact: Fact) -> Course:
         return replace(course, state=STOPPED, ended_at_ms=fact.at_ms, ended_by="")
     if course.state == STOPPED:
         return course
-    if fact.kind == GRANT:
+    if fact.kind in YES:
         return replace(
             course, state=GRANTED, session=fact.subject, granted_at_ms=fact.at_ms, ended_at_ms=0,
             ended_by="",
@@ -138,7 +138,7 @@ def orders_of(state: str, asked_at_ms: int, now_ms: int) -> tuple[str, ...]:
     if state in UNANSWERED and now_ms - asked_at_ms < PUSH_FOR_MS:
         return ("request",)
     if state == GRANTED and now_ms - asked_at_ms < 2 * PUSH_FOR_MS:
-        return (GRANT,)
+        return YES
     if state == OPEN:
         return (STOP,)
     return ()

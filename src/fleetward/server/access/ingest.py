@@ -7,6 +7,7 @@ Rules, beside those of the door itself:
 2. The hash that it answers stands in the signed envelope; what the note says beside it is equal.
 3. It belongs to a request for this machine, or to none that is known here: a server that was put
    back keeps receipts all the same. `MAX_NOTES` are kept for each.
+   A note about what was allowed ahead belongs to a document that is stored here (`standing`).
 4. A note becomes an entry of the owner's record, and only then is stored and answered. One that
    came before is answered again.
 5. A piece belongs to the recording of a session of this machine whose grant was stored here.
@@ -27,6 +28,7 @@ from fleetward.server.access import store
 from fleetward.server.access.book import Book
 from fleetward.server.access.decide import Fact
 from fleetward.server.access.reading import OPENED, RECEIPT, Said, verify_said
+from fleetward.server.access.standing import Standings
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.journal import Entry
@@ -70,14 +72,18 @@ class _Held:
 class AccessDoor:
     """Takes what the door of the server has let in. Called in worker threads."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, standings: Standings) -> None:
         self._book = book
+        self._standings = standings
         self._near = book.near
         self._held: dict[str, _Held] = {}
 
     def take_note(self, device: str, note: AccessNote) -> None:
         """Store what a machine says of a session. Raises `Malformed`, `Untrusted`, `Refused`."""
         raw = from_base64url(note.envelope)
+        if note.kind == "standing":
+            self._standings.take_state(device, note.subject, raw)
+            return
         # 1.
         key = self._near.machines.key_of(device)
         said = verify_said(note.kind, raw, key, self._near.owner.owner_id)

@@ -21,10 +21,10 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 class AccessRow(_Answer, frozen=True):
     """A request and what became of it.
 
-    `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
-    its six words. `break_glass`: the usual approvers were away. Person, org and scopes are shown
-    as the request and the stored policy have them: the machine and the owner's tools verify, this
-    server does not.
+    `id` is the hash of the request, `requester` a key id, `session` the hash of the grant (or of
+    the entry by what was allowed ahead, whose hash is `standing` then), `words` its six words.
+    `break_glass`: the usual approvers were away. Person, org and scopes are shown as the request
+    and the stored policy have them: the machine and the owner's tools verify, this server does not.
     """
 
     id: str
@@ -47,6 +47,7 @@ class AccessRow(_Answer, frozen=True):
     ended_by: str
     session: str
     words: str
+    standing: str
     recording_bytes: int
     break_glass: bool
 
@@ -97,12 +98,16 @@ class AccessDetail(AccessRow, frozen=True):
     """A request with its signed envelopes (base64url; empty where there is none).
 
     `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
-    that the whole recording is here. Steps of kind `notice` say who was told of the request.
+    that the whole recording is here. Steps of kind `notice` say who was told of the request. Who
+    was let in by what was allowed ahead has an `entry` in the place of the grant, and
+    `standing_document` is what the owner's people signed.
     """
 
     request: str
     offer: str
     grant: str
+    entry: str
+    standing_document: str
     denial: str
     receipt: str
     device_key: DeviceKey

@@ -27,14 +27,22 @@ BEAT: Final = "beat"
 OFFER: Final = "offer"
 DENIAL: Final = "denial"
 RECEIPT: Final = "receipt"
+STANDING: Final = "standing"
+ENTRY: Final = "entry"
+STATE: Final = "standing-state"
+YES: Final = (GRANT, ENTRY)
+"""What opens a session: a grant for it alone, or an entry by what was allowed ahead."""
 OPENED: Final = "opened"
 """No envelope: an entry of the machine's journal."""
 TYPES: Final = {
-    kind: f"fleetward.{kind}.v1" for kind in (REQUEST, GRANT, STOP, BEAT, OFFER, DENIAL, RECEIPT)
-}
+    kind: f"fleetward.{kind}.v1"
+    for kind in (
+        REQUEST, GRANT, STOP, BEAT, OFFER, DENIAL, RECEIPT, STANDING, ENTRY, STATE
+    )
+}  # fmt: skip
 SIZES: Final = {
     REQUEST: 16 * 1024, GRANT: 64 * 1024, STOP: 4096, BEAT: 4096, OFFER: 4096, DENIAL: 8192,
-    RECEIPT: 8192,
+    RECEIPT: 8192, STANDING: 64 * 1024, ENTRY: 4096, STATE: 4096,
 }  # fmt: skip
 """Bytes of an envelope at most; a machine refuses larger ones."""
 _FIELDS: Final = {
@@ -57,8 +65,16 @@ _FIELDS: Final = {
         "bytes_in", "bytes_out", "device", "ended_at", "ended_by", "ended_who", "opened_at",
         "owner", "recording_head", "records", "session", "type",
     },
+    STANDING: {
+        "devices", "epoch", "idle_seconds", "issued_at", "owner", "reason", "recording_key",
+        "requesters", "scopes", "seconds", "series", "time_zone", "type", "watched", "windows",
+    },
+    ENTRY: {"device", "epoch", "offer", "owner", "request", "standing", "type", "window"},
+    STATE: {"at", "device", "next_window", "owner", "standing", "state", "type", "words"},
 }  # fmt: skip
-_OPTIONAL: Final = {REQUEST: {"break_glass", "delegation"}, GRANT: {"break_glass"}}
+_OPTIONAL: Final = {
+    REQUEST: {"break_glass", "delegation"}, GRANT: {"break_glass"}, STOP: {"what"},
+}  # fmt: skip
 MAX_ORG_CHARACTERS: Final = 80
 
 
@@ -130,7 +146,7 @@ class Said:
 
 def read_asked(raw: bytes, owner: str) -> Asked:
     """Return what a request says. Raises `Malformed`, or `Untrusted` for another owner."""
-    envelope, fields = _open(REQUEST, raw, owner)
+    envelope, fields = open_paper(REQUEST, raw, owner)
     fields.integer("epoch", low=1)
     scopes = read_scopes(fields.items("scopes", most=MAX_SCOPES))
     return Asked(
@@ -173,34 +189,34 @@ def read_asker(asked: Asked, policy: Policy) -> Asker:
 
 def read_granted(raw: bytes, owner: str) -> Granted:
     """Return what a grant says. Raises `Malformed`, or `Untrusted` for another owner."""
-    envelope, fields = _open(GRANT, raw, owner)
+    envelope, fields = open_paper(GRANT, raw, owner)
     return Granted(
         hash=envelope.hash,
         device=fields.key_id("device"),
         request=fields.digest("request"),
-        scopes=_scopes(fields),
+        scopes=scope_words(fields),
         seconds=fields.integer("seconds", low=1, high=MAX_SECONDS),
         not_after_ms=fields.integer("not_after"),
         watched=fields.boolean("watched"),
-        signers=_signers(envelope),
+        signers=signers_of(envelope),
     )
 
 
 def read_stopped(raw: bytes, owner: str) -> Stopped:
     """Return what a stop says. Raises `Malformed`, or `Untrusted` for another owner."""
-    envelope, fields = _open(STOP, raw, owner)
-    return Stopped(fields.digest("subject"), fields.text("reason", most=200), _signers(envelope))
+    envelope, fields = open_paper(STOP, raw, owner)
+    return Stopped(fields.digest("subject"), fields.text("reason", most=200), signers_of(envelope))
 
 
 def read_beat(raw: bytes, owner: str) -> str:
     """Return the session that somebody says he watches. Raises as the others do."""
-    _, fields = _open(BEAT, raw, owner)
+    _, fields = open_paper(BEAT, raw, owner)
     return fields.digest("session")
 
 
 def verify_said(kind: str, raw: bytes, key: PublicKey, owner: str) -> Said:
     """Return what the machine with this key says of a session. Raises `Malformed`, `Untrusted`."""
-    envelope, fields = _open(kind, raw, owner)
+    envelope, fields = open_paper(kind, raw, owner)
     # It is the machine's own word, about itself.
     verify_single(envelope, TYPES[kind], key)
     if fields.key_id("device") != key.key_id:
@@ -210,7 +226,7 @@ def verify_said(kind: str, raw: bytes, key: PublicKey, owner: str) -> Said:
 
 def read_said(kind: str, raw: bytes, owner: str) -> Said:
     """Return what stands in a note that was verified when it came."""
-    return _read_said(*_open(kind, raw, owner))
+    return _read_said(*open_paper(kind, raw, owner))
 
 
 def _read_said(envelope: Envelope, fields: Fields) -> Said:
@@ -243,7 +259,8 @@ def _read_said(envelope: Envelope, fields: Fields) -> Said:
     )
 
 
-def _open(kind: str, raw: bytes, owner: str) -> tuple[Envelope, Fields]:
+def open_paper(kind: str, raw: bytes, owner: str) -> tuple[Envelope, Fields]:
+    """Return a paper of this kind, unverified. Raises `Malformed`, `Untrusted` as `read_asked`."""
     envelope = read_envelope(raw, max_bytes=SIZES[kind])
     require_type(envelope, TYPES[kind])
     fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind], _OPTIONAL.get(kind))
@@ -254,9 +271,10 @@ def _open(kind: str, raw: bytes, owner: str) -> tuple[Envelope, Fields]:
     return envelope, fields
 
 
-def _scopes(fields: Fields) -> tuple[str, ...]:
+def scope_words(fields: Fields) -> tuple[str, ...]:
+    """Return the scopes that stand in a paper, in words."""
     return tuple(scope.words() for scope in read_scopes(fields.items("scopes", most=MAX_SCOPES)))
 
 
-def _signers(envelope: Envelope) -> tuple[str, ...]:
+def signers_of(envelope: Envelope) -> tuple[str, ...]:
     return tuple(signature.key_id for signature in envelope.signatures)

@@ -26,6 +26,8 @@ from fleetward.server.access.model import (
 )
 from fleetward.server.access.replay import Replays
 from fleetward.server.access.show import Shown
+from fleetward.server.access.standing import Standings
+from fleetward.server.access.standing_routes import make_standing_handlers
 from fleetward.server.access.store import Row
 from fleetward.server.web.permissions import ACTION
 from fleetward.server.web.request import ApiRequest
@@ -45,12 +47,18 @@ class AccessRooms:
     shown: Shown
     connections: Connections
     replays: Replays
+    standings: Standings
     bus: Callable[[], list[str]]
 
 
 def make_access_handlers(rooms: AccessRooms) -> list[ControllerRouterHandler]:
     """Return the handlers of /access."""
-    return [*_make_showing(rooms), *_make_taking(rooms), *_make_session(rooms)]
+    return [
+        *_make_showing(rooms),
+        *_make_taking(rooms),
+        *_make_session(rooms),
+        *make_standing_handlers(rooms.standings),
+    ]
 
 
 def _make_showing(rooms: AccessRooms) -> list[ControllerRouterHandler]:

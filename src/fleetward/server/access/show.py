@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
-from fleetward.server.access import store
+from fleetward.server.access import standing_store, store
 from fleetward.server.access.book import Book
 from fleetward.server.access.decide import STATES, say_seconds
 from fleetward.server.access.model import (
@@ -22,6 +22,7 @@ from fleetward.server.access.model import (
 from fleetward.server.access.notifying import NOTICE, Notifier, read_told
 from fleetward.server.access.reading import (
     DENIAL,
+    ENTRY,
     GRANT,
     OFFER,
     OPENED,
@@ -35,6 +36,7 @@ from fleetward.server.access.reading import (
     says_break_glass,
 )
 from fleetward.server.access.runbooks import read_kept
+from fleetward.server.access.standing_reading import read_entered, read_standing
 from fleetward.server.access.store import Filter, Row
 from fleetward.server.web.caller import Caller
 from fleetward.trust.canonical import to_base64url
@@ -91,9 +93,13 @@ class Shown:
         with self._near.database.read() as conn:
             notes = store.select_notes(conn, row.request_id)
             runbooks = read_kept(store.select_runbooks(conn, row.request_id))
+            ahead = standing_store.select_one(conn, row.standing_id) if row.standing_id else None
         newest = {note.kind: note for note in notes}
-        current = _current_grant(notes, row.session_id)
+        current = _current(notes, GRANT, row.session_id)
+        entry = _current(notes, ENTRY, row.session_id)
         granted = self._granted(bytes(current.envelope)) if current is not None else None
+        if ahead is not None:
+            granted = self._allowed_ahead(bytes(ahead.envelope))
         said = {
             kind: self._said(kind, bytes(newest[kind].envelope))
             for kind in (OFFER, DENIAL, RECEIPT)
@@ -106,6 +112,8 @@ class Shown:
             request=to_base64url(row.envelope),
             offer=_raw(newest.get(OFFER)),
             grant=_raw(current),
+            entry=_raw(entry),
+            standing_document=_raw(ahead),
             denial=_raw(newest.get(DENIAL)),
             receipt=_raw(newest.get(RECEIPT)),
             device_key=DeviceKey(key_id=key.key_id, public=to_base64url(key.spki), suite=key.suite),
@@ -144,6 +152,7 @@ class Shown:
         makers: dict[str, Callable[[Row], tuple[str, str]]] = {
             OFFER: lambda _: ("", "The device checked the request and would open."),
             GRANT: self._say_grant,
+            ENTRY: self._say_entry,
             STOP: self._say_stop,
             OPENED: lambda _: ("", "The device opened the session."),
             DENIAL: self._say_denial,
@@ -166,6 +175,15 @@ class Shown:
         length = say_seconds(granted.seconds)
         said = f"Said yes to {', '.join(granted.scopes)}, for {length}{watched}."
         return " and ".join(self._people(granted.signers)), said
+
+    def _say_entry(self, note: Row) -> tuple[str, str]:
+        entered = read_entered(bytes(note.envelope), self._near.owner.owner_id)
+        with self._near.database.read() as conn:
+            stored = standing_store.select_one(conn, entered.standing)
+        ahead = None if stored is None else self._allowed_ahead(bytes(stored.envelope))
+        people = " and ".join(self._people(ahead.signers)) if ahead else "the owner's people"
+        place = entered.window + 1
+        return "", f"Came by window {place} of what was allowed ahead by {people}."
 
     def _say_stop(self, note: Row) -> tuple[str, str]:
         try:
@@ -199,13 +217,23 @@ class Shown:
         except FleetwardError:
             return None
 
+    def _allowed_ahead(self, raw: bytes) -> Granted | None:
+        try:
+            told = read_standing(raw, self._near.owner.owner_id)
+        except FleetwardError:
+            return None
+        return Granted(
+            told.hash, "", "", told.scopes, told.seconds, told.windows[-1][1], told.watched,
+            told.signers,
+        )  # fmt: skip
+
     def _said(self, kind: str, raw: bytes) -> Said:
         return read_said(kind, raw, self._near.owner.owner_id)
 
 
-def _current_grant(notes: Sequence[Row], session: str) -> Row | None:
-    grants = [note for note in notes if note.kind == GRANT and note.subject == session]
-    return grants[-1] if grants else None
+def _current(notes: Sequence[Row], kind: str, session: str) -> Row | None:
+    found = [note for note in notes if note.kind == kind and note.subject == session]
+    return found[-1] if found else None
 
 
 def _raw(note: Row | None) -> str:
@@ -234,6 +262,7 @@ def _fields(row: Row) -> dict[str, Any]:
         "ended_by": row.ended_by,
         "session": row.session_id,
         "words": six_words(bytes.fromhex(row.session_id)) if row.session_id else "",
+        "standing": row.standing_id,
         "recording_bytes": row.recording_bytes,
         "break_glass": says_break_glass(bytes(row.envelope)),
     }

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetward.server.access.decide import Course, Fact
+from fleetward.server.access.reading import YES
 from fleetward.server.schema.tables import identifier, instant, metadata, ownership
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
@@ -35,6 +36,7 @@ requests: Final = sa.Table(
     sa.Column("scopes", sa.Text(), nullable=False),
     sa.Column("seconds", sa.BigInteger(), nullable=False),
     sa.Column("serial", sa.String(64), nullable=False, server_default=""),
+    identifier("standing_id", server_default=""),
     instant("asked_at"),
     instant("offered_at", server_default="0"),
     instant("granted_at", server_default="0"),
@@ -43,7 +45,8 @@ requests: Final = sa.Table(
     sa.Column("ended_by", sa.String(64), nullable=False, server_default=""),
     sa.Index("ix_access_request_state_asked_at", "state", "asked_at"),
 )
-"""`scopes` is a JSON list of words to show. `serial` is that of the newest certificate."""
+"""`scopes` is a JSON list of words to show. `serial` is that of the newest certificate,
+`standing_id` what was allowed ahead, where the last yes was an entry by it."""
 
 notes: Final = sa.Table(
     "access_note",
@@ -60,7 +63,8 @@ notes: Final = sa.Table(
     sa.Column("envelope", sa.LargeBinary(), nullable=False),
     instant("at"),
 )
-"""Grants, stops, offers, denials, receipts, and openings. `number` counts within a request."""
+"""Grants, entries, stops, offers, denials, receipts, and openings. `number` counts within a
+request."""
 
 recordings: Final = sa.Table(
     "access_recording",
@@ -153,7 +157,7 @@ def select_by_prefix(conn: Connection, prefix: str) -> list[Row]:
 def select_by_session(conn: Connection, session: str) -> Row | None:
     """Return the request that a grant (its hash, or the first 32 digits) was given for, or None."""
     granted = sa.select(notes.c.request_id).where(
-        notes.c.kind == "grant",
+        notes.c.kind.in_(YES),
         notes.c.subject.between(session, session + "g"),
         notes.c.request_id != "",
     )
@@ -164,7 +168,7 @@ def select_grant_hash(conn: Connection, session: str) -> str:
     """Return the whole hash of a grant that begins so, or an empty string."""
     found = conn.execute(
         sa.select(notes.c.subject)
-        .where(notes.c.kind == "grant", notes.c.subject.between(session, session + "g"))
+        .where(notes.c.kind.in_(YES), notes.c.subject.between(session, session + "g"))
         .limit(1)
     ).scalar()
     return str(found or "")
@@ -229,6 +233,19 @@ def update_course(conn: Connection, request: str, course: Course) -> None:
             ended_by=course.ended_by,
         )
     )
+
+
+def update_standing(conn: Connection, request: str, standing: str) -> None:
+    """Write by what was allowed ahead the last yes to a request came; empty for a grant."""
+    conn.execute(
+        requests.update().where(requests.c.request_id == request).values(standing_id=standing)
+    )
+
+
+def select_of_standing(conn: Connection, standing: str) -> list[Row]:
+    """Return the requests whose last yes was an entry by this, newest first."""
+    clause = requests.c.standing_id == standing
+    return list(conn.execute(_listed().where(clause).order_by(requests.c.asked_at.desc())))
 
 
 def update_serial(conn: Connection, request: str, serial: str) -> None:

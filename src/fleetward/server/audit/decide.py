@@ -18,7 +18,10 @@ OF_SESSIONS: Final = {
     "document.request": "Somebody asked to enter a machine.",
     "document.offer": "A machine checked a request to enter it.",
     "document.grant": "The owner's people let somebody enter a machine.",
-    "document.stop": "A session, or a request for one, was stopped.",
+    "document.stop": "A session, a request for one, or what was allowed ahead was stopped.",
+    "document.standing": "The owner's people allowed sessions ahead, in windows of time.",
+    "document.entry": "Somebody came by a window that was allowed ahead.",
+    "document.standing-state": "A machine said what it keeps of what was allowed ahead.",
     "document.denial": "A machine said no to a request or a grant.",
     "document.receipt": "A machine said how a session on it ended.",
 }

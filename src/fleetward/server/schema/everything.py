@@ -13,11 +13,11 @@ import sqlalchemy as sa
 import fleetward.server
 from fleetward.server.schema.tables import metadata
 
-_WITH_TABLES = frozenset({"store", "tables"})
+_WITH_TABLES = frozenset({"store", "standing_store", "tables"})
 
 
 def all_tables() -> sa.MetaData:
-    """Return the metadata with the tables of every slice: its `store` or `tables` module."""
+    """Return the metadata with the tables of every slice: its `store`s or `tables` module."""
     for found in pkgutil.walk_packages(fleetward.server.__path__, "fleetward.server."):
         if found.name.count(".") == 3 and found.name.rpartition(".")[2] in _WITH_TABLES:
             importlib.import_module(found.name)

@@ -106,6 +106,10 @@ _ROWS: Final = (
     _deed("access.grant", "session", Role.OPERATOR, scoped=True),
     _deed("access.stop", "session", Role.OPERATOR, scoped=True),
     _deed("access.connect", "session", Role.OPERATOR, scoped=True),
+    _deed("access.enter", "session", Role.OPERATOR, scoped=True),
+    _read("standing.read", "session", scoped=True),
+    _deed("standing.add", "session", Role.OPERATOR, scoped=True),
+    _deed("standing.revoke", "session", Role.OPERATOR, scoped=True),
     # Once a person, session and hour: a beat comes every few seconds, and a replay in pieces
     _read("access.watch", "session", Role.OPERATOR, scoped=True),
     _read("access.replay", "session", Role.OPERATOR, scoped=True),

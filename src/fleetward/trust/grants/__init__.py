@@ -28,5 +28,8 @@ watches; a **denial** is the machine's signed no, with the first rule that was b
    the caller's duty.
 9. What one signature serves for, no other does: every type has its own prefix (see `envelope`).
 
-Reading order: `request`, `offer`, `grant`, `ending`, `report`.
+9. What was allowed ahead (`standing`) opens once in each of its windows, by an `entry` that the
+   requester signs, at a time that the machine can be sure of.
+
+Reading order: `request`, `offer`, `grant`, `ending`, `report`, `standing`, `entry`.
 """

@@ -1,4 +1,8 @@
-"""What ends a session or keeps it open: stops, and the beats of who watches."""
+"""What ends a session or keeps it open: stops, and the beats of who watches.
+
+A stop that says `what` it is of (`standing`) takes back a permission given ahead. Without the field
+it is of a session or a request, as in the releases before.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from fleetward.trust.policy import Policy
 
 STOP_TYPE: Final = "fleetward.stop.v1"
 BEAT_TYPE: Final = "fleetward.beat.v1"
+STANDING: Final = "standing"
+"""What a stop is of when it takes back a permission given ahead."""
 MAX_ENDING_BYTES: Final = 4096
 BEAT_SECONDS: Final = 15
 """A watched session ends when no beat has been signed for so long: a relay cannot hold a stop back
@@ -25,13 +31,16 @@ says how clocks stand to each other, it gains as much again."""
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A verified stop. `subject` is the hash of the grant or of the request that it ends."""
+    """A verified stop. `subject` is the hash of the grant, the request, or the permission given
+    ahead that it ends; `what` is `standing` for the last, and empty for the others."""
 
     subject: str
     person: str
     reason: str
     hash: str
     raw: bytes
+    what: str = ""
+    issued_at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,13 @@ def make_stop_payload(policy: Policy, subject: str, reason: str, issued_at_ms: i
         "subject": subject,
         "type": STOP_TYPE,
     }
+
+
+def make_revocation_payload(
+    policy: Policy, standing: str, reason: str, issued_at_ms: int
+) -> JsonObject:
+    """Return the payload of a stop that takes a permission given ahead back."""
+    return {**make_stop_payload(policy, standing, reason, issued_at_ms), "what": STANDING}
 
 
 def make_beat_payload(policy: Policy, session: str, serial: int) -> JsonObject:
@@ -88,18 +104,18 @@ def verify_stop_ahead(data: bytes, policy: Policy) -> Stop:
 
 def _read_stop(envelope: Envelope, policy: Policy, holder: RoleKey) -> Stop:
     verify_holder(envelope, STOP_TYPE, holder)
-    fields = Fields(
-        envelope.payload, "the stop", {"issued_at", "owner", "reason", "subject", "type"}
-    )
+    names = {"issued_at", "owner", "reason", "subject", "type"}
+    fields = Fields(envelope.payload, "the stop", names, {"what"})
     if fields.digest("owner") != policy.owner:
         raise Untrusted("The stop is for another session.", reason="another_session")
-    fields.integer("issued_at")
     return Stop(
         subject=fields.digest("subject"),
         person=holder.person,
         reason=fields.text("reason", most=200),
         hash=envelope.hash,
         raw=envelope.raw,
+        what=fields.choice("what", (STANDING,)) if fields.has("what") else "",
+        issued_at_ms=fields.integer("issued_at"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,8 +24,19 @@ IDLE_SECONDS: Final = (10, 3600)
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """By which document given ahead, and in which of its windows, somebody was let in."""
+
+    standing: str
+    series: bytes
+    window: int
+    raw: bytes
+    """The signed document itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
-    """A verified grant. Its hash is the session's id."""
+    """A verified grant, or an entry by a document given ahead. Its hash is the session's id."""
 
     request: Request
     offer: Offer
@@ -38,6 +50,8 @@ class Grant:
     people: tuple[str, ...]
     hash: str
     raw: bytes
+    ahead: Ahead | None = None
+    """None for a grant that was given for this one session."""
 
     @property
     def break_glass(self) -> bool:
@@ -240,6 +254,21 @@ def _count_people(
 ) -> tuple[str, ...]:
     """Return who signed of those who may. Raises `Untrusted`."""
     return verify_threshold(envelope, GRANT_TYPE, who_may_grant(policy, request, rules))
+
+
+def count_people(
+    envelope: Envelope,
+    kind: str,
+    policy: Policy,
+    asking: Collection[str],
+    rules: tuple[Rule, ...],
+) -> tuple[str, ...]:
+    """Return the approvers who signed; nobody of those who ask counts. Raises `Untrusted`."""
+    approvers = policy.roles["approve"]
+    others = {i: k for i, k in approvers.keys.items() if k.person not in asking}
+    threshold = max(approvers.threshold, *(rule.threshold for rule in rules))
+    role = Role(name="approve", keys=others, threshold=threshold)
+    return verify_threshold(envelope, kind, role)
 
 
 def _check_time(not_before: int, not_after: int, here: Situation) -> None:

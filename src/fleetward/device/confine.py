@@ -34,7 +34,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, cast
+from typing import IO, Any, Final, Literal, Protocol, cast
 
 import msgspec
 
@@ -101,11 +101,13 @@ def run_confined(
     timeout_seconds: float,
     memory_bytes: int,
     output_bytes: int,
+    secret: bytes = b"",
 ) -> ConfinedResult:
     """Run a module of ours behind walls and wait for it; never longer than the time given.
 
     `argv` is the module's name and its arguments; a leading `[python, "-m"]` is accepted.
-    `hidden` are files and folders that the child must not see. Raises Misuse when `argv` is
+    `hidden` are files and folders that the child must not see; `secret` comes to its standard
+    input, so that it stands in no argument. Raises Misuse when `argv` is
     not a module of this package, and Unreachable when no process can be started.
     """
     given = list(argv)
@@ -127,7 +129,7 @@ def run_confined(
     try:
         child = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if secret else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -140,11 +142,22 @@ def run_confined(
             reason="confine_cannot_start",
         ) from error
     with child:
+        if child.stdin is not None:
+            _hand_over(child.stdin, secret)
         gathered = _gather(child, started + timeout_seconds, output_bytes + MAX_REPORT_BYTES)
         if gathered.stopped:
             _stop(child)
         code = child.wait()
     return _judge_result(gathered, code, output_bytes, time.monotonic() - started)
+
+
+def _hand_over(pipe: IO[bytes], secret: bytes) -> None:
+    """Write a few bytes, which a pipe holds, to a child that may have ended already."""
+    try:
+        pipe.write(secret)
+        pipe.close()
+    except OSError:
+        pass  # Its end tells more than this does.
 
 
 class _Gathered(msgspec.Struct):

@@ -104,6 +104,8 @@ class GuardState(_Word):
     inventory_powered_ms: int = -1
     inventory_at_ms: int = 0
     lost_to_full_disk: int = 0
+    comparisons: list[str] = []
+    """Digests of what changed during sessions, which the server may not have yet."""
 
 
 class StateFile:

@@ -211,7 +211,8 @@ class SessionsInAudit:
         scopes = ", ".join(scope.words() for scope in grant.scopes)
         words = (
             f"{who} was inside {self._name(receipt.device)} on {_say_time(receipt.opened_at_ms)} "
-            f"for {length}, let in by {people}: {scopes}. It ended: {receipt.ended_by}."
+            f"for {length}, let in by {people}: {scopes}. It ended: {receipt.ended_by}. "
+            f"What changed: {receipt.compared_words}."
         )
         self._findings.prove(
             Finding("session", words, place.generation, place.entry, receipt.device)

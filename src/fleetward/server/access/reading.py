@@ -106,6 +106,9 @@ class Said:
     words: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
+    changes: str = ""
+    findings: int = 0
+    not_compared: str = ""
     wall: str = ""
     sandbox: str = ""
 
@@ -194,13 +197,20 @@ def _read_said(envelope: Envelope, fields: Fields) -> Said:
         who=fields.text("ended_who", most=80),
         bytes_in=fields.integer("bytes_in"),
         bytes_out=fields.integer("bytes_out"),
+        changes=fields.digest("changes") if fields.has("changes") else "",
+        findings=fields.integer("findings") if fields.has("findings") else 0,
+        not_compared=fields.text("not_compared", most=32) if fields.has("not_compared") else "",
     )
+
+
+_OPTIONAL: Final = {RECEIPT: {"changes", "findings", "not_compared"}}
+"""Fields that machines of later builds say; those of earlier ones do not."""
 
 
 def _open(kind: str, raw: bytes, owner: str) -> tuple[Envelope, Fields]:
     envelope = read_envelope(raw, max_bytes=SIZES[kind])
     require_type(envelope, TYPES[kind])
-    fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind])
+    fields = Fields(envelope.payload, f"the {kind}", _FIELDS[kind], _OPTIONAL.get(kind))
     if fields.digest("owner") != owner:
         raise Untrusted(
             f"The {kind} is to another owner than this server's.", reason="another_owner"

@@ -44,6 +44,7 @@ def make_handlers(program: Program) -> list[Any]:
                 house.access.shown,
                 house.access.connections,
                 house.access.replays,
+                house.access.changes,
                 lambda: program.bus_addresses,
             )
         ),

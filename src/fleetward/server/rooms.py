@@ -10,6 +10,7 @@ from fleetward.runtime.database import Database
 from fleetward.runtime.keys import FileSigner
 from fleetward.server.access.act import Access
 from fleetward.server.access.book import Book, Change, Neighbours
+from fleetward.server.access.changes import Changes
 from fleetward.server.access.connect import Connections
 from fleetward.server.access.ingest import AccessDoor
 from fleetward.server.access.replay import Replays
@@ -39,6 +40,7 @@ class AccessSlice:
     connections: Connections
     replays: Replays
     shown: Shown
+    changes: Changes
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def open_house(
         Neighbours(database, directory, devices, ledger, deeds, clock), authorities
     )
     access.book.listen(_announce_access(hub))
-    sink = PostureSink(posture, clock, _announce(hub, access.door))
+    sink = PostureSink(posture, clock, _announce(hub, access.door), access.changes)
     intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock, access.door))
     if directory.documents:  # a crash may have come between storing a roster and following it
         devices.follow_roster(directory.documents.entries)
@@ -108,13 +110,15 @@ def open_house(
 def _open_access(near: Neighbours, authorities: CertificateAuthorities) -> AccessSlice:
     book = Book(near)
     access = Access(book)
+    changes = Changes(book, access)
     return AccessSlice(
         book,
         access,
         AccessDoor(book),
         Connections(book, access, authorities),
         Replays(book, access),
-        Shown(book),
+        Shown(book, changes.show),
+        changes,
     )
 
 

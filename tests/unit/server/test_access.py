@@ -316,7 +316,12 @@ def test_who_asks_is_the_first_card_of_today(there: AccessServer) -> None:
 def test_the_routes(there: AccessServer, tmp_path: Path) -> None:
     house = there.house
     rooms = AccessRooms(
-        house.access, house.shown, house.connections, house.replays, lambda: ["pumps.example:4222"]
+        house.access,
+        house.shown,
+        house.connections,
+        house.replays,
+        house.changes,
+        lambda: ["pumps.example:4222"],
     )
     app = create_app(
         Services(

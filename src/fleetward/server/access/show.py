@@ -11,7 +11,13 @@ from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.access import store
 from fleetward.server.access.book import Book
 from fleetward.server.access.decide import STATES, say_seconds
-from fleetward.server.access.model import AccessDetail, AccessRow, AccessStep, DeviceKey
+from fleetward.server.access.model import (
+    AccessDetail,
+    AccessRow,
+    AccessStep,
+    DeviceKey,
+    SessionChanges,
+)
 from fleetward.server.access.reading import (
     DENIAL,
     GRANT,
@@ -47,8 +53,11 @@ ENDINGS: Final = {
 class Shown:
     """What the API says about sessions."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(
+        self, book: Book, changes: Callable[[str], SessionChanges | None] = lambda _: None
+    ) -> None:
         self._near = book.near
+        self._changes = changes
 
     def page(
         self, states: str, device: str, span: tuple[int, int], caller: Caller
@@ -102,6 +111,8 @@ class Shown:
             bytes_in=receipt.bytes_in if receipt else 0,
             bytes_out=receipt.bytes_out if receipt else 0,
             recording_done=bool(row.recording_done),
+            changes=self._changes(row.session_id),
+            not_compared=receipt.not_compared if receipt else "",
             steps=self._steps(row, notes),
         )
 

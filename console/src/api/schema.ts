@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: eca488b39e30ee036cd9ecf75a628345e2237a7de44b70f0f9d70e71ae0b482f
+// SHA-256 of openapi.json: 175f28bd7df14b8da2d9f0bbc4e37d7977cbb4ff27b73a9fb5dc3c3263ad346d
 
 export interface components {
     schemas: {
@@ -16,6 +16,7 @@ export interface components {
             bytes_in: number;
             bytes_out: number;
             case: string;
+            changes: components["schemas"]["SessionChanges"] | null;
             denial: string;
             denied_words: string;
             device_id: string;
@@ -27,6 +28,7 @@ export interface components {
             grant: string;
             granted_at: string | null;
             id: string;
+            not_compared: string;
             offer: string;
             offered_at: string | null;
             opened_at: string | null;
@@ -147,6 +149,17 @@ export interface components {
             device_name: string;
             kind: string;
             words: string;
+        };
+        /**
+         * ChangeView
+         * @description One thing that was added, removed or changed.
+         */
+        ChangeView: {
+            after: string;
+            before: string;
+            change: string;
+            kind: string;
+            name: string;
         };
         /**
          * Check
@@ -422,6 +435,17 @@ export interface components {
             group: string;
             key: string;
             value: string | null;
+            words: string;
+        };
+        /**
+         * FindingView
+         * @description A change that somebody should look at. `attack` are techniques of MITRE ATT&CK.
+         */
+        FindingView: {
+            attack: string[];
+            evidence: string;
+            rule: string;
+            severity: string;
             words: string;
         };
         /**
@@ -829,6 +853,23 @@ export interface components {
             state: "running" | "stopped";
             unit: string;
             user: string | null;
+        };
+        /**
+         * SessionChanges
+         * @description What changed on a machine during a session, as the machine says. `here` says that its
+         *         document has come; the owner's tools compare it with the receipt. `left` are changes that are
+         *         not listed here, `notes` say what was not looked at.
+         */
+        SessionChanges: {
+            change_count: number;
+            changes: components["schemas"]["ChangeView"][];
+            digest: string;
+            finding_count: number;
+            findings: components["schemas"]["FindingView"][];
+            here: boolean;
+            left: number;
+            notes: string[];
+            words: string;
         };
         /**
          * SessionOpened

@@ -100,7 +100,7 @@ export function fade(face: Face, stale: boolean): Face {
 const CARD_TONES: [RegExp, Tone][] = [
   [/record|identity|broken|refus/, 'bad'],
   [/quarantin|contain/, 'bad'],
-  [/expos|port|updat|silen|wait|confirm|pending/, 'warn'],
+  [/expos|port|chang|updat|silen|wait|confirm|pending/, 'warn'],
 ];
 
 export function toneOfCard(kind: string): Tone {

@@ -122,6 +122,7 @@ class Comparing:
     _jobs: deque[_Job] = field(default_factory=deque)
     _running: _Job | None = None
     _started_ms: int = 0
+    _ahead_ms: int = -AGAIN_MS
     _opening: dict[str, _Opening] = field(default_factory=dict)
     _done: list[Compared] = field(default_factory=list)
     _asked_ms: int = -ASKED_MS
@@ -211,13 +212,14 @@ class Comparing:
         now = self._now()
         if now - self._asked_ms >= ASKED_MS:
             return 60_000
-        taken = self._fresh.boottime_ms if self._fresh is not None else now - AGAIN_MS
-        return max(0, taken + AGAIN_MS - now)
+        # From when it began, also when it failed: what fails is not tried again and again.
+        return max(0, self._ahead_ms + AGAIN_MS - now)
 
     def _look_ahead(self) -> None:
         waiting = [job for job in (self._running, *self._jobs) if job is not None]
         if not any(set(self._folders) <= set(job.order.folders) for job in waiting):
             self._jobs.appendleft(_Job(LookOrder(self._folders)))
+            self._ahead_ms = self._now()
         self._start_next()
 
     def _start_next(self) -> None:

@@ -43,7 +43,7 @@ from fleetward.trust.errors import FleetwardError, Misuse, Unreachable
 MAX_REPORT_BYTES: Final = 8192
 MAX_ERROR_BYTES: Final = 16384
 MAX_DESCRIPTORS: Final = 256
-_STRANGER: Final = 4_294_960_000
+STRANGER: Final = 4_294_960_000
 """A user id that no account and no other process has: who shares an id may look at each other."""
 
 WallName = Literal["limits", "network", "files", "secrets", "privileges", "calls"]
@@ -416,8 +416,8 @@ def _lower(kernel: _Kernel) -> None:
                         raise
         kernel.control(_PR_SET_KEEPCAPS, 1)
         os.setgroups([])
-        os.setresgid(_STRANGER, _STRANGER, _STRANGER)
-        os.setresuid(_STRANGER, _STRANGER, _STRANGER)
+        os.setresgid(STRANGER, STRANGER, STRANGER)
+        os.setresuid(STRANGER, STRANGER, STRANGER)
         kept = 1 << _CAP_DAC_READ_SEARCH
     header = struct.pack("=Ii", _CAP_VERSION_3, 0)
     kernel.call("capset", header, struct.pack("=IIIIII", kept, kept, 0, 0, 0, 0))

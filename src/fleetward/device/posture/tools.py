@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from fleetward.device.posture.files import Root, show_text
+from fleetward.device.posture.files import Root, show_text, trusted_owners
 from fleetward.device.posture.processes import Snapshot
 from fleetward.device.posture.sockets import list_endpoints
 from fleetward.trust.errors import FleetwardError, Malformed
@@ -171,8 +171,7 @@ def read_approvals(root: Root) -> Approvals:
 
 
 def _check_owner(status: os.stat_result, root: Root) -> None:
-    own = {0} if root.path == Path("/") else {0, os.geteuid()}
-    if status.st_uid not in own or status.st_mode & _OTHERS_MAY_WRITE:
+    if status.st_uid not in trusted_owners(root.path) or status.st_mode & _OTHERS_MAY_WRITE:
         raise Malformed(
             "Expected that it belongs to root and that nobody else may write it. "
             f"Run: chown root:root {APPROVED} && chmod 644 {APPROVED}",

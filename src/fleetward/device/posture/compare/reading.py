@@ -1,6 +1,7 @@
 """Reading and walking without ever following a link, opening a device, or waiting for anybody.
 
-A path is walked from the root part by part, each part opened without following a link. So nobody
+A path is walked from the root part by part, each part opened without following a link that
+anybody but root could have made. So nobody
 who swaps a folder for a link meanwhile leads a reader, who may read everything, to somewhere else.
 """
 
@@ -13,15 +14,18 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from fleetward.device.posture.compare.snapshot import MAX_TEXT
-from fleetward.device.posture.files import read_all, show_text
+from fleetward.device.posture.files import read_all, show_text, trusted_owners
 
 MAX_SMALL_BYTES: Final = 256 * 1024
 """Of a file whose lines are read; longer ones are known by what their digest says."""
 MAX_LINES: Final = 5000
+MAX_LINKS: Final = 8
+_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 MAX_NAMES: Final = 5000
 """Entries of one folder; of one with more nothing is said."""
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -36,22 +40,58 @@ class Reader:
     mark_key: bytes = b""
     unseen: list[str] = field(default_factory=list)
 
+    @cached_property
+    def _owners(self) -> set[int]:
+        return trusted_owners(self.base)
+
     @contextlib.contextmanager
     def folder(self, path: str) -> Iterator[int]:
-        """Give a descriptor of a folder. Raises `OSError`, `ELOOP` where a link is in the way."""
+        """Give a descriptor of a folder. Raises `OSError`, `ELOOP` where somebody's link is in the
+        way; those of the system itself are followed, part by part in the same manner."""
         if "\0" in path:
             raise OSError(errno.EINVAL, "no path of a file system")
-        descriptor = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = self._open_folder(path)
         try:
-            for part in path.split("/"):
-                if part in ("", "."):
-                    continue
-                deeper = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = deeper
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _open_folder(self, path: str, links: int = 0) -> int:
+        descriptor = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        try:
+            for number, part in enumerate(parts):
+                try:
+                    deeper = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=descriptor)
+                except OSError:
+                    target = self._system_link(descriptor, part)
+                    if target is None or links >= MAX_LINKS:
+                        raise
+                    gone = "/" + "/".join(parts[:number])
+                    rest = "/".join(parts[number + 1 :])
+                    whole = os.path.normpath(f"{os.path.join(gone, target)}/{rest}")  # noqa: PTH118
+                    return self._open_folder(whole, links + 1)
+                os.close(descriptor)
+                descriptor = deeper
+            kept, descriptor = descriptor, -1
+            return kept
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _system_link(self, folder: int, name: str) -> str | None:
+        """Return the target of a link of the system's own, as `/home` is on some; else None.
+
+        Raises `ELOOP` for any other link: who may make one must not lead us.
+        """
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISLNK(found.st_mode):
+            return None
+        around = os.fstat(folder)
+        own = self._owners
+        if {found.st_uid, around.st_uid} <= own and not around.st_mode & _OTHERS_MAY_WRITE:
+            return os.readlink(name, dir_fd=folder)
+        raise OSError(errno.ELOOP, "it is a link")
 
     def read(self, path: str, limit: int = MAX_SMALL_BYTES) -> bytes | None:
         """Return the beginning of a regular file; None when there is none, or not for us.

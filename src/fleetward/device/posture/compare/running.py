@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from fleetward.device.confine import STRANGER
 from fleetward.device.posture.compare.reading import Reader
 from fleetward.device.posture.compare.snapshot import MAX_TEXT, Row
 from fleetward.device.posture.files import show_text
@@ -33,11 +34,12 @@ def look_at_sockets(kernel: Snapshot, names: Mapping[int, str]) -> dict[str, Row
 
 
 def look_at_programs(kernel: Snapshot, names: Mapping[int, str]) -> dict[str, Row]:
-    """Return running programs, each once a user: name, executable, user."""
+    """Return running programs, each once a user: name, executable, user. Looks are left out."""
     ticks = os.sysconf("SC_CLK_TCK") * STEADY_SECONDS
     rows: dict[str, Row] = {}
     for process in kernel.processes:
-        if process.pid != os.getpid() and kernel.uptime_ticks - process.started_ticks >= ticks:
+        ours = process.uid == STRANGER or process.pid == os.getpid()
+        if not ours and kernel.uptime_ticks - process.started_ticks >= ticks:
             row = _row(process, names)
             rows[show_text(" ".join(row), MAX_TEXT)] = row
     return rows

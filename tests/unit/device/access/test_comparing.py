@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.access_world import PAGE, TERMINAL
+from tests.trust_world import NOW_MS
 from tests.unit.device.session_guard import SessionGuard
 
 from fleetward.device.access.words import End
@@ -20,6 +21,8 @@ from fleetward.device.port import GetChunk
 from fleetward.device.posture.compare.snapshot import Snapshot, pack_snapshot
 from fleetward.trust.access import FilesScope
 from fleetward.trust.canonical import from_base64url
+from fleetward.trust.envelope import seal
+from fleetward.trust.grants.ending import make_stop_payload
 from fleetward.trust.grants.report import Receipt, verify_receipt
 from fleetward.wire.audit import BlobChunk
 from fleetward.wire.comparison import Comparison, verify_comparison
@@ -163,7 +166,9 @@ def test_a_stop_before_it_began_begins_nothing(guard: SessionGuard, looker: Hand
     request, offer = guard.ask()
     grant = guard.access.grant(request, offer)
     guard.push(grant)
-    guard.push(guard.access.stop(request.hash))
+    trust = guard.access.trust
+    payload = make_stop_payload(trust.policy, request.hash, "enough", NOW_MS)
+    guard.push(seal(payload, [trust.signers[0]]))
     looker.at_once = True
     looker.finish()
     guard.tick()
@@ -282,11 +287,11 @@ def test_a_look_that_fails_is_not_tried_without_end(
 def test_the_folders_of_the_session_are_looked_at_before_and_after(
     guard: SessionGuard, looker: HandLooker
 ) -> None:
-    files = FilesScope("/var/lib/app", "write", 1000)
+    files = FilesScope("/srv/app/data", "write", 1000)
     opened = guard.enter_looked(files)
     opened.end()
     guard.tick()
-    assert [order.folders for order in looker.orders] == [("/var/lib/app",)] * 2
+    assert [order.folders for order in looker.orders] == [("/srv/app/data",)] * 2
 
 
 def test_the_server_gets_the_document_that_it_asks_for(guard: SessionGuard) -> None:

@@ -18,7 +18,7 @@ from fleetward.device.access.words import End
 from fleetward.device.collector import compare_looks
 from fleetward.device.comparing import AGAIN_MS, ASKED_MS, FRESH_MS, HOLD_MS, Looked, LookOrder
 from fleetward.device.port import GetChunk
-from fleetward.device.posture.compare.snapshot import Snapshot, pack_snapshot
+from fleetward.device.posture.compare.snapshot import Row, Snapshot, pack_snapshot
 from fleetward.trust.access import FilesScope
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.envelope import seal
@@ -49,8 +49,8 @@ class HandLooker:
     def finish(self) -> None:
         """End the look that runs."""
         assert self.waiting is not None
-        rows = dict.fromkeys(self.users, ("1000", "1000", "/bin/sh", "/", "locked", ""))
-        packed = pack_snapshot(Snapshot(True, {"user": rows}, {}))
+        row: Row = ("1000", "1000", "/bin/sh", "/", "locked", "")
+        packed = pack_snapshot(Snapshot(True, {"user": dict.fromkeys(self.users, row)}, {}))
         self.done = Looked(problem="no") if self.broken else compare_looks(self.waiting, packed)
 
     def poll(self) -> Looked | None:

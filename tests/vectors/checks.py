@@ -26,6 +26,7 @@ from fleetward.trust.generation import verify_opening
 from fleetward.trust.grants.ending import verify_stop
 from fleetward.trust.grants.grant import Grant, Situation, verify_grant
 from fleetward.trust.grants.offer import verify_offer
+from fleetward.trust.grants.report import verify_receipt
 from fleetward.trust.grants.request import verify_request
 from fleetward.trust.head import verify_head, verify_lease
 from fleetward.trust.invitation import read_join_string, split_address, verify_invitation
@@ -43,6 +44,7 @@ from fleetward.trust.root import verify_root
 from fleetward.trust.roster import verify_entries, verify_entry, verify_roster
 from fleetward.trust.statements import verify_hello, verify_join, verify_renewal
 from fleetward.trust.words import device_words, six_words
+from fleetward.wire.comparison import verify_comparison
 
 Given = Mapping[str, Any]
 """The input of a case, as JSON gives it: the one place where tests hold untyped values."""
@@ -166,6 +168,19 @@ def session(given: Given) -> Found:
 def session_stop(given: Given) -> Found:
     found, policy = _session(given)
     return {"person": verify_stop(b(given["stop"]), policy, found).person}
+
+
+def receipt(given: Given) -> Found:
+    found = verify_receipt(b(given["receipt"]), _key(given["device"]), given["owner"])
+    return {
+        "session": found.session, "changes": found.changes, "findings": found.findings,
+        "not_compared": found.not_compared,
+    }  # fmt: skip
+
+
+def comparison(given: Given) -> Found:
+    found = verify_comparison(b(given["document"]), given["digest"], given["session"])
+    return {"findings": found.finding_count, "changes": found.change_count}
 
 
 def _session(given: Given) -> tuple[Grant, Policy]:
@@ -303,6 +318,8 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "invitation": invitation,
     "opening": opening,
     "session": session,
+    "receipt": receipt,
+    "comparison": comparison,
     "session.stop": session_stop,
     "join_string": join_string,
     "address": address,

@@ -23,6 +23,7 @@ from tests.vectors.of_owners import (
     roster_vectors,
     view_vectors,
 )
+from tests.vectors.of_receipts import receipt_vectors
 from tests.vectors.of_sessions import session_vectors
 
 from fleetward.trust import canonical
@@ -359,7 +360,7 @@ def word_vectors() -> Vectors:
 ALL: Final = (
     canonical_vectors, key_vectors, envelope_vectors, policy_vectors, roster_vectors,
     head_vectors, invitation_vectors, merkle_vectors, note_vectors, journal_vectors,
-    word_vectors, view_vectors, session_vectors,
+    word_vectors, view_vectors, session_vectors, receipt_vectors,
 )  # fmt: skip
 
 

@@ -219,6 +219,20 @@ def test_a_user_who_may_not_read_is_told_so(machine: SmallMachine) -> None:
     os.close(writing)
 
 
+def test_nobody_approves_his_own_tool(machine: SmallMachine) -> None:
+    approval = '[anydesk]\nby = "Ada Berg"\nreason = "contract 7"\n'
+    machine.write("/etc/fleetward/approved-tools.toml", approval, 0o644)
+    machine.look()
+    machine.write("/usr/bin/anydesk", "x")
+    (finding,) = machine.compare().findings
+    assert (finding.rule, finding.severity) == ("remote_tool", "warning")
+    machine.look()
+    machine.write("/etc/systemd/system/anydesk.service", "[Service]\n")
+    found = {f.rule: f for f in machine.compare().findings}
+    assert found["approved_remote_tool"].words == "AnyDesk, approved by Ada Berg"
+    assert found["approved_remote_tool"].severity == "info"
+
+
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o602])
 def test_an_approval_that_others_may_write_approves_nothing(
     machine: SmallMachine, mode: int

@@ -196,20 +196,6 @@ def test_a_folder_of_the_session_is_walked_through(tmp_path: Path) -> None:
     assert [c.name for c in machine.compare().changes] == ["/srv/data/deep/er/y"]
 
 
-def test_an_approval_counts_when_it_stood_before(machine: SmallMachine) -> None:
-    approval = '[anydesk]\nby = "Ada Berg"\nreason = "contract 7"\n'
-    machine.write("/etc/fleetward/approved-tools.toml", approval, 0o644)
-    machine.look()
-    machine.write("/usr/bin/anydesk", "x")
-    (finding,) = machine.compare().findings
-    assert (finding.rule, finding.severity) == ("remote_tool", "warning")
-    machine.look()
-    machine.write("/etc/systemd/system/anydesk.service", "[Service]\n")
-    found = {f.rule: f for f in machine.compare().findings}
-    assert found["approved_remote_tool"].words == "AnyDesk, approved by Ada Berg"
-    assert found["approved_remote_tool"].severity == "info"
-
-
 def test_a_machine_without_passwd_is_looked_at_all_the_same(tmp_path: Path) -> None:
     machine = SmallMachine(tmp_path)
     machine.look()

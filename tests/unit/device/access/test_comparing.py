@@ -5,59 +5,23 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.access_world import PAGE, TERMINAL
 from tests.trust_world import NOW_MS
+from tests.unit.device.hand_looker import HandLooker, comparison_of, receipt_of
 from tests.unit.device.session_guard import SessionGuard
 
 from fleetward.device.access.words import End
-from fleetward.device.collector import compare_looks
-from fleetward.device.comparing import AGAIN_MS, ASKED_MS, FRESH_MS, HOLD_MS, Looked, LookOrder
+from fleetward.device.comparing import AGAIN_MS, ASKED_MS, FRESH_MS, HOLD_MS
 from fleetward.device.port import GetChunk
-from fleetward.device.posture.compare.snapshot import Row, Snapshot, pack_snapshot
 from fleetward.trust.access import FilesScope
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.envelope import seal
 from fleetward.trust.grants.ending import make_stop_payload
-from fleetward.trust.grants.report import Receipt, verify_receipt
 from fleetward.wire.audit import BlobChunk
-from fleetward.wire.comparison import Comparison, verify_comparison
-
-
-@dataclass
-class HandLooker:
-    """Looks when the test says so, at the users that the test says there are."""
-
-    users: set[str] = field(default_factory=lambda: {"root"})
-    orders: list[LookOrder] = field(default_factory=list)
-    waiting: LookOrder | None = None
-    done: Looked | None = None
-    at_once: bool = True
-    broken: bool = False
-
-    def start(self, order: LookOrder) -> None:
-        assert self.waiting is None, "one look at a time"
-        self.orders.append(order)
-        self.waiting = order
-        if self.at_once:
-            self.finish()
-
-    def finish(self) -> None:
-        """End the look that runs."""
-        assert self.waiting is not None
-        row: Row = ("1000", "1000", "/bin/sh", "/", "locked", "")
-        packed = pack_snapshot(Snapshot(True, {"user": dict.fromkeys(self.users, row)}, {}))
-        self.done = Looked(problem="no") if self.broken else compare_looks(self.waiting, packed)
-
-    def poll(self) -> Looked | None:
-        done, self.done = self.done, None
-        if done is not None:
-            self.waiting = None
-        return done
 
 
 @pytest.fixture
@@ -70,19 +34,6 @@ def guard(tmp_path: Path, looker: HandLooker) -> Iterator[SessionGuard]:
     made = SessionGuard.make(tmp_path, looker=looker)
     yield made
     made.close()
-
-
-def receipt_of(guard: SessionGuard) -> Receipt:
-    """Return the one receipt that waits, verified."""
-    (note,) = [n for n in guard.notes() if n.kind == "receipt"]
-    owner = guard.access.trust.owner
-    return verify_receipt(from_base64url(note.envelope), guard.access.machine.key, owner)
-
-
-def comparison_of(guard: SessionGuard, receipt: Receipt) -> Comparison:
-    """Return the document that a receipt names."""
-    document = guard.core.blobs.read(receipt.changes)
-    return verify_comparison(document, receipt.changes, receipt.session)
 
 
 def test_a_change_stands_in_the_journal_the_receipt_and_the_document(
@@ -126,21 +77,6 @@ def test_nothing_changed(guard: SessionGuard) -> None:
     assert (receipt.findings, receipt.compared_words) == (0, "compared, no findings")
     assert comparison_of(guard, receipt).changes == ()
     assert guard.entries("posture.changed") == []
-
-
-def test_no_byte_of_a_requester_is_read_before_the_look_has_ended(
-    guard: SessionGuard, looker: HandLooker
-) -> None:
-    looker.at_once = False
-    request, offer = guard.ask()
-    guard.push(guard.access.grant(request, offer))
-    assert guard.doors is not None
-    guard.tick(HOLD_MS // 2)
-    assert guard.doors.opened == 0
-    assert guard.entries("session.opened"), "it is written down all the same"
-    looker.finish()
-    guard.tick()
-    assert guard.doors.opened == 1
 
 
 def test_a_look_that_does_not_end_delays_nobody_for_long_and_is_named(
@@ -191,32 +127,6 @@ def test_a_look_that_fails_costs_the_comparison_and_nothing_else(
     receipt = receipt_of(guard)
     assert (receipt.changes, receipt.not_compared) == ("", why)
     assert [e["why"] for e in guard.entries("session.not_compared")] == [why]
-
-
-def test_after_a_crash_it_is_still_compared(guard: SessionGuard, looker: HandLooker) -> None:
-    guard.enter_looked()
-    looker.users.add("eve")
-    guard.boot = "boot-2"
-    guard.start()
-    guard.tick()
-    receipt = receipt_of(guard)
-    assert (receipt.ended_by, receipt.findings) == ("restarted", 1)
-    assert comparison_of(guard, receipt).restarted
-
-
-def test_a_crash_while_it_compares_is_made_good(guard: SessionGuard, looker: HandLooker) -> None:
-    opened = guard.enter_looked()
-    looker.at_once = False
-    opened.end()
-    guard.tick()
-    assert guard.notes() == [], "the receipt waits for the comparison"
-    looker.waiting = None
-    looker.at_once = True
-    looker.users.add("eve")
-    guard.start()
-    guard.tick()
-    receipt = receipt_of(guard)
-    assert (receipt.ended_by, receipt.findings) == ("closed", 1)
 
 
 def test_stopping_the_agent_leaves_the_comparison_for_the_next_start(

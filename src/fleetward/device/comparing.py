@@ -124,6 +124,7 @@ class Comparing:
     _started_ms: int = 0
     _ahead_ms: int = -AGAIN_MS
     _opening: dict[str, _Opening] = field(default_factory=dict)
+    _claimed: list[tuple[Path, KeptLook]] = field(default_factory=list)
     _done: list[Compared] = field(default_factory=list)
     _asked_ms: int = -ASKED_MS
     _folders: tuple[str, ...] = ()
@@ -143,8 +144,8 @@ class Comparing:
 
     def open(self, subject: Subject, path: Path) -> bool:
         """Keep a look for a session that opens; say whether it may begin at once (rule 2)."""
-        if self._is_fresh(subject.folders):
-            self._keep(subject, path)
+        if self._fresh is not None and self._is_fresh(subject.folders):
+            self._claim(subject, path, self._fresh.look)
             return True
         self._folders = tuple(sorted({*self._folders, *subject.folders}))
         self._look_ahead()
@@ -165,6 +166,7 @@ class Comparing:
 
     def close(self, subject: Subject, path: Path) -> None:
         """A session has ended: compare, and have the outcome in `take` some time (rule 4)."""
+        self._write_claimed()
         opening = self._opening.pop(subject.session, None)
         kept = self._read(path) if opening is None else None
         if kept is None:
@@ -185,13 +187,14 @@ class Comparing:
 
     def take(self) -> list[Compared]:
         """Return what was compared since the last time."""
+        self._write_claimed()
         self._poll()
         done, self._done = self._done, []
         return done
 
     def next_ms(self) -> int:
         """Return in how many milliseconds there may be something to do."""
-        if self._running is not None or self._opening:
+        if self._running is not None or self._opening or self._claimed:
             return 20
         return self._again_ms() if self._asked_ms > -ASKED_MS else 60_000
 
@@ -240,8 +243,8 @@ class Comparing:
 
     def _serve_openings(self, *, failed: bool) -> None:
         for session, opening in list(self._opening.items()):
-            if self._is_fresh(opening.subject.folders):
-                self._keep(opening.subject, opening.path)
+            if self._fresh is not None and self._is_fresh(opening.subject.folders):
+                self._claim(opening.subject, opening.path, self._fresh.look)
                 del self._opening[session]
             elif failed:
                 del self._opening[session]  # It begins without; the receipt says so.
@@ -265,12 +268,19 @@ class Comparing:
             return False
         return set(folders) <= set(fresh.look.folders)
 
-    def _keep(self, subject: Subject, path: Path) -> None:
-        """Write the look of a session down (rule 3); a full disk costs the comparison alone."""
-        assert self._fresh is not None
-        subject.before_at_ms = self._fresh.look.at_ms
-        with contextlib.suppress(FleetwardError):
-            atomic_write(path, msgspec.msgpack.encode(self._fresh.look))
+    def _claim(self, subject: Subject, path: Path, look: KeptLook) -> None:
+        subject.before_at_ms = look.at_ms
+        self._claimed.append((path, look))
+
+    def _write_claimed(self) -> None:
+        """Write looks down (rule 3) while their sessions start: a disk takes its time.
+
+        A full one costs the comparison, and nothing else.
+        """
+        claimed, self._claimed = self._claimed, []
+        for path, look in claimed:
+            with contextlib.suppress(FleetwardError):
+                atomic_write(path, msgspec.msgpack.encode(look))
 
     def _read(self, path: Path) -> KeptLook | None:
         try:

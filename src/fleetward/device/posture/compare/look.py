@@ -65,6 +65,8 @@ _PROGRAMS: Final = (
     TreeRoot("/var/tmp", 2, 2000, read=False, marked=True),  # noqa: S108
     TreeRoot("/dev/shm", 2, 1000, read=False, marked=True),  # noqa: S108
 )
+_PRIVATE: Final = b"/systemd-private-"
+"""In the table of mounts, where systemd gave a service a `/tmp` of its own (PrivateTmp=)."""
 _OF_SESSION: Final = (6, 4000)
 _OF_HOME: Final = (3, 2000)
 
@@ -107,6 +109,8 @@ def look_at_machine(base: Path, folders: Iterable[str], prepared: Before) -> Loo
     names = {account.uid: show_text(account.name) for account in reversed(people)}
     kernel = prepared.kernel
     forest = Forest(reader)
+    if _PRIVATE in kernel.mounts:
+        reader.say("/tmp and /var/tmp: the agent's unit has its own; the machine's are not seen.")
     roots = [TreeRoot(folder, *_OF_SESSION) for folder in folders]
     roots += [*_ROOTS, *(TreeRoot(home, *_OF_HOME) for home in homes), *_PROGRAMS]
     _try(reader, "files", lambda: forest.walk(roots))

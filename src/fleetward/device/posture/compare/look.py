@@ -110,7 +110,7 @@ def look_at_machine(base: Path, folders: Iterable[str], prepared: Before) -> Loo
     kernel = prepared.kernel
     forest = Forest(reader)
     if _PRIVATE in kernel.mounts:
-        reader.say("/tmp and /var/tmp: the agent's unit has its own; the machine's are not seen.")
+        reader.say("Temporary folders: the agent's unit has its own, and sees no others.")
     roots = [TreeRoot(folder, *_OF_SESSION) for folder in folders]
     roots += [*_ROOTS, *(TreeRoot(home, *_OF_HOME) for home in homes), *_PROGRAMS]
     _try(reader, "files", lambda: forest.walk(roots))

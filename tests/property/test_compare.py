@@ -30,7 +30,7 @@ STATES = st.builds(
     uid=st.integers(0, 2), gid=st.just(0), size=st.integers(0, 3), mtime_ns=st.integers(0, 2),
     ctime_ns=st.integers(0, 9), inode=st.integers(1, 3), content=st.sampled_from(["", "*", "x"]),
 )  # fmt: skip
-PATHS = ["/etc", "/etc/a", "/etc/a/b", "/home/eve", "/home/eve/a"]
+PATHS = ["/etc", "/etc/a", "/etc/a/b", "/srv/eve", "/srv/eve/a"]
 
 
 def rows_of(kind: str) -> st.SearchStrategy[dict[str, Row]]:

@@ -45,7 +45,7 @@ FINDINGS = (
         rule="new_key",
         severity="warning",
         words="A new key opens the user app",
-        evidence="/home/app/.ssh/authorized_keys SHA256:" + "x" * 43 + " ssh-ed25519 <b>eve</b>",
+        evidence="/srv/app/.ssh/authorized_keys SHA256:" + "x" * 43 + " ssh-ed25519 <b>eve</b>",
         attack=("T1098.004",),
     ),
     Finding(
@@ -54,8 +54,8 @@ FINDINGS = (
     ),
 )  # fmt: skip
 CHANGES = (
-    Difference(kind="key", change="added", name="app /home/app/.ssh/authorized_keys SHA256:xx"),
-    Difference(kind="file", change="changed", name="/home/app/" + "n" * 200, before="1 bytes",
+    Difference(kind="key", change="added", name="app /srv/app/.ssh/authorized_keys SHA256:xx"),
+    Difference(kind="file", change="changed", name="/srv/app/" + "n" * 200, before="1 bytes",
                after="2 bytes"),
     Difference(kind="file", change="removed", name="/etc/old", before="file 0644 of 0:0"),
 )  # fmt: skip

@@ -53,7 +53,7 @@ def test_it_is_shown_and_proven(scene: Scene) -> None:
     assert (changed.state, judged(case, changed)) == ("compared", "proven")
     assert changed.words == "Compared: 2 findings, 10 changes."
     told = "\n".join(tell_changes(changed))
-    assert told.index("A new key opens the user app") < told.index("~ file /home/app/")
+    assert told.index("A new key opens the user app") < told.index("~ file /srv/app/")
     assert "and 7 more" in told
     assert "may have been somebody else's work" in told
     assert show_changes(changed)["comparison"]["findings"][0]["rule"] == "new_key"

@@ -33,7 +33,7 @@ from fleetward.wire.comparison import (
 from fleetward.wire.subjects import Up
 
 FINDING = Finding("new_user", "warning", "A new user eve", "uid 1001", ("T1136.001",))
-OTHER = Finding("new_key", "warning", "A new key opens the user app", "/home/app/.ssh")
+OTHER = Finding("new_key", "warning", "A new key opens the user app", "/srv/app/.ssh")
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 // Made-up answers of the owner's own program. For development of the pages only; never shipped.
+import { makeChanges } from './mock-changes.mjs';
 import { wordsOf } from './mock-data.mjs';
 
 const iso = (age) => new Date(Date.now() - age).toISOString();
@@ -76,6 +77,7 @@ export function makeOwner(fleet) {
       case 'POST /access/stop': return { id: body.id, session: '', words: 'Stopped. pump-04 obeys as soon as it hears it.', watched: false };
       default: {
         const [, , id, what] = path.split('/');
+        if (path.startsWith('/access/') && path.endsWith('/changes')) return { state: 'compared', words: 'Compared: 3 findings, 16 changes.', ...makeChanges(true) };
         if (!path.startsWith('/access/') || method !== 'GET') return undefined;
         if (what === 'recording') return { events: EVENTS, next: EVENTS.length, done: true, state: 'whole', words: 'All 5 records are there, as the machine signed them.', beats: '' };
         return accessOf(scenario).find((item) => item.id === id);

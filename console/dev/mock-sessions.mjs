@@ -1,5 +1,6 @@
 // Made-up sessions: every state, short and long words. Nothing here is signed by anybody.
 import { createHash } from 'node:crypto';
+import { makeChanges } from './mock-changes.mjs';
 import { wordsOf } from './mock-data.mjs';
 
 const MINUTE = 60_000;
@@ -39,6 +40,11 @@ export function makeSessions(fleet, scenario) {
   return Array.from({ length: many }, (_, at) => makeRow(STORIES[at % STORIES.length], at, fleet[at % Math.min(fleet.length, 6)]));
 }
 
+function makeSaid(much) {
+  const words = much ? '3 findings, 16 changes' : 'nothing changed';
+  return { digest: 'c'.repeat(64), here: true, words, finding_count: much ? 3 : 0, change_count: much ? 16 : 0, ...makeChanges(much) };
+}
+
 export function makeSession(row) {
   const steps = [{ at: row.asked_at, kind: 'request', who: row.person, words: `Asked: \u201c${row.reason}\u201d` }];
   const add = (at, kind, who, words) => at && steps.push({ at, kind, who, words });
@@ -55,5 +61,6 @@ export function makeSession(row) {
     people: row.session ? ['Ada Lind', 'Ben Okoro'] : [], wall: 'uid', sandbox: row.offered_at ? 'bubblewrap' : '',
     denied_words: row.state === 'denied' ? 'The request is by nobody whom this machine\u2019s owner lets ask.' : '',
     ended_who: over ? row.person : '', bytes_in: over ? 1200 : 0, bytes_out: over ? 340_000 : 0, recording_done: over,
+    changes: over ? makeSaid(row.ended_by === 'closed') : null, not_compared: '',
   };
 }

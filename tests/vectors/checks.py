@@ -31,6 +31,7 @@ from fleetward.trust.grants import entry as entries
 from fleetward.trust.grants.ending import verify_stop, verify_stop_ahead
 from fleetward.trust.grants.grant import Grant, Situation, verify_grant
 from fleetward.trust.grants.offer import verify_offer
+from fleetward.trust.grants.report import verify_receipt
 from fleetward.trust.grants.request import verify_request
 from fleetward.trust.grants.standing import verify_standing
 from fleetward.trust.grants.standing_state import verify_state
@@ -51,6 +52,7 @@ from fleetward.trust.roster import verify_entries, verify_entry, verify_roster
 from fleetward.trust.runbook import judge_runbook, plan_run
 from fleetward.trust.statements import verify_hello, verify_join, verify_renewal
 from fleetward.trust.words import device_words, six_words
+from fleetward.wire.comparison import verify_comparison
 
 Given = Mapping[str, Any]
 """The input of a case, as JSON gives it: the one place where tests hold untyped values."""
@@ -224,6 +226,19 @@ def standing_stop(given: Given) -> Found:
     return {"person": found.person, "subject": found.subject, "what": found.what}
 
 
+def receipt(given: Given) -> Found:
+    found = verify_receipt(b(given["receipt"]), _key(given["device"]), given["owner"])
+    return {
+        "session": found.session, "changes": found.changes, "findings": found.findings,
+        "not_compared": found.not_compared,
+    }  # fmt: skip
+
+
+def comparison(given: Given) -> Found:
+    found = verify_comparison(b(given["document"]), given["digest"], given["session"])
+    return {"findings": found.finding_count, "changes": found.change_count}
+
+
 def _session(given: Given) -> tuple[Grant, Policy]:
     policy, key = _policy(given), _key(given["device"])
     request = verify_request(b(given["request"]), policy, key.key_id)
@@ -360,6 +375,8 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "opening": opening,
     "session": session,
     "runbook": runbook,
+    "receipt": receipt,
+    "comparison": comparison,
     "session.stop": session_stop,
     "standing": standing,
     "standing.entry": standing_entry,

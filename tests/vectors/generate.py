@@ -26,6 +26,7 @@ from tests.vectors.of_owners import (
     roster_vectors,
     view_vectors,
 )
+from tests.vectors.of_receipts import receipt_vectors
 from tests.vectors.of_runbooks import runbook_vectors
 from tests.vectors.of_sessions import session_vectors
 from tests.vectors.of_standing import standing_vectors
@@ -365,7 +366,7 @@ ALL: Final = (
     canonical_vectors, key_vectors, envelope_vectors, policy_vectors, roster_vectors,
     head_vectors, invitation_vectors, merkle_vectors, note_vectors, journal_vectors,
     word_vectors, view_vectors, session_vectors, delegation_vectors, handover_vectors,
-    runbook_vectors, break_glass_vectors, standing_vectors,
+    runbook_vectors, break_glass_vectors, standing_vectors, receipt_vectors,
 )  # fmt: skip
 
 

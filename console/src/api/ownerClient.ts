@@ -31,6 +31,7 @@ export const owner = {
     ownerHttp.post<T.Invitation>('/invitations', body),
   access: () => ownerHttp.get<T.AccessList>('/access'),
   accessOne: (id: string) => ownerHttp.get<T.Access>(`/access/${id}`),
+  changes: (id: string) => ownerHttp.get<T.WhatChanged>(`/access/${id}/changes`),
   prepare: (body: { id: string; scopes: string[]; seconds: number; watched: boolean }) =>
     ownerHttp.post<T.Prepared>('/access/prepare', body),
   approve: (grant: string, passkey: T.PasskeyYes | null = null) =>

@@ -223,6 +223,16 @@ export interface AheadSaid {
   words: string;
 }
 
+/** What changed during a session; rows only in the state `compared`. */
+export interface WhatChanged {
+  state: 'open' | 'compared' | 'not_compared' | 'missing' | 'false';
+  words: string;
+  findings: { rule: string; severity: string; words: string; evidence: string; attack: string[] }[];
+  changes: { kind: string; change: string; name: string; before: string; after: string }[];
+  left: number;
+  notes: string[];
+}
+
 export interface AccessList {
   items: Access[];
   more: number;

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 2076904a486df7c2e5dbcaa049abb0e4da4af64bf5caa1499cfd96c177c49bab
+// SHA-256 of openapi.json: 175f28bd7df14b8da2d9f0bbc4e37d7977cbb4ff27b73a9fb5dc3c3263ad346d
 
 export interface components {
     schemas: {
@@ -8,8 +8,7 @@ export interface components {
          * @description A request with its signed envelopes (base64url; empty where there is none).
          *
          *         `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
-         *         that the whole recording is here. Who was let in by what was allowed ahead has an `entry` in the
-         *         place of the grant, and `standing_document` is what the owner's people signed.
+         *         that the whole recording is here.
          */
         AccessDetail: {
             /** @example 2026-11-23T14:02:05.123Z */
@@ -17,6 +16,7 @@ export interface components {
             bytes_in: number;
             bytes_out: number;
             case: string;
+            changes: components["schemas"]["SessionChanges"] | null;
             denial: string;
             denied_words: string;
             device_id: string;
@@ -25,10 +25,10 @@ export interface components {
             ended_at: string | null;
             ended_by: string;
             ended_who: string;
-            entry: string;
             grant: string;
             granted_at: string | null;
             id: string;
+            not_compared: string;
             offer: string;
             offered_at: string | null;
             opened_at: string | null;
@@ -46,8 +46,6 @@ export interface components {
             seconds: number;
             session: string;
             site: string;
-            standing: string;
-            standing_document: string;
             /** @enum {unknown} */
             state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
             steps: components["schemas"]["AccessStep"][];
@@ -69,10 +67,9 @@ export interface components {
          * AccessRow
          * @description A request and what became of it.
          *
-         *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant (or of
-         *         the entry by what was allowed ahead, whose hash is `standing` then), `words` its six words.
-         *         Person, org and scopes are shown as the request and the stored policy have them: the machine and
-         *         the owner's tools verify, this server does not.
+         *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
+         *         its six words. Person, org and scopes are shown as the request and the stored policy have them:
+         *         the machine and the owner's tools verify, this server does not.
          */
         AccessRow: {
             /** @example 2026-11-23T14:02:05.123Z */
@@ -95,7 +92,6 @@ export interface components {
             seconds: number;
             session: string;
             site: string;
-            standing: string;
             /** @enum {unknown} */
             state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
             words: string;
@@ -153,6 +149,17 @@ export interface components {
             device_name: string;
             kind: string;
             words: string;
+        };
+        /**
+         * ChangeView
+         * @description One thing that was added, removed or changed.
+         */
+        ChangeView: {
+            after: string;
+            before: string;
+            change: string;
+            kind: string;
+            name: string;
         };
         /**
          * Check
@@ -428,6 +435,17 @@ export interface components {
             group: string;
             key: string;
             value: string | null;
+            words: string;
+        };
+        /**
+         * FindingView
+         * @description A change that somebody should look at. `attack` are techniques of MITRE ATT&CK.
+         */
+        FindingView: {
+            attack: string[];
+            evidence: string;
+            rule: string;
+            severity: string;
             words: string;
         };
         /**
@@ -837,6 +855,23 @@ export interface components {
             user: string | null;
         };
         /**
+         * SessionChanges
+         * @description What changed on a machine during a session, as the machine says. `here` says that its
+         *         document has come; the owner's tools compare it with the receipt. `left` are changes that are
+         *         not listed here, `notes` say what was not looked at.
+         */
+        SessionChanges: {
+            change_count: number;
+            changes: components["schemas"]["ChangeView"][];
+            digest: string;
+            finding_count: number;
+            findings: components["schemas"]["FindingView"][];
+            here: boolean;
+            left: number;
+            notes: string[];
+            words: string;
+        };
+        /**
          * SessionOpened
          * @description A session with its secret, which is shown this once.
          */
@@ -942,81 +977,6 @@ export interface components {
             pending: number | null;
             security: number | null;
             words: string;
-        };
-        /**
-         * StandingEntry
-         * @description Somebody came by a window of it. `window` counts from 0.
-         */
-        StandingEntry: {
-            device_id: string;
-            request: string;
-            session: string;
-            state: string;
-            window: number;
-        };
-        /**
-         * StandingList
-         * @description Permissions given ahead, the newest first; at most 200.
-         */
-        StandingList: {
-            items: components["schemas"]["StandingRow"][];
-        };
-        /**
-         * StandingMachine
-         * @description A machine of a permission, and what it has signed about it last.
-         *
-         *         `state` is empty before it has said anything, then `held`, `dropped` (its owner's policy does
-         *         not permit it) or `revoked`. `next_window` is the lowest window that it may still open, from 0.
-         *         `signed` is its signed word, base64url; verify it.
-         */
-        StandingMachine: {
-            device_id: string;
-            device_name: string;
-            next_window: number;
-            said_at: string | null;
-            signed: string;
-            site: string;
-            state: string;
-            words: string;
-        };
-        /**
-         * StandingRow
-         * @description A permission given ahead, as its signed document says; this server judges none of it.
-         *
-         *         `id` is its hash, `words` the six words of it. `people` are those whose keys signed it, and
-         *         `requesters` who may come by it, by the stored policy. `envelope` and `stop` (base64url; empty
-         *         while nobody has taken it back) are the signed documents: verify them.
-         */
-        StandingRow: {
-            entries: components["schemas"]["StandingEntry"][];
-            envelope: string;
-            id: string;
-            /** @example 2026-11-23T14:02:05.123Z */
-            issued_at: string;
-            machines: components["schemas"]["StandingMachine"][];
-            people: string[];
-            reason: string;
-            requesters: string[];
-            revoked_at: string | null;
-            scopes: string[];
-            seconds: number;
-            stop: string;
-            /** @example 2026-11-23T14:02:05.123Z */
-            stored_at: string;
-            time_zone: string;
-            watched: boolean;
-            windows: components["schemas"]["StandingWindow"][];
-            words: string;
-        };
-        /**
-         * StandingWindow
-         * @description One window.
-         */
-        StandingWindow: {
-            /** @example 2026-11-23T14:02:05.123Z */
-            not_after: string;
-            /** @example 2026-11-23T14:02:05.123Z */
-            not_before: string;
         };
         /**
          * StoredDocuments

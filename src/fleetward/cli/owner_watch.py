@@ -21,6 +21,12 @@ from fleetward.cli.owner_options import (
     TokenFile,
     open_desk,
 )
+from fleetward.keyholder.access.comparing import (
+    read_changes,
+    show_changes,
+    tell_changes,
+    verify_changes,
+)
 from fleetward.keyholder.access.judging import Case, Judge
 from fleetward.keyholder.access.recordings import (
     Event,
@@ -89,7 +95,7 @@ def show_session(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one request or session, its papers checked by your own folder.
+    """Show one request or session and what changed, its papers checked by your own folder.
 
     fleetward owner session show 3f9a01bc --data DIR
     """
@@ -98,7 +104,12 @@ def show_session(
         api = AccessApi(reach_server(folder, data, server, token_file))
         papers = api.find(session)
         case = _judge(load_documents(folder)).read_case(papers)
-        emit(show_case(case, papers.state), as_json, tell_case(case, papers.state))
+        shown, told = show_case(case, papers.state), tell_case(case, papers.state)
+        if case.grant is not None:
+            changed = read_changes(api, case)
+            shown["changes"] = show_changes(changed)
+            told = "\n".join([told, *tell_changes(changed)])
+        emit(shown, as_json, told)
 
 
 @owner_session_app.command("watch")
@@ -249,6 +260,7 @@ def _verify(desk: Desk, api: AccessApi, session: str, export: Path | None) -> Au
             verify_recording(case, reader, findings)
         except FleetwardError as e:
             findings.contradict(_broken(e))
+    verify_changes(case, read_changes(api, case), findings)
     if export is not None:
         _check_export(export, documents)
         verify_in_record(case, reader.heads, export, documents.owner, findings)

@@ -1,4 +1,4 @@
-"""Inventories on the disk, and handing over those that the server asked for, piece by piece."""
+"""Inventories and comparisons on the disk, handed over piece by piece when the server asks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from fleetward.trust.errors import FleetwardError, Untrusted
 from fleetward.wire.audit import BLOB_CHUNK_BYTES, MAX_BLOB_BYTES, BlobChunk, BlobReply
 
 KEPT_BLOBS: Final = 6
+KEPT_COMPARISONS: Final = 16
+"""Of sessions; each is wanted once, soon after it was named."""
 KEPT_NAMES: Final = 256
 """Digests of inventories that newer ones have replaced: the server may still ask for them."""
 MAX_WANTS: Final = 16
@@ -44,6 +46,13 @@ class Blobs:
             atomic_write(self._folder / digest, document)
         self._names.append(digest)
         self._forget_old()
+        return digest
+
+    def keep_comparison(self, document: bytes) -> str:
+        """Store what changed during a session and return its digest. Raises `Unreachable`."""
+        digest = self.keep(document)
+        others = [name for name in self._state.comparisons if name != digest]
+        self._state.comparisons = [*others, digest][-KEPT_COMPARISONS:]
         return digest
 
     def read(self, digest: str) -> bytes:
@@ -76,7 +85,7 @@ class Blobs:
         while self._state.wants:
             digest = self._state.wants[0]
             # The server keeps the newest only; an older one would be refused there.
-            stale = digest != self._state.inventory
+            stale = digest != self._state.inventory and digest not in self._state.comparisons
             if stale or (self._sending[0] != digest and not self._load(digest)):
                 self._give_up()
                 continue
@@ -122,7 +131,7 @@ class Blobs:
     def _forget_old(self) -> None:
         spare = [n for n in self._names if n not in self._state.wants][:-KEPT_BLOBS]
         for name in spare:
-            if name != self._state.inventory:
+            if name != self._state.inventory and name not in self._state.comparisons:
                 (self._folder / name).unlink(missing_ok=True)
                 self._names.remove(name)
                 self._state.forgotten = [*self._state.forgotten, name][-KEPT_NAMES:]

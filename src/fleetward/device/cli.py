@@ -139,6 +139,23 @@ def _sessions(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _tools(arguments: argparse.Namespace) -> int:
+    from fleetward.device.posture.files import Root
+    from fleetward.device.posture.tools import APPROVED, known_tools, read_approvals
+
+    approvals = read_approvals(Root(Path("/")))
+    if arguments.json:
+        _print_json({"tools": known_tools(), "approved": approvals.tools,
+                     "problem": approvals.problem})  # fmt: skip
+        return DONE
+    for tool in known_tools():
+        given = approvals.tools.get(tool.id)
+        said = f"   approved by {given.by}: {given.reason}" if given else ""
+        sys.stdout.write(f"{tool.id:22} {tool.name}: {tool.why}{said}\n")
+    sys.stdout.write(f"{approvals.problem or f'What is approved stands in {APPROVED}.'}\n")
+    return DONE
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     from fleetward.device.audit.segments import Chain, Tip
     from fleetward.device.audit.verify import verify_journal
@@ -227,6 +244,10 @@ def _make_parser() -> argparse.ArgumentParser:
         "deed", nargs="?", choices=("stop", "refuse", "press"), help="without one: a screen"
     )
     panel.add_argument("subject", nargs="?", help="8 digits or more of what `--json` shows")
+    _add(
+        verbs, "tools", _tools, "show which remote desktop tools are found, and which are approved",
+        "tools --json",
+    )  # fmt: skip
     journal = verbs.add_parser("journal", help="this machine's own record")
     journal_verbs = journal.add_subparsers(required=True, metavar="COMMAND")
     _add(

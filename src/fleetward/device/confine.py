@@ -34,7 +34,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, cast
+from typing import IO, Any, Final, Literal, Protocol, cast
 
 import msgspec
 
@@ -43,7 +43,7 @@ from fleetward.trust.errors import FleetwardError, Misuse, Unreachable
 MAX_REPORT_BYTES: Final = 8192
 MAX_ERROR_BYTES: Final = 16384
 MAX_DESCRIPTORS: Final = 256
-_STRANGER: Final = 4_294_960_000
+STRANGER: Final = 4_294_960_000
 """A user id that no account and no other process has: who shares an id may look at each other."""
 
 WallName = Literal["limits", "network", "files", "secrets", "privileges", "calls"]
@@ -101,11 +101,13 @@ def run_confined(
     timeout_seconds: float,
     memory_bytes: int,
     output_bytes: int,
+    secret: bytes = b"",
 ) -> ConfinedResult:
     """Run a module of ours behind walls and wait for it; never longer than the time given.
 
     `argv` is the module's name and its arguments; a leading `[python, "-m"]` is accepted.
-    `hidden` are files and folders that the child must not see. Raises Misuse when `argv` is
+    `hidden` are files and folders that the child must not see; `secret` comes to its standard
+    input, so that it stands in no argument. Raises Misuse when `argv` is
     not a module of this package, and Unreachable when no process can be started.
     """
     given = list(argv)
@@ -127,7 +129,7 @@ def run_confined(
     try:
         child = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if secret else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -140,11 +142,22 @@ def run_confined(
             reason="confine_cannot_start",
         ) from error
     with child:
+        if child.stdin is not None:
+            _hand_over(child.stdin, secret)
         gathered = _gather(child, started + timeout_seconds, output_bytes + MAX_REPORT_BYTES)
         if gathered.stopped:
             _stop(child)
         code = child.wait()
     return _judge_result(gathered, code, output_bytes, time.monotonic() - started)
+
+
+def _hand_over(pipe: IO[bytes], secret: bytes) -> None:
+    """Write a few bytes, which a pipe holds, to a child that may have ended already."""
+    try:
+        pipe.write(secret)
+        pipe.close()
+    except OSError:
+        pass  # Its end tells more than this does.
 
 
 class _Gathered(msgspec.Struct):
@@ -403,8 +416,8 @@ def _lower(kernel: _Kernel) -> None:
                         raise
         kernel.control(_PR_SET_KEEPCAPS, 1)
         os.setgroups([])
-        os.setresgid(_STRANGER, _STRANGER, _STRANGER)
-        os.setresuid(_STRANGER, _STRANGER, _STRANGER)
+        os.setresgid(STRANGER, STRANGER, STRANGER)
+        os.setresuid(STRANGER, STRANGER, STRANGER)
         kept = 1 << _CAP_DAC_READ_SEARCH
     header = struct.pack("=Ii", _CAP_VERSION_3, 0)
     kernel.call("capset", header, struct.pack("=IIIIII", kept, kept, 0, 0, 0, 0))

@@ -277,7 +277,7 @@ class SessionGate:
         self._diary.order(ASKED if request.break_glass else "session.offered", body)
         held = HeldOffer(request, offer, private, self._time.powered_ms())
         self._offers[request.hash] = held
-        self._sessions.prepare()
+        self._sessions.prepare(request.scopes)
         return held
 
     # --- grants
@@ -292,7 +292,7 @@ class SessionGate:
         if known is not None:
             if envelope.hash in self._sessions.live:
                 return "channel"  # The server says again what it said before.
-            self._sessions.say_receipt_again(known)
+            self._sessions.receipts.say_again(known)
             raise Refused("This grant was used, and its session is over.", reason="grant_used")
         if envelope.hash in self._stopped:
             raise Refused("This session was stopped before it opened.", reason="grant_stopped")

@@ -24,6 +24,7 @@ from fleetward.device.audit.diary import Diary
 from fleetward.device.audit.journal import Damage, open_journal
 from fleetward.device.audit.segments import Chain
 from fleetward.device.blobs import Blobs
+from fleetward.device.comparing import Comparing, Looker
 from fleetward.device.gate import Gate
 from fleetward.device.gate_recovery import RecoveryGate
 from fleetward.device.gate_runbooks import RunbookGate
@@ -71,6 +72,8 @@ class Seat:
     missing_walls: tuple[str, ...] = ()
     doors: Doors | None = None
     """What starts sessions; None where there is nothing that could be entered."""
+    looker: Looker | None = None
+    """What looks before and after sessions; without it receipts name no comparison."""
 
 
 class GuardCore:
@@ -93,6 +96,7 @@ class GuardCore:
         self.gate = Gate(
             self.files.read_view(self.joined), self.diary, self.refusals, self._persist_view
         )
+        self.blobs = Blobs(self.files.blobs, self.state)
         self.sessions = self._open_sessions(folder)
         self.recovery = RecoveryGate(
             self.diary, (self.state, self.save), self.time, self._is_proven
@@ -102,7 +106,6 @@ class GuardCore:
         self.outbox = Outbox(
             self.journal, self.diary, self.refusals, (self.state, self.save), writer, self.time
         )
-        self.blobs = Blobs(self.files.blobs, self.state)
         schedule = Schedule(seat.spread, next_full_ms=seat.clock.boottime_ms())
         self.looking = Looking(
             seat.eyes, seat.clock, schedule, self.diary, self.blobs, (self.state, self.time)
@@ -152,8 +155,8 @@ class GuardCore:
         if self.sessions.live:
             return max(1, min(100, sessions_ms))
         if self.journal.uncut_count or self.looking.busy:
-            return 100
-        return max(50, min(LONGEST_SLEEP_MS, self.looking.next_ms() - now))
+            return max(1, min(100, sessions_ms))
+        return max(20, min(LONGEST_SLEEP_MS, self.looking.next_ms() - now, sessions_ms))
 
     def close(self) -> None:
         """End every session, write that the agent stops, and close the journal."""
@@ -285,8 +288,11 @@ class GuardCore:
             signer=self.signer,
             hidden=(str(folder.resolve().parent),),
         )
+        clocks = (self.seat.clock, self.time)
+        looker = self.seat.looker
+        comparing = Comparing(looker, self.blobs, clocks, machine.device) if looker else None
         sessions = Sessions(
-            folder / "access", self.seat.doors, machine, (self.seat.clock, self.time), self.diary
+            folder / "access", self.seat.doors, machine, clocks, self.diary, comparing
         )
         here = Here(
             view=lambda: self.gate.view,

@@ -15,7 +15,8 @@ from typing import Final
 
 from fleetward.device.access.doors import ServiceDoors, SupervisedDoors
 from fleetward.device.access.panel_user import open_panel
-from fleetward.device.collector import ConfinedCollector
+from fleetward.device.collector import ConfinedCollector, ConfinedLooker
+from fleetward.device.comparing import load_mark_key
 from fleetward.device.guard import GuardLoop, read_boot_id
 from fleetward.device.guard_core import GuardCore, Seat, Wall
 from fleetward.device.kernel_clock import MachineClock
@@ -52,9 +53,10 @@ def _run(arguments: argparse.Namespace) -> int:
     source = socket.socket(fileno=descriptor)
     root = os.geteuid() == 0
     wall: Wall = "uid" if root else "none"
+    hidden = (arguments.data.resolve(),)
     seat = Seat(
         clock=MachineClock(),
-        eyes=Eyes(ConfinedCollector((arguments.data.resolve(),)), watch),
+        eyes=Eyes(ConfinedCollector(hidden), watch),
         boot=read_boot_id(),
         wall=wall,
         root=root,
@@ -62,6 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
         spread=SystemRandom().random(),
         missing_walls=tuple(missing),
         doors=ServiceDoors() if arguments.control is None else SupervisedDoors(source),
+        looker=ConfinedLooker(hidden, load_mark_key(folder)),
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)

@@ -15,7 +15,7 @@ import msgspec
 
 from fleetward.device.audit.diary import Diary
 from fleetward.device.blobs import Blobs
-from fleetward.device.posture.changes import describe_changes
+from fleetward.device.posture.changes import describe_changes, describe_tools
 from fleetward.device.schedule import FILES_EVERY_MS, SIGNS_EVERY_MS, Budget, Look, Schedule
 from fleetward.device.state import GuardState
 from fleetward.device.timekeeper import Timekeeper
@@ -176,6 +176,9 @@ class Looking:
         """Write down what changed; return the whole document as it is now."""
         before = self._last()
         if before is None:
+            # What lets others in is told whenever it is first seen, and not as a change alone.
+            for change in describe_tools(None, found.tools):
+                self._write_change(change)
             return document
         for change in describe_changes(before, found):
             self._write_change(change)

@@ -121,6 +121,8 @@ class GuardState(_Word):
     clock_set_ms: int = 0
     """In which boot the clock was synchronised, how it stood then to the clock that nobody sets,
     and by how much it was set since, if that is more than is borne."""
+    comparisons: list[str] = []
+    """Digests of what changed during sessions, which the server may not have yet."""
 
 
 class StateFile:

@@ -46,6 +46,7 @@ def make_handlers(program: Program) -> list[Any]:
                 house.access.connections,
                 house.access.replays,
                 house.access.standings,
+                house.access.changes,
                 lambda: program.bus_addresses,
             )
         ),

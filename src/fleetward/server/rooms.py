@@ -10,6 +10,7 @@ from fleetward.runtime.database import Database
 from fleetward.runtime.keys import FileSigner
 from fleetward.server.access.act import Access
 from fleetward.server.access.book import Book, Change, Neighbours
+from fleetward.server.access.changes import Changes
 from fleetward.server.access.connect import Connections
 from fleetward.server.access.ingest import AccessDoor
 from fleetward.server.access.replay import Replays
@@ -41,6 +42,7 @@ class AccessSlice:
     replays: Replays
     shown: Shown
     standings: Standings
+    changes: Changes
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def open_house(
         Neighbours(database, directory, devices, ledger, deeds, clock), authorities
     )
     access.book.listen(_announce_access(hub))
-    sink = PostureSink(posture, clock, _announce(hub, access.door, devices))
+    sink = PostureSink(posture, clock, _announce(hub, access.door, devices), access.changes)
     intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock, access.door))
     if directory.documents:  # a crash may have come between storing a roster and following it
         devices.follow_roster(directory.documents.entries)
@@ -112,14 +114,16 @@ def _open_access(near: Neighbours, authorities: CertificateAuthorities) -> Acces
     book = Book(near)
     access = Access(book)
     standings = Standings(book, access)
+    changes = Changes(book, access)
     return AccessSlice(
         book,
         access,
         AccessDoor(book, standings),
         Connections(book, access, authorities),
         Replays(book, access),
-        Shown(book),
+        Shown(book, changes.show),
         standings,
+        changes,
     )
 
 

@@ -261,7 +261,8 @@ class SessionsInAudit:
         words = (
             f"{'BREAK-GLASS: ' if grant.break_glass else ''}"
             f"{who} was inside {self._name(receipt.device)} on {_say_time(receipt.opened_at_ms)} "
-            f"for {length}, {how} {people}: {scopes}. It ended: {receipt.ended_by}."
+            f"for {length}, {how} {people}: {scopes}. It ended: {receipt.ended_by}. "
+            f"What changed: {receipt.compared_words}."
         )
         self._findings.prove(
             Finding("session", words, place.generation, place.entry, receipt.device)

@@ -7,6 +7,8 @@ as zero.
 
 Version history
 - 2026-11-23: `fleetward.inventory.v1`, the first.
+- 2026-11-26: the section `tools`. It is left out where nobody looked for them, so that what
+  earlier agents sent keeps its digest.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ SectionName = Literal[
     "disk",
     "clock",
     "firmware",
+    "tools",
 ]
 SECTION_NAMES: Final[tuple[SectionName, ...]] = (
     "packages",
@@ -57,6 +60,7 @@ SECTION_NAMES: Final[tuple[SectionName, ...]] = (
     "disk",
     "clock",
     "firmware",
+    "tools",
 )
 
 Manager = Literal["dpkg", "rpm", "apk", "pypi", "npm"]
@@ -184,6 +188,18 @@ class Fact(_Word, frozen=True):
     value: Text | None = None
 
 
+class Tool(_Word, frozen=True):
+    """A program by which others reach this machine past its owner, and who approved it."""
+
+    id: Text
+    name: Text
+    why: Text
+    how: Text
+    """By what it was known: package, file, unit, process, port."""
+    approved_by: Text = ""
+    reason: Text = ""
+
+
 class Machine(_Word, frozen=True):
     """What the machine is, without anything that names this one machine."""
 
@@ -212,6 +228,7 @@ class Inventory(_Word, frozen=True):
     disk: Section[Fact] | None = None
     clock: Section[Fact] | None = None
     firmware: Section[Fact] | None = None
+    tools: Section[Tool] | None = None
 
 
 class Summary(_Word, frozen=True):

@@ -37,6 +37,7 @@ from fleetward.device.access.words import (
     make_pair,
     read_downward,
 )
+from fleetward.device.comparing import Looker
 from fleetward.device.guard_core import GuardCore, Seat
 from fleetward.device.identity.keys import load_identity
 from fleetward.device.looking import Eyes, FixtureCollector
@@ -181,6 +182,7 @@ class SessionGuard:
     clock: HeldClock
     doors: HeldDoors | None
     boot: str = "boot-1"
+    looker: Looker | None = None
     core: GuardCore = field(init=False)
     held: dict[str, bytearray] = field(default_factory=dict)
     """Recordings as the server has them."""
@@ -195,6 +197,7 @@ class SessionGuard:
         doors: HeldDoors | None = None,
         simulated: bool = False,
         confirmed: bool = True,
+        looker: Looker | None = None,
     ) -> SessionGuard:
         """Return a machine under policy 3, which lets `rules` be asked for."""
         access = AccessWorld.make(people, rules)
@@ -214,7 +217,7 @@ class SessionGuard:
         identity = load_identity(guard_folder)
         access.machine = Machine(name="pump", owner=trust.owner, identity=identity)
         made = None if simulated else (doors or HeldDoors())
-        guard = cls(guard_folder, access, fleet, clock, made)
+        guard = cls(guard_folder, access, fleet, clock, made, looker=looker)
         if confirmed:
             trust.confirm(access.machine)
         guard.start()
@@ -227,7 +230,10 @@ class SessionGuard:
         self.drop()
         if self.doors is not None:
             self.doors.probed = False
-        seat = Seat(self.clock, eyes, boot=self.boot, wall="simulated", doors=self.doors)
+        seat = Seat(
+            self.clock, eyes, boot=self.boot, wall="simulated", doors=self.doors,
+            looker=self.looker,
+        )  # fmt: skip
         self.core = GuardCore(self.folder, seat)
         self.access.boot = self.boot
         return self.core
@@ -243,6 +249,8 @@ class SessionGuard:
         for live in self.core.sessions.live.values():
             if live.channel is not None:
                 live.channel.close()
+            for descriptor in live.held[1] if live.held else []:
+                os.close(descriptor)
 
     def close(self) -> None:
         """End everything that a test left open."""
@@ -276,6 +284,15 @@ class SessionGuard:
         """Ask, grant, and be the session."""
         request, offer = self.ask(*scopes, seconds=seconds)
         self.push(self.access.grant(request, offer))
+        assert self.doors is not None
+        return self.doors.take()
+
+    def enter_looked(self, *scopes: Scope, seconds: int = 600) -> Opened:
+        """Like `enter`, with an owner who takes his time: the look before has ended."""
+        request, offer = self.ask(*scopes, seconds=seconds)
+        self.tick()
+        self.push(self.access.grant(request, offer))
+        self.tick()
         assert self.doors is not None
         return self.doors.take()
 

@@ -36,7 +36,11 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 NAMED = re.compile(
     r"`((?:src|tests|tools|docs|locks|changes|console|bench|packs)/[\w./-]*\w)(?:::\w+)?`"
 )
-LOOKS_AT_MACHINES = ("src/fleetward/device/posture/", "tests/unit/posture/")
+LOOKS_AT_MACHINES = (
+    "src/fleetward/device/posture/",
+    "tests/unit/posture/",
+    "tests/attack/test_compare_hostile.py",
+)
 """Collectors know the folders of a machine that they look at, root's among them."""
 
 TELLS_OF_LOGINS = ("src/fleetward/wire/posture.py", "src/fleetward/server/posture/")

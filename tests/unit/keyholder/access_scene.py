@@ -52,6 +52,12 @@ from fleetward.trust.grants.report import (
 )
 from fleetward.trust.grants.request import verify_request
 from fleetward.trust.keys import ED25519, ES256
+from fleetward.wire.comparison import (
+    Comparison,
+    decode_comparison,
+    digest_comparison,
+    encode_comparison,
+)
 
 Reply = tuple[int, Any, dict[str, str]]
 
@@ -73,6 +79,8 @@ class Row:
     beats: list[bytes] = field(default_factory=list)
     stops: list[bytes] = field(default_factory=list)
     runbooks: list[str] = field(default_factory=list)
+    changes: bytes = b""
+    """The document of what changed, as the server keeps it."""
 
     @property
     def id(self) -> str:
@@ -163,6 +171,16 @@ class Scene:
         """Record lines, as the machine does before it hands bytes on."""
         row.recording += self.sealers[row.id].seal(b"\n".join(lines))
 
+    def compare(self, row: Row, **parts: Any) -> None:
+        """Have the machine compare; `finish` then names what it found in the receipt."""
+        now = now_ms()
+        row.changes = encode_comparison(
+            Comparison(
+                type="fleetward.comparison.v1", device=self.machine.device, session=row.session,
+                before_at=now, opened_at=now, ended_at=now, after_at=now, **parts,
+            )
+        )  # fmt: skip
+
     def finish(self, row: Row, by: str = "closed", who: str = "Tom") -> None:
         """End a session: the receipt, and the recording's end."""
         sealer, grant = self.sealers[row.id], self.grants[row.id]
@@ -171,6 +189,9 @@ class Scene:
             opened_at_ms=now_ms() - 1000, ended_at_ms=now_ms(), ended_by=by, ended_who=who,
             bytes_in=1, bytes_out=2, records=sealer.records, recording_head=sealer.head.hex(),
             hash="", raw=b"",
+            changes=digest_comparison(row.changes) if row.changes else "",
+            findings=decode_comparison(row.changes).finding_count if row.changes else 0,
+            not_compared="" if row.changes else "no_before",
         )  # fmt: skip
         row.papers["receipt"] = seal(make_receipt_payload(receipt), [self.machine.identity])
         row.state, row.done = "ended", True
@@ -211,6 +232,9 @@ class Scene:
         steps = parts.path.strip("/").split("/")
         if path == "/owner/documents":
             return 200, self.server.uploads[-1], {}
+        if steps[:2] == ["access", "sessions"] and steps[3] == "changes":
+            held = next(r.changes for r in self.rows.values() if r.session == steps[2])
+            return (200, held, {}) if held else (404, "not_compared", {})
         if steps[:2] == ["access", "sessions"]:
             return self._recording(steps[2], int(parse_qs(parts.query)["offset"][0]))
         if steps[:2] != ["access", "requests"]:

@@ -29,6 +29,7 @@ from fleetward.runtime.clock import SystemClock
 from fleetward.trust.access import FilesScope, LogsScope, RootScope, TcpScope, TerminalScope
 from fleetward.trust.access_serial import SerialScope
 from fleetward.trust.runbook import IntegerArgument, TextArgument
+from fleetward.wire.comparison import Difference, Finding
 
 SHELL = (
     b'[0.0,"r","80x20"]',
@@ -42,6 +43,27 @@ SHELL = (
 )
 
 
+FINDINGS = (
+    Finding(
+        rule="new_key",
+        severity="warning",
+        words="A new key opens the user app",
+        evidence="/srv/app/.ssh/authorized_keys SHA256:" + "x" * 43 + " ssh-ed25519 <b>eve</b>",
+        attack=("T1098.004",),
+    ),
+    Finding(
+        rule="approved_remote_tool", severity="info", words="AnyDesk, approved by Ada",
+        evidence="package anydesk (contract 7)", attack=("T1219",),
+    ),
+)  # fmt: skip
+CHANGES = (
+    Difference(kind="key", change="added", name="app /srv/app/.ssh/authorized_keys SHA256:xx"),
+    Difference(kind="file", change="changed", name="/srv/app/" + "n" * 200, before="1 bytes",
+               after="2 bytes"),
+    Difference(kind="file", change="removed", name="/etc/old", before="file 0644 of 0:0"),
+)  # fmt: skip
+
+
 def fill(scene: Scene) -> None:
     """Put requests and sessions of every kind into a scene."""
     scene.server.answers["/owner/pending"] = {"items": []}
@@ -50,6 +72,7 @@ def fill(scene: Scene) -> None:
     scene.record(scene.row, *SHELL[:3])
     scene.record(scene.row, *SHELL[3:])
     scene.record(scene.row, b'[12.0,"m","terminal closed"]')
+    scene.compare(scene.row, findings=FINDINGS, changes=CHANGES, unseen=("/opt: not read.",))
     scene.finish(scene.row)
     asked(scene, FilesScope("/srv/app", "read", 10**6))
     scene.row.papers["offer"] = b""

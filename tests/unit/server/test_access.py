@@ -332,6 +332,7 @@ def test_the_routes(there: AccessServer, tmp_path: Path) -> None:
         house.connections,
         house.replays,
         house.standings,
+        house.changes,
         lambda: ["pumps.example:4222"],
     )
     app = create_app(

@@ -14,6 +14,7 @@ import { startOfChain, verifyBatch, verifyHello, verifyJoin, verifyRenewal } fro
 import { hashLeaf, root, verifyConsistency, verifyInclusion } from "./merkle.mjs";
 import { verifyCheckpoint, verifyCosignature } from "./note.mjs";
 import * as owner from "./owner.mjs";
+import { verifyComparison, verifyReceipt } from "./receipt.mjs";
 import { type Session, verifySession, verifyStop } from "./session.mjs";
 import { verifyTakeOver } from "./handover.mjs";
 import { runOf } from "./runbook.mjs";
@@ -154,6 +155,8 @@ const checks: Record<string, (g: Given) => unknown> = {
   },
   "standing.state": (g) => verifyState(b(g.word), keyOf(g), g.owner),
   "standing.stop": (g) => verifyStopAhead(b(g.stop), policyOf(g)),
+  receipt: (g) => verifyReceipt(b(g.receipt), keyOf(g.device), g.owner),
+  comparison: (g) => verifyComparison(b(g.document), g.digest, g.session),
   opening: (g) => owner.verifyOpening(b(g.opening), chainOf(g)),
   join_string: (g) => readJoinString(g.text),
   address: (g) => readAddress(g.text),

@@ -14,6 +14,7 @@ import { Note, State } from '../../shared/ui/State';
 import { sayCount } from '../../shared/ui/Table';
 import { faceOfSession } from '../../shared/words/faces';
 import { Steps } from './Steps';
+import { WhatChanged } from './WhatChanged';
 import { isOverdue, sayBytes, sayEnding, sayFor, saySession } from './sayings';
 import './sessions.css';
 
@@ -39,6 +40,7 @@ function SessionPage({ row }: { row: AccessDetail }) {
       lead={<Lead row={row} />}
     >
       <Now row={row} now={now} />
+      <WhatChanged row={row} />
       <div className="session-grid">
         <div>
           <Section title="What happened">

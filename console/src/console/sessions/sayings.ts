@@ -51,6 +51,16 @@ export function isOverdue(row: AccessRow, now: number): boolean {
 }
 
 /** The one sentence of a session: who, where, when, with whose permission. */
+const WHY_NOT: Record<string, string> = {
+  nothing_looks: 'Nothing on this device looks at itself before and after sessions.',
+  no_before: 'There was no look at the device before the session.',
+  no_after: 'The look at the device after the session did not come.',
+  failed: 'What was found could not be written down.',
+};
+
+export const sayNotCompared = (why: string): string =>
+  WHY_NOT[why] ?? 'The device has not said what changed. An older agent does not look.';
+
 export function saySession(row: AccessDetail, now: number): string {
   const who = sayWho(row);
   const by = row.people.length > 0 ? `, let in by ${sayList(row.people)}` : '';

@@ -14,6 +14,7 @@ import { Note, State } from '../../shared/ui/State';
 import { Words } from '../../shared/ui/Words';
 import { LiveView } from './LiveView';
 import { Replay } from './Replay';
+import { WhatChanged } from './WhatChanged';
 import { faceOfAccess, isLive, sayMinutes, sayWho, wasInside } from './sayings';
 import './sessions.css';
 
@@ -61,6 +62,7 @@ function One({ item, watchNow }: { item: Access; watchNow: boolean }) {
       <div className="panel panel-pad">
         <Facts facts={factsOf(item)} />
       </div>
+      <WhatChanged item={item} />
       {wasInside(item) && (
         <Section title={isLive(item) ? 'Live' : 'Replay'}>
           {isLive(item) ? <LiveView item={item} watchNow={watchNow} /> : <Replay item={item} />}

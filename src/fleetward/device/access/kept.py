@@ -55,6 +55,13 @@ class KeptSession(msgspec.Struct, forbid_unknown_fields=True):
     recording_removed: bool = False
     break_glass: bool = False
     """The usual approvers were away: everybody is told."""
+    before_at_ms: int = 0
+    """When the look before it was taken; 0 while there is none."""
+    before_late: bool = False
+    boot: str = ""
+    changes: str = ""
+    findings: int = 0
+    not_compared: str = ""
 
     @property
     def name(self) -> str:
@@ -75,6 +82,10 @@ class KeptSessions:
         """Return where the recording of a session is, or was."""
         return self.folder / f"{kept.name}.rec"
 
+    def before(self, kept: KeptSession) -> Path:
+        """Return where the look before a session is, while it has not been compared."""
+        return self.folder / f"{kept.name}.before"
+
     def write(self, kept: KeptSession) -> None:
         """Persist what is known of a session. Raises `Unreachable`."""
         atomic_write(self.folder / f"{kept.name}.json", msgspec.json.encode(kept))
@@ -85,6 +96,7 @@ class KeptSessions:
         done = [k for k in self.sessions.values() if k.recording_removed and k.receipt_taken]
         for kept in done[: max(0, len(self.sessions) - MOST_KEPT)]:
             (self.folder / f"{kept.name}.json").unlink(missing_ok=True)
+            self.before(kept).unlink(missing_ok=True)
             del self.sessions[kept.session]
 
     def _read_all(self) -> Iterator[KeptSession]:

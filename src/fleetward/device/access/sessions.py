@@ -11,16 +11,18 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fleetward.device.access.comparer import Comparer, Subject, folders_of
 from fleetward.device.access.doors import Doors
 from fleetward.device.access.kept import KeptSession, KeptSessions
 from fleetward.device.access.notes import Notes
 from fleetward.device.access.plans import write_plans
-from fleetward.device.access.recordings import Recordings, follow_to_end
+from fleetward.device.access.receipts import Receipts
+from fleetward.device.access.recordings import Recordings
 from fleetward.device.access.tail import Tail
 from fleetward.device.access.words import (
     End,
@@ -39,15 +41,14 @@ from fleetward.device.audit.diary import Diary
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.runtime.clock import Clock
 from fleetward.trust.access_runbook import Plan
-from fleetward.trust.canonical import JsonObject, from_base64url, to_base64url
+from fleetward.trust.canonical import JsonObject
 from fleetward.trust.canonical import encode as encode_json
-from fleetward.trust.envelope import seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
 from fleetward.trust.grants.ending import BEAT_SECONDS
-from fleetward.trust.grants.report import Receipt, make_receipt_payload
 from fleetward.trust.keys import Signer
 
 if TYPE_CHECKING:
+    from fleetward.trust.access import Scope
     from fleetward.trust.grants.ending import Beat
     from fleetward.trust.grants.grant import Grant
 
@@ -60,7 +61,6 @@ KILL_MS: Final = 800
 FREE_BYTES: Final = 128 * 1024 * 1024
 """What a disk must have left for a session to begin; one that runs ends a little later."""
 PROBE_SECONDS: Final = 5.0
-NOTHING_RECORDED: Final = "00" * 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,9 @@ class Live:
     grew: bool = False
     noted_records: int = 0
     noted_at_ms: int = 0
+    held: tuple[OpenOrder, list[int]] | None = None
+    """The order and its descriptors, while the look before the session has not ended."""
+    subject: Subject | None = None
 
 
 class Sessions:
@@ -109,6 +112,7 @@ class Sessions:
         machine: Machine,
         clocks: tuple[Clock, Timekeeper],
         diary: Diary,
+        comparer: Comparer | None = None,
     ) -> None:
         self.kept = KeptSessions(folder)
         self.notes = Notes()
@@ -118,11 +122,15 @@ class Sessions:
         self._machine = machine
         self._clock, self._time = clocks
         self._diary = diary
+        self._comparer = comparer
+        self.receipts = Receipts(
+            (self.kept, self.recordings, self.notes), machine, diary, clocks[1], comparer
+        )
         self._spare: socket.socket | None = None
         self._probing: socket.socket | None = None
         self._probed: Probed | None = None
         self._on_news: Callable[[], None] = lambda: None
-        self._finish_old()
+        self.receipts.finish_old()
 
     def call_on_news(self, on_news: Callable[[], None]) -> None:
         """Have `on_news` called when there is something for the server."""
@@ -172,14 +180,18 @@ class Sessions:
 
     # --- opening
 
-    def prepare(self) -> None:
-        """Somebody has asked: have a process ready that loads what a session needs."""
+    def prepare(self, scopes: Sequence[Scope] = ()) -> None:
+        """Somebody has asked: have a process ready that loads what a session needs, and a look."""
+        if self._comparer is not None:
+            self._comparer.expect(folders_of(scopes))
         if self.doors is not None and self._spare is None:
             with contextlib.suppress(Unreachable):
                 self._spare = self.doors.start()
 
     def drop_spare(self) -> None:
         """Nobody asks any more."""
+        if self._comparer is not None:
+            self._comparer.expect_nobody()
         if self._spare is not None:
             self._spare.close()
         self._spare = None
@@ -249,6 +261,7 @@ class Sessions:
             sandbox=self.sandbox.sandbox,
             opened_at_ms=self._time.wall_ms(),
             break_glass=grant.break_glass,
+            boot=self._time.boot,
         )
 
     def _start(self, live: Live, machine_private: bytes, plans: Mapping[int, Plan]) -> None:
@@ -271,16 +284,47 @@ class Sessions:
         recording = os.open(live.tail.path, flags, 0o600)
         ours, theirs = make_pair()
         live.channel = ours
-        passed = [theirs.fileno(), recording]
+        passed = [theirs.detach(), recording]
+        live.held = (order, passed)
+        if plans:
+            passed.append(write_plans(plans))
+        if self._look_before(live):
+            self._begin(live)
+
+    def _look_before(self, live: Live) -> bool:
+        """Keep how the machine was before; say whether the session may begin at once."""
+        if self._comparer is None:
+            return True
+        folders = folders_of(live.grant.scopes)
+        live.subject = Subject(live.kept.session, folders, live.kept.opened_at_ms)
+        return self._comparer.open(live.subject, self.kept.before(live.kept))
+
+    def _begin(self, live: Live) -> None:
+        """Hand the order over. Before this, no byte of the requester can be read."""
+        assert live.held is not None
+        order, descriptors = live.held
+        live.held = None
         try:
-            if plans:
-                passed.append(write_plans(plans))
-            live.sock = self._hand_over(order, passed)
+            live.sock = self._hand_over(order, descriptors)
             live.sock.setblocking(False)
         finally:
-            theirs.close()
-            for descriptor in passed[1:]:
+            for descriptor in descriptors:
                 os.close(descriptor)
+
+    def _begin_when_looked(self, live: Live) -> None:
+        assert self._comparer is not None
+        if live.ended is not None or not self._comparer.may_begin(live.kept.session):
+            return
+        if live.subject is not None and live.subject.late:
+            live.kept.before_late = True
+            with contextlib.suppress(Unreachable):
+                self.kept.write(live.kept)
+        try:
+            self._begin(live)
+        except (OSError, FleetwardError) as e:
+            words = e.message if isinstance(e, FleetwardError) else f"It did not start: {e}."
+            live.ended = ("failed", "", words)
+            self._finish(live)
 
     def _hand_over(self, order: OpenOrder, descriptors: list[int]) -> socket.socket:
         """Give the order to the process that waits for one, or to a new one."""
@@ -319,12 +363,15 @@ class Sessions:
         """Do what is due; return in how many milliseconds there is more."""
         self._take_probe(0.0)
         now = self._clock.boottime_ms()
+        self.receipts.take_compared()
         for live in list(self.live.values()):
+            if live.held is not None:
+                self._begin_when_looked(live)
             self._hear(live, now)
             if live.grew:
                 self._follow(live, now)
         due = [self._end_when_due(live, now) for live in list(self.live.values())]
-        return min(due, default=60_000)
+        return min([*due, self._comparer.next_ms() if self._comparer else 60_000])
 
     def take_beat(self, live: Live, beat: Beat) -> None:
         """Somebody watches. A beat counts from when it was signed, as far as that can be told.
@@ -356,6 +403,7 @@ class Sessions:
         live.ended = (by, who, words)
         live.kill_at_ms = self._clock.boottime_ms() + KILL_MS
         if live.sock is None:
+            live.kill_at_ms = self._clock.boottime_ms()
             return
         with contextlib.suppress(OSError):
             live.sock.send(encode(End(words)))
@@ -389,11 +437,6 @@ class Sessions:
         if kept is not None:
             kept.receipt_taken = True
             self.kept.write(kept)
-
-    def say_receipt_again(self, kept: KeptSession) -> None:
-        """Have the receipt of an ended session said, once more."""
-        if kept.receipt:
-            self.notes.put("receipt", kept.session, from_base64url(kept.receipt))
 
     def _hear(self, live: Live, now: int) -> None:
         while live.sock is not None:
@@ -481,55 +524,22 @@ class Sessions:
             live.sock = None
         if live.channel is not None:
             live.channel.close()
+        for descriptor in live.held[1] if live.held is not None else []:
+            os.close(descriptor)
+        live.held = None
         if live.process >= 0:
             os.close(live.process)
             live.process = -1
         by, who, words = live.ended or ("failed", "", "The process of the session was killed.")
         self.live.pop(live.kept.session, None)
-        self._write_end(live.kept, by, who, words)
+        self.receipts.write_end(live.kept, by, who, words)
+        subject = live.subject
+        if subject is not None:
+            live.kept.before_at_ms = subject.before_at_ms
+            live.kept.before_late = subject.late
+            subject.ended_at_ms = live.kept.ended_at_ms
+        self.receipts.compare(live.kept, subject)
         self._on_news()
-
-    def _write_end(self, kept: KeptSession, by: str, who: str, words: str) -> None:
-        tail = self.recordings.tail(kept)
-        with contextlib.suppress(Unreachable):
-            follow_to_end(tail)
-        kept.ended_at_ms = self._time.wall_ms()
-        kept.ended_by, kept.ended_who, kept.ended_words = by, who, words
-        kept.records = tail.records
-        kept.head = tail.head.hex() if tail.size else NOTHING_RECORDED
-        with contextlib.suppress(Unreachable):
-            self._diary.order("session.ended", _describe_end(kept))
-        receipt = Receipt(
-            device=self._machine.device,
-            owner=self._machine.owner,
-            session=kept.session,
-            opened_at_ms=kept.opened_at_ms,
-            ended_at_ms=kept.ended_at_ms,
-            ended_by=by,
-            ended_who=who[:80],
-            bytes_in=kept.bytes_in,
-            bytes_out=kept.bytes_out,
-            records=kept.records,
-            recording_head=kept.head,
-            hash="",
-            raw=b"",
-        )
-        signed = seal(make_receipt_payload(receipt), [self._machine.signer])
-        kept.receipt = to_base64url(signed)
-        with contextlib.suppress(Unreachable):
-            self.kept.write(kept)
-        self.notes.put("receipt", kept.session, signed)
-
-    def _finish_old(self) -> None:
-        """End what a crash cut off, and say again what the server may not have."""
-        for kept in list(self.kept.sessions.values()):
-            if not kept.ended_at_ms:
-                self._write_end(kept, "restarted", "", "The agent of this machine ended.")
-            elif not kept.receipt_taken:
-                self.say_receipt_again(kept)
-            if kept.stored_powered_ms < 0:
-                with contextlib.suppress(Unreachable):
-                    follow_to_end(self.recordings.tail(kept))
 
 
 def _describe_opening(grant: Grant, kept: KeptSession) -> JsonObject:
@@ -553,20 +563,6 @@ def _describe_opening(grant: Grant, kept: KeptSession) -> JsonObject:
         "watched": grant.watched,
         "words": f"{_loud(kept)}{kept.person} may enter for {minutes} minutes: "
         f"{'; '.join(kept.scopes)}. Allowed {'ahead ' if ahead else ''}by {said}.",
-    }
-
-
-def _describe_end(kept: KeptSession) -> JsonObject:
-    who = f" by {kept.ended_who}" if kept.ended_who else ""
-    return {
-        **_mark(kept),
-        "by": kept.ended_by,
-        "head": kept.head,
-        "records": kept.records,
-        "session": kept.session,
-        "who": kept.ended_who,
-        "words": f"{_loud(kept)}The session of {kept.person} ended{who}: "
-        f"{kept.ended_words or kept.ended_by}",
     }
 
 

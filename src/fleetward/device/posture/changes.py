@@ -16,6 +16,7 @@ from fleetward.wire.posture import (
     Section,
     Service,
     Socket,
+    Tool,
     Update,
     User,
     can_log_in,
@@ -59,6 +60,7 @@ def describe_changes(before: Inventory, after: Inventory) -> list[Change]:
         *_describe_facts(before.disk, after.disk),
         *_describe_facts(before.clock, after.clock),
         *_describe_facts(before.firmware, after.firmware),
+        *describe_tools(before.tools, after.tools),
     ]
     order = {"warning": 0, "notice": 1, "info": 2}
     clipped = [_clip(change) for change in _coalesce(changes)]
@@ -286,6 +288,34 @@ def _describe_facts(before: Section[Fact] | None, after: Section[Fact] | None) -
                 "warning" if warns else "notice",
             )
         )
+    return changes
+
+
+def describe_tools(before: Section[Tool] | None, after: Section[Tool] | None) -> list[Change]:
+    """Return a line for each program by which others reach in that is new, or newly unapproved.
+
+    Without an earlier look every one is new: such a program is a finding whenever it is first
+    seen.
+    """
+    if after is None or not is_visible(after):
+        return []
+    old = {} if before is None else {tool.id: tool for tool in before.items}
+    changes = []
+    for tool in after.items:
+        was = old.get(tool.id)
+        if was is not None and was.approved_by == tool.approved_by:
+            continue
+        if tool.approved_by:
+            words = f"{tool.name} is on this machine, approved by {tool.approved_by}"
+            changes.append(Change(tool.id, "tool.approved", words, "", tool.how, "info"))
+        else:
+            words = f"{tool.name} is on this machine and nobody approved it: {tool.why}"
+            changes.append(Change(tool.id, "tool.found", words, "", tool.how, "warning"))
+    now = {tool.id for tool in after.items}
+    for gone in old.values():
+        if gone.id not in now:
+            words = f"{gone.name} is no longer on this machine"
+            changes.append(Change(gone.id, "tool.gone", words, gone.how, "", "info"))
     return changes
 
 

@@ -21,7 +21,16 @@ from typing import Any, Final
 
 import msgspec
 
-from fleetward.device.posture import dpkg, facts, programs, services, sockets, software, users
+from fleetward.device.posture import (
+    dpkg,
+    facts,
+    programs,
+    services,
+    sockets,
+    software,
+    tools,
+    users,
+)
 from fleetward.device.posture.files import Root, show_text
 from fleetward.device.posture.processes import Snapshot, take_snapshot
 from fleetward.trust.errors import FleetwardError
@@ -105,6 +114,7 @@ class _Look:
             "disk": lambda: facts.collect_disk(root, snapshot.mounts),
             "clock": lambda: facts.collect_clock(root, snapshot),
             "firmware": lambda: facts.collect_firmware(root),
+            "tools": lambda: tools.collect_tools(root, snapshot),
         }
 
 

@@ -12,6 +12,7 @@ import msgspec
 from fleetward.keyholder.api import ApiClient
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.errors import Malformed, Refused
+from fleetward.wire.comparison import MAX_COMPARISON_BYTES
 
 PER_PAGE: Final = 500
 MAX_PAGES: Final = 40
@@ -187,6 +188,10 @@ class AccessApi:
                 "Expected the server to say how long the recording is.", reason="bad_answer"
             )
         return RecordingPiece(data, int(size), headers.get("fleetward-recording-done") == "true")
+
+    def changes(self, session: str) -> bytes:
+        """Return the document of what changed during a session. Raises as `ApiClient.piece`."""
+        return self.client.piece(f"/access/sessions/{session}/changes", MAX_COMPARISON_BYTES)[0]
 
 
 def unwrap(text: str) -> bytes:

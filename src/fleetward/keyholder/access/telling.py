@@ -103,6 +103,7 @@ def show_case(case: Case, state: str) -> dict[str, Any]:
             "ended_who": case.receipt.ended_who,
             "bytes_in": case.receipt.bytes_in,
             "bytes_out": case.receipt.bytes_out,
+            "compared": case.receipt.compared_words,
         }
     if case.denial is not None:
         shown |= {"denied_rule": case.denial.rule, "denied_words": case.denial.words}

@@ -25,14 +25,19 @@ from fleetward.keyholder.access.answering import (
     sign_stop,
     verify_own_grant,
 )
+from fleetward.keyholder.access.comparing import read_changes
 from fleetward.keyholder.access.cosigning import make_draft
 from fleetward.keyholder.access.judging import Judge
 from fleetward.keyholder.access.passkeys import Yes, add_yes
 from fleetward.keyholder.access.scope_words import parse_scope
 from fleetward.keyholder.access.server_rows import LIVE, WAITING, AccessApi, AccessRow
 from fleetward.keyholder.api import ApiClient
-from fleetward.keyholder.console.access_model import AccessView, Answered
-from fleetward.keyholder.console.access_views import show_case, show_doubted
+from fleetward.keyholder.console.access_model import AccessView, Answered, ChangesView
+from fleetward.keyholder.console.access_views import (
+    show_case,
+    show_doubted,
+    show_what_changed,
+)
 from fleetward.keyholder.console.known_break_ins import KnownBreakIns
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.screening import Screen, open_screen
@@ -218,6 +223,11 @@ class AccessKeeper:
         what = "You said no" if denying else "Stopped"
         words = f"{what}. {name} obeys as soon as it hears it."
         return Answered(id=papers.id, session=session, words=words)
+
+    def changes(self, id_: str) -> ChangesView:
+        """Return what changed during a session, checked here. Raises as `read_case` does."""
+        api = self._api()
+        return show_what_changed(read_changes(api, self._judge().read_case(api.papers(id_))))
 
     def screen(self, id_: str) -> Screen:
         """Return the screen of a request's session, opened once. Raises as `read_case` does."""

@@ -82,6 +82,40 @@ class AccessView(Answer, frozen=True, kw_only=True):
     """Whether somebody has said on this computer that he knows of it."""
 
 
+class FindingView(Answer, frozen=True, kw_only=True):
+    """A change that somebody should look at."""
+
+    rule: str
+    severity: str
+    words: str
+    evidence: str
+    attack: list[str]
+
+
+class ChangeView(Answer, frozen=True, kw_only=True):
+    """One thing that was added, removed or changed."""
+
+    kind: str
+    change: str
+    name: str
+    before: str
+    after: str
+
+
+class ChangesView(Answer, frozen=True, kw_only=True):
+    """What changed during a session, checked here against the machine's receipt.
+
+    Only in the state `compared` are there rows; `left` are changes that are not among them.
+    """
+
+    state: str
+    words: str
+    findings: list[FindingView] = msgspec.field(default_factory=list)
+    changes: list[ChangeView] = msgspec.field(default_factory=list)
+    left: int = 0
+    notes: list[str] = msgspec.field(default_factory=list)
+
+
 class AccessList(Answer, frozen=True, kw_only=True):
     """Requests and sessions, newest first; `more` older ones are not looked at here."""
 

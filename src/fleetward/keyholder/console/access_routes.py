@@ -16,6 +16,7 @@ from fleetward.keyholder.console.access_model import (
     Acknowledge,
     Answered,
     Approve,
+    ChangesView,
     EndWish,
     PasskeyYes,
     Prepare,
@@ -61,7 +62,12 @@ def _make_readers(access: AccessKeeper) -> list[ControllerRouterHandler]:
         """Return a recording's events from a place on. With `live` 1 somebody looks now."""
         return access.screen(require_digest(request_id, "the request")).read(begin, live=live == 1)
 
-    return [list_access, show_access, read_recording]
+    @get("/access/{request_id:str}/changes", sync_to_thread=True)
+    def read_changes(request_id: FromPath[str]) -> ChangesView:
+        """Return what changed on the machine during a session, checked against its receipt."""
+        return access.changes(require_digest(request_id, "the request"))
+
+    return [list_access, show_access, read_recording, read_changes]
 
 
 def _make_signers(access: AccessKeeper) -> list[ControllerRouterHandler]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from fleetward.keyholder.access.answering import (
     SANDBOX_WORDS,
@@ -11,6 +12,7 @@ from fleetward.keyholder.access.answering import (
     Prepared,
     Question,
 )
+from fleetward.keyholder.access.comparing import WhatChanged, say_notes
 from fleetward.keyholder.access.judging import Case, explain
 from fleetward.keyholder.access.scope_words import write_scope
 from fleetward.keyholder.access.server_rows import AccessRow
@@ -18,6 +20,9 @@ from fleetward.keyholder.access.telling import ENDED_WORDS
 from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.keyholder.console.access_model import (
     AccessView,
+    ChangesView,
+    ChangeView,
+    FindingView,
     PasskeyChoice,
     PreparedView,
     RunView,
@@ -32,6 +37,9 @@ from fleetward.trust.envelope import RoleKey, signed_bytes
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.passkey import challenge_of
 from fleetward.trust.runbook import Runbook, plan_run
+
+MAX_SHOWN: Final = 300
+"""Changes on a page; `fleetward owner session show --json` has them all."""
 
 
 def show_scopes(scopes: Sequence[Scope], runbooks: Mapping[str, Runbook]) -> list[ScopeView]:
@@ -106,6 +114,36 @@ def show_case(case: Case, row: AccessRow, question: Question | FleetwardError | 
         denied=case.denial.words if case.denial and row.state == "denied" else "",
         recording_bytes=row.recording_bytes,
         break_glass=request.break_glass,
+    )
+
+
+def show_what_changed(changed: WhatChanged) -> ChangesView:
+    """Return what changed during a session, as far as it is proven."""
+    comparison = changed.comparison
+    if comparison is None:
+        return ChangesView(state=changed.state, words=changed.words)
+    rows = comparison.changes[:MAX_SHOWN]
+    return ChangesView(
+        state=changed.state,
+        words=changed.words,
+        findings=[
+            FindingView(
+                rule=found.rule,
+                severity=found.severity,
+                words=found.words,
+                evidence=found.evidence,
+                attack=list(found.attack),
+            )
+            for found in comparison.findings
+        ],
+        changes=[
+            ChangeView(
+                kind=one.kind, change=one.change, name=one.name, before=one.before, after=one.after
+            )
+            for one in rows
+        ],
+        left=comparison.change_count - len(rows),
+        notes=say_notes(comparison),
     )
 
 

@@ -120,9 +120,48 @@ class AccessDetail(AccessRow, frozen=True):
     bytes_in: int
     bytes_out: int
     recording_done: bool
+    changes: SessionChanges | None
+    not_compared: str
+    """Why the receipt names no comparison; empty where it does, or where there is no receipt."""
     steps: list[AccessStep]
     next_notice: NextNotice | None
     runbooks: list[AccessRunbook]
+
+
+class FindingView(_Answer, frozen=True):
+    """A change that somebody should look at. `attack` are techniques of MITRE ATT&CK."""
+
+    rule: str
+    severity: str
+    words: str
+    evidence: str
+    attack: list[str]
+
+
+class ChangeView(_Answer, frozen=True):
+    """One thing that was added, removed or changed."""
+
+    kind: str
+    change: str
+    name: str
+    before: str
+    after: str
+
+
+class SessionChanges(_Answer, frozen=True):
+    """What changed on a machine during a session, as the machine says. `here` says that its
+    document has come; the owner's tools compare it with the receipt. `left` are changes that are
+    not listed here, `notes` say what was not looked at."""
+
+    digest: str
+    here: bool
+    words: str
+    finding_count: int
+    change_count: int
+    findings: list[FindingView]
+    changes: list[ChangeView]
+    left: int
+    notes: list[str]
 
 
 class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

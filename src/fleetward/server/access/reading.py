@@ -74,7 +74,9 @@ _FIELDS: Final = {
 }  # fmt: skip
 _OPTIONAL: Final = {
     REQUEST: {"break_glass", "delegation"}, GRANT: {"break_glass"}, STOP: {"what"},
+    RECEIPT: {"changes", "findings", "not_compared"},
 }  # fmt: skip
+"""Fields that later builds say; those of earlier ones do not."""
 MAX_ORG_CHARACTERS: Final = 80
 
 
@@ -140,6 +142,9 @@ class Said:
     words: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
+    changes: str = ""
+    findings: int = 0
+    not_compared: str = ""
     wall: str = ""
     sandbox: str = ""
 
@@ -256,6 +261,9 @@ def _read_said(envelope: Envelope, fields: Fields) -> Said:
         who=fields.text("ended_who", most=80),
         bytes_in=fields.integer("bytes_in"),
         bytes_out=fields.integer("bytes_out"),
+        changes=fields.digest("changes") if fields.has("changes") else "",
+        findings=fields.integer("findings") if fields.has("findings") else 0,
+        not_compared=fields.text("not_compared", most=32) if fields.has("not_compared") else "",
     )
 
 

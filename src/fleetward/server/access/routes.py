@@ -13,6 +13,7 @@ from litestar.types import ControllerRouterHandler
 from fleetward.runtime.http.openapi import MEDIA
 from fleetward.runtime.http.paging import DEFAULT_PER_PAGE, PageNumber, PerPage, offset_of
 from fleetward.server.access.act import Access
+from fleetward.server.access.changes import Changes
 from fleetward.server.access.connect import Connections
 from fleetward.server.access.model import (
     AccessDetail,
@@ -48,6 +49,7 @@ class AccessRooms:
     connections: Connections
     replays: Replays
     standings: Standings
+    changes: Changes
     bus: Callable[[], list[str]]
 
 
@@ -166,7 +168,18 @@ def _make_session(rooms: AccessRooms) -> list[ControllerRouterHandler]:
             },
         )
 
-    return [connect_access, read_recording]
+    @get(
+        "/access/sessions/{session:str}/changes",
+        opt={ACTION: "access.read", MEDIA: BYTES}, sync_to_thread=True,
+    )  # fmt: skip
+    def read_changes(request: ApiRequest, session: FromPath[str]) -> Response[bytes]:
+        """Return what changed on the machine during a session, byte for byte as it was made.
+
+        The machine's receipt names its SHA-256: compare, and do not trust this server.
+        """
+        return Response(rooms.changes.read(session, request.user), media_type=BYTES)
+
+    return [connect_access, read_recording, read_changes]
 
 
 def _taken(row: Row) -> Taken:

@@ -18,6 +18,7 @@ from fleetward.server.access.model import (
     AccessStep,
     DeviceKey,
     NextNotice,
+    SessionChanges,
 )
 from fleetward.server.access.notifying import NOTICE, Notifier, read_told
 from fleetward.server.access.reading import (
@@ -59,8 +60,11 @@ ENDINGS: Final = {
 class Shown:
     """What the API says about sessions."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(
+        self, book: Book, changes: Callable[[str], SessionChanges | None] = lambda _: None
+    ) -> None:
         self._near = book.near
+        self._changes = changes
         self._notifier: Notifier | None = None
 
     def use_notifier(self, notifier: Notifier) -> None:
@@ -126,6 +130,8 @@ class Shown:
             bytes_in=receipt.bytes_in if receipt else 0,
             bytes_out=receipt.bytes_out if receipt else 0,
             recording_done=bool(row.recording_done),
+            changes=self._changes(row.session_id),
+            not_compared=receipt.not_compared if receipt else "",
             steps=self._steps(row, notes),
             next_notice=self._next_notice(row),
             runbooks=[

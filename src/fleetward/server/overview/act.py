@@ -16,6 +16,7 @@ from fleetward.server.overview import store
 from fleetward.server.overview.decide import (
     Asking,
     CardFacts,
+    Changed,
     Group,
     Tally,
     make_break_in,
@@ -55,6 +56,8 @@ from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.words import device_words
 
 DAY_MS: Final = 86_400_000
+CHANGED_MS: Final = 3 * DAY_MS
+"""So long the first page speaks of what was found after a session."""
 MAX_CHANGES: Final = 20
 MAX_UNCONFIRMED: Final = 5
 """More machines than these that wait for the owner are one line."""
@@ -125,6 +128,7 @@ class Overview:
             self._sources.set_up() if counted.total else (),
             self._asking(wanted),
             (*filter(None, [self._break_in(now, wanted)]), *self._sources.urgent()),
+            self._changed(now, wanted),
         )
         return Today(
             sentence=make_sentence(counted),
@@ -297,6 +301,24 @@ class Overview:
             reason=first.reason,
             scopes=tuple(msgspec.json.decode(first.scopes, type=list[str])),
             break_glass=any(_says_break_glass(row) for row in rows),
+        )
+
+    def _changed(self, now: int, wanted: Filter) -> Changed | None:
+        with self._database.read() as conn:
+            rows = store.select_changed(conn, wanted, now - CHANGED_MS)
+        if not rows:
+            return None
+        newest = rows[0]
+        top = msgspec.json.decode(newest.top, type=list[str])
+        return Changed(
+            number=len(rows),
+            sites=tuple(sorted({row.site for row in rows})),
+            since_ms=newest.at,
+            request=newest.request_id,
+            who=f"{newest.person} of {newest.org}" if newest.org else newest.person,
+            device=newest.name,
+            findings=newest.findings,
+            first=top[0] if top else "something",
         )
 
     def _changes(self, now: int, wanted: Filter) -> list[ChangeItem]:

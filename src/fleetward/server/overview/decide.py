@@ -42,6 +42,20 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """Sessions after which something was found: how many, where, and the newest."""
+
+    number: int
+    sites: tuple[str, ...]
+    since_ms: int
+    request: str
+    who: str
+    device: str
+    findings: int
+    first: str
+
+
+@dataclass(frozen=True, slots=True)
 class CardFacts:
     """A card before its times are written out."""
 
@@ -112,11 +126,12 @@ def make_cards(
     extra: Sequence[CardFacts],
     asking: Asking | None = None,
     urgent: Sequence[CardFacts] = (),
+    changed: Changed | None = None,
 ) -> list[CardFacts]:
     """Return at most seven cards in rank: somebody broke in, whom the machines obey changes,
-    someone waits, identity or record broken, containment, exposure, updates, silence, set-up.
-    `extra` are cards of the last rank. Machines that their owner has not confirmed work, and wait
-    on another person: they are no card.
+    someone waits, identity or record broken, what changed in sessions, containment, exposure,
+    updates, silence, set-up. `extra` are cards of the last rank. Machines that their owner has not
+    confirmed work, and wait on another person: they are no card.
     """
     cards: list[CardFacts] = list(urgent)
     if asking is not None:
@@ -125,6 +140,8 @@ def make_cards(
         cards.append(_waiting(groups["waiting"]))
     if broken is not None:
         cards.append(broken)
+    if changed is not None:
+        cards.append(_changed(changed))
     for need in ("quarantined", "exposed", "updates", "silent"):
         if need in groups:
             cards.append(_MAKERS[need](groups[need]))
@@ -192,6 +209,27 @@ def _asking(asking: Asking) -> CardFacts:
         asking.since_ms,
         "See how to answer",
         f"/sessions/{asking.request}" if one else "/sessions?state=offered",
+    )
+
+
+def _changed(changed: Changed) -> CardFacts:
+    one = changed.number == 1
+    more = changed.findings - 1
+    rest = "" if more <= 0 else f", and {more:,} more {'finding' if more == 1 else 'findings'}"
+    return CardFacts(
+        "after_session",
+        "changes",
+        f"After a session on {changed.device}: {changed.first}{rest}"
+        if one
+        else f"After {changed.number:,} sessions something was found on the devices",
+        where_of(changed.sites),
+        f"{changed.who} was inside. The device compared itself before and after; others may have "
+        "worked on it meanwhile."
+        if one
+        else f"The newest is {changed.device}: {changed.first}{rest}.",
+        changed.since_ms,
+        "See what changed",
+        f"/sessions/{changed.request}" if one else "/sessions?state=ended",
     )
 
 

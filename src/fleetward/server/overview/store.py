@@ -418,6 +418,36 @@ def select_asking(conn: Connection, wanted: Filter) -> list[Row]:
     )
 
 
+def select_changed(conn: Connection, wanted: Filter, since_ms: int) -> list[Row]:
+    """Return sessions after which something was found, the newest first."""
+    found, request = metadata.tables["access_comparison"], metadata.tables["access_request"]
+    device, _ = _tables()
+    clause = (found.c.findings > 0) & (found.c.severity == "warning") & (found.c.at >= since_ms)
+    if wanted.narrowed:
+        clause &= _covers(wanted, device)
+    joined = found.join(request, request.c.request_id == found.c.request_id).join(
+        device, device.c.device_id == found.c.device_id
+    )
+    return list(
+        conn.execute(
+            sa.select(
+                found.c.request_id,
+                found.c.findings,
+                found.c.top,
+                found.c.at,
+                request.c.person,
+                request.c.org,
+                device.c.name,
+                device.c.site,
+            )
+            .select_from(joined)
+            .where(clause)
+            .order_by(found.c.at.desc())
+            .limit(MAX_ASKING)
+        )
+    )
+
+
 def _not_batch(leaf: sa.Table) -> sa.ColumnElement[bool]:
     """The clause of the indexes over deeds, written as they are: else they do not serve."""
     return leaf.c.kind != sa.literal_column("'batch'")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.envelope import read_envelope, verify_single
-from fleetward.trust.errors import Untrusted
+from fleetward.trust.errors import Malformed, Untrusted
 from fleetward.trust.fields import Fields
 from fleetward.trust.keys import PublicKey
 
@@ -19,6 +19,10 @@ ENDINGS: Final = (
 )  # fmt: skip
 """How a session ends: by who was inside, its length, silence, a stop, no beat, the machine's own
 button, a policy under which it could not have begun, a fault, or because the agent ended."""
+NOT_COMPARED: Final = ("nothing_looks", "no_before", "no_after", "failed")
+"""Why a receipt names no comparison: nothing on the machine looks, there was no look before the
+session or none after it, or what was found could not be written down."""
+MAX_FINDINGS: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,19 @@ class Receipt:
     recording_head: str
     hash: str
     raw: bytes
+    changes: str = ""
+    """Digest of the document that says what changed on the machine; empty when there is none."""
+    findings: int = 0
+    not_compared: str = ""
+    """Why there is none; empty too in a receipt of an agent that did not compare yet."""
+
+    @property
+    def compared_words(self) -> str:
+        """Say to a person whether the machine looked at what changed, and what came of it."""
+        if self.changes:
+            many = "finding" if self.findings == 1 else "findings"
+            return f"compared, {self.findings or 'no'} {many}"
+        return f"not compared: {_WHY_NOT.get(self.not_compared, 'its agent did not say why')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +73,7 @@ class Denial:
 
 def make_receipt_payload(receipt: Receipt) -> JsonObject:
     """Return the payload of a receipt; `hash` and `raw` of the argument are ignored."""
-    return {
+    payload: JsonObject = {
         "bytes_in": receipt.bytes_in,
         "bytes_out": receipt.bytes_out,
         "device": receipt.device,
@@ -70,6 +87,12 @@ def make_receipt_payload(receipt: Receipt) -> JsonObject:
         "session": receipt.session,
         "type": RECEIPT_TYPE,
     }
+    if receipt.changes:
+        payload["changes"] = receipt.changes
+        payload["findings"] = receipt.findings
+    elif receipt.not_compared:
+        payload["not_compared"] = receipt.not_compared
+    return payload
 
 
 def make_denial_payload(denial: Denial) -> JsonObject:
@@ -96,6 +119,7 @@ def verify_receipt(data: bytes, key: PublicKey, owner: str) -> Receipt:
             "bytes_in", "bytes_out", "device", "ended_at", "ended_by", "ended_who", "opened_at",
             "owner", "recording_head", "records", "session", "type",
         },
+        {"changes", "findings", "not_compared"},
     )  # fmt: skip
     _check_names(fields, key, owner)
     return Receipt(
@@ -112,6 +136,7 @@ def verify_receipt(data: bytes, key: PublicKey, owner: str) -> Receipt:
         recording_head=fields.digest("recording_head"),
         hash=envelope.hash,
         raw=data,
+        **_read_compared(fields),
     )
 
 
@@ -132,6 +157,40 @@ def verify_denial(data: bytes, key: PublicKey, owner: str) -> Denial:
         hash=envelope.hash,
         raw=data,
     )
+
+
+class _Compared(TypedDict, total=False):
+    """The fields of a receipt about what changed."""
+
+    changes: str
+    findings: int
+    not_compared: str
+
+
+def _read_compared(fields: Fields) -> _Compared:
+    """Return what a receipt says of changes: a digest with a count, or why there is none."""
+    if fields.has("changes") != fields.has("findings") or (
+        fields.has("changes") and fields.has("not_compared")
+    ):
+        raise Malformed(
+            "Expected the receipt to name a comparison and its findings, or why there is none.",
+            reason="bad_field",
+        )
+    if fields.has("changes"):
+        findings = fields.integer("findings", high=MAX_FINDINGS)
+        return {"changes": fields.digest("changes"), "findings": findings}
+    if fields.has("not_compared"):
+        return {"not_compared": fields.choice("not_compared", NOT_COMPARED)}
+    return {}
+
+
+_WHY_NOT: Final = {
+    "nothing_looks": "nothing on this machine looks",
+    "no_before": "there was no look before the session",
+    "no_after": "the look after the session did not come",
+    "failed": "what was found could not be written down",
+    "": "its agent is older than comparisons",
+}
 
 
 def _check_names(fields: Fields, key: PublicKey, owner: str) -> None:

@@ -2,7 +2,8 @@
 
 1. The bytes are one of the few words that a machine accepts (`wire.unsigned`).
 2. Owner documents advance the machine's view by the rules of `trust.documents`, or are refused.
-3. An order about sessions is judged by `gate_sessions`; every other order is refused.
+3. An order of a known type is judged by the file of its kind (`gate_sessions`, `gate_closing`);
+   every other order is refused.
 4. A reduction (report now, connect again) is taken unsigned, because it only reduces.
 5. What is accepted is in the journal, then in the file of the view, before it takes effect.
 6. What is refused is recorded with a stable reason and plain words, and changes nothing.
@@ -10,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -73,6 +74,7 @@ class Gate:
         self._refusals = refusals
         self._persist = persist
         self._sessions: SessionGate | None = None
+        self._takers: dict[str, Callable[[bytes, str], Effect]] = {}
 
     @property
     def view(self) -> OwnerView:
@@ -82,6 +84,11 @@ class Gate:
     def use_sessions(self, sessions: SessionGate) -> None:
         """Have orders about sessions judged by this; it asks this gate for the view."""
         self._sessions = sessions
+        self.use_orders(SESSION_TYPES, sessions.admit)
+
+    def use_orders(self, kinds: Sequence[str], admit: Callable[[bytes, str], Effect]) -> None:
+        """Have orders of these types judged by `admit`; it asks this gate for the view."""
+        self._takers |= dict.fromkeys(kinds, admit)
 
     def tick(self) -> None:
         """End what the owner's documents no longer carry."""
@@ -132,9 +139,9 @@ class Gate:
             kind = read_envelope(data).type
         except Malformed as e:
             raise self._refuse_order(word) from e
-        if self._sessions is None or kind not in SESSION_TYPES:
+        if kind not in self._takers:
             raise self._refuse_order(word)
-        return Admitted(self._sessions.admit(data, kind), self._view)
+        return Admitted(self._takers[kind](data, kind), self._view)
 
     def _admit_reduction(self, word: Reduce) -> Admitted:
         words = {

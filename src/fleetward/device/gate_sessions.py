@@ -307,7 +307,7 @@ class SessionGate:
         }
         with contextlib.suppress(Unreachable):
             self._diary.order("session.refused", body)
-        self._deny(held.request.hash, "request_stopped", words)
+        self.deny(held.request.hash, "request_stopped", words)
         return "none"
 
     def _remember_stop(self, subject: str) -> None:
@@ -356,9 +356,10 @@ class SessionGate:
         # A flood of equal refusals is counted, and not signed one by one.
         answered = kind in (REQUEST_TYPE, GRANT_TYPE) and error.reason != "grant_used"
         if answered and recorded:
-            self._deny(envelope.hash, error.reason, error.message)
+            self.deny(envelope.hash, error.reason, error.message)
 
-    def _deny(self, subject: str, rule: str, words: str) -> None:
+    def deny(self, subject: str, rule: str, words: str) -> None:
+        """Have a signed no said to whoever waits for an answer about this."""
         denial = Denial(
             device=self._here.device,
             owner=self._here.view().anchor.owner,

@@ -87,7 +87,7 @@ class GuardLoop:
 
     def _watch_sessions(self) -> None:
         """Be woken by what sessions say; the next tick reads it."""
-        now = set(self._core.sessions.sockets())
+        now = {*self._core.sessions.sockets(), *self._core.closings.sockets()}
         for sock in self._session_sockets - now:
             # It is closed, and its number may be another socket's already.
             with contextlib.suppress(KeyError, ValueError):

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from fleetward.device.access.doors import Doors
+from fleetward.device.access.closings import Closings, Speaker
+from fleetward.device.access.doors import Closers, Doors
 from fleetward.device.access.sessions import Machine, Sessions
 from fleetward.device.audit.diary import Diary
 from fleetward.device.audit.journal import Damage, open_journal
 from fleetward.device.audit.segments import Chain
 from fleetward.device.blobs import Blobs
 from fleetward.device.gate import Gate
+from fleetward.device.gate_closing import CLOSING_TYPES, ClosingGate
 from fleetward.device.gate_sessions import Here, SessionGate
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
@@ -66,6 +68,8 @@ class Seat:
     missing_walls: tuple[str, ...] = ()
     doors: Doors | None = None
     """What starts sessions; None where there is nothing that could be entered."""
+    closers: Closers | None = None
+    """What closes ports; None where there are none."""
 
 
 class GuardCore:
@@ -87,7 +91,8 @@ class GuardCore:
         self.gate = Gate(
             self.files.read_view(self.joined), self.diary, self.refusals, self._persist_view
         )
-        self.sessions = self._open_sessions(folder)
+        self.sessions, judge = self._open_sessions(folder)
+        self.closings = self._open_closings(folder, judge)
         writer = Writer(self.signer, self.joined.owner, self.joined.device)
         self.outbox = Outbox(
             self.journal, self.diary, self.refusals, (self.state, self.save), writer, self.time
@@ -104,6 +109,7 @@ class GuardCore:
         """Why the server took nothing, as it says; empty once it does."""
         self._next_save_ms = self._next_status_ms = self._next_chores_ms = 0
         self._batches_seen = 0
+        self._looked_at = self.state.inventory_powered_ms
         self._begin(damage, state_damaged=state_damaged)
 
     # --- what the process around it calls
@@ -112,6 +118,7 @@ class GuardCore:
         """Have `on_news` called when uplink should ask again; it must not call back."""
         self._on_news = on_news
         self.sessions.call_on_news(on_news)
+        self.closings.call_on_news(on_news)
 
     def handle(self, request: Request, body: bytes) -> Reply:
         """Answer one request of uplink. Raises the families of `trust.errors`."""
@@ -122,6 +129,9 @@ class GuardCore:
         now = self.seat.clock.boottime_ms()
         self._watch_clock()
         self.looking.tick()
+        if self._looked_at != self.state.inventory_powered_ms:
+            self._looked_at = self.state.inventory_powered_ms
+            self.closings.check_soon()
         with contextlib.suppress(Unreachable):
             self.outbox.cut_when_due()
         if now >= self._next_chores_ms:
@@ -135,17 +145,18 @@ class GuardCore:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
         self.gate.tick()
-        sessions_ms = self.sessions.tick()
+        sessions_ms, closings_ms = self.sessions.tick(), self.closings.tick()
         self._wake_when_new()
         if self.sessions.live:
             return max(1, min(100, sessions_ms))
         if self.journal.uncut_count or self.looking.busy:
             return 100
-        return max(50, min(LONGEST_SLEEP_MS, self.looking.next_ms() - now))
+        return max(50, min(LONGEST_SLEEP_MS, closings_ms, self.looking.next_ms() - now))
 
     def close(self) -> None:
         """End every session, write that the agent stops, and close the journal."""
         self.sessions.close()
+        self.closings.close()
         with contextlib.suppress(Unreachable):
             self.diary.order("agent.stopped", {"words": "The agent stopped."})
         with contextlib.suppress(Unreachable):
@@ -266,7 +277,7 @@ class GuardCore:
         with contextlib.suppress(OSError, Unreachable):
             self.sessions.do_chores()
 
-    def _open_sessions(self, folder: Path) -> Sessions:
+    def _open_sessions(self, folder: Path) -> tuple[Sessions, SessionGate]:
         machine = Machine(
             owner=self.joined.owner,
             device=self.joined.device,
@@ -276,7 +287,21 @@ class GuardCore:
         sessions = Sessions(
             folder / "access", self.seat.doors, machine, (self.seat.clock, self.time), self.diary
         )
-        here = Here(
+        judge = SessionGate(self._here(), sessions, self.diary, self.refusals, self.time)
+        self.gate.use_sessions(judge)
+        return sessions, judge
+
+    def _open_closings(self, folder: Path, judge: SessionGate) -> Closings:
+        speaker = Speaker(self.joined.owner, self.joined.device, self.signer)
+        closings = Closings(
+            folder, self.seat.closers, speaker, (self.seat.clock, self.time), self.diary
+        )
+        gate = ClosingGate(self._here(), closings, self.diary, self.refusals, judge.deny)
+        self.gate.use_orders(CLOSING_TYPES, gate.admit)
+        return closings
+
+    def _here(self) -> Here:
+        return Here(
             view=lambda: self.gate.view,
             lease_seconds_left=lambda: self.lease_seconds_left,
             device=self.joined.device,
@@ -284,8 +309,6 @@ class GuardCore:
             boot=self.seat.boot,
             wall=self.seat.wall,
         )
-        self.gate.use_sessions(SessionGate(here, sessions, self.diary, self.refusals, self.time))
-        return sessions
 
     def _persist_view(self, view: OwnerView) -> None:
         self.files.write_view(view)

@@ -51,16 +51,18 @@ def _run(arguments: argparse.Namespace) -> int:
     source = socket.socket(fileno=descriptor)
     root = os.geteuid() == 0
     wall: Wall = "uid" if root else "none"
+    doors = ServiceDoors() if arguments.control is None else SupervisedDoors(source)
     seat = Seat(
         clock=SystemClock(),
-        eyes=Eyes(ConfinedCollector((arguments.data.resolve(),)), watch),
+        eyes=Eyes(ConfinedCollector((arguments.data.resolve(),)), watch, crowd=watch.crowd),
         boot=read_boot_id(),
         wall=wall,
         root=root,
         once=arguments.once,
         spread=SystemRandom().random(),
         missing_walls=tuple(missing),
-        doors=ServiceDoors() if arguments.control is None else SupervisedDoors(source),
+        doors=doors,
+        closers=doors,
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)

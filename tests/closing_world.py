@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Final
 
 from tests.access_world import AccessWorld
 from tests.trust_world import NOW_MS
+from tests.unit.device.device_world import make_inventory
 from tests.unit.device.session_guard import SessionGuard
 
 from fleetward.device.access.closing_words import (
@@ -44,7 +45,7 @@ from fleetward.device.access.words import make_pair
 from fleetward.device.guard_core import GuardCore, Seat
 from fleetward.device.looking import Eyes, FixtureCollector
 from fleetward.device.run import CLOSER, spawn_module
-from fleetward.trust.canonical import JsonObject, from_base64url
+from fleetward.trust.canonical import from_base64url
 from fleetward.trust.closing import (
     ClosedPort,
     Closing,
@@ -60,7 +61,6 @@ from fleetward.trust.closing import (
 from fleetward.trust.envelope import seal
 from fleetward.trust.errors import Unreachable
 from fleetward.trust.keys import Signer
-from tests.unit.device.device_world import make_inventory
 
 CLONE_NEWNET: Final = 0x40000000
 NEAR, FAR = "10.77.0.1", "10.77.0.2"

@@ -14,6 +14,7 @@ import typer
 
 from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
 from fleetward.cli.owner_access_policy import access_app, requester_app
+from fleetward.cli.owner_close import close_app
 from fleetward.cli.owner_options import (
     AsJson,
     Data,
@@ -60,6 +61,7 @@ owner_app = typer.Typer(
 policy_app.add_typer(requester_app, name="requester")
 policy_app.add_typer(access_app, name="access")
 owner_app.add_typer(policy_app, name="policy")
+owner_app.add_typer(close_app, name="close")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")
 owner_app.add_typer(owner_session_app, name="session")

@@ -224,13 +224,14 @@ class Program:
             house.directory,
             house.devices,
             asyncio.get_running_loop(),
-            house.access.access,
+            house.waiting,
         )
         await buses[Account.SYS].subscribe(DISCONNECTS, self._note_disconnect)
         house.directory.listen(self.bus_side.documents_changed)
         house.devices.listen(self.bus_side.device_changed)
         house.devices.on_greeting(self.bus_side.greeted)
         house.access.book.carry(self.bus_side.carry_order)
+        house.closing.closings.carry(self.bus_side.carry_order)
         house.access.book.on_end(self.bus_side.session_ended)
 
     def _clean(self) -> None:

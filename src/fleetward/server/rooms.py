@@ -15,6 +15,11 @@ from fleetward.server.access.ingest import AccessDoor
 from fleetward.server.access.replay import Replays
 from fleetward.server.access.show import Shown
 from fleetward.server.audit.act import Ledger
+from fleetward.server.closing.act import Closings
+from fleetward.server.closing.act import Neighbours as ClosingNeighbours
+from fleetward.server.closing.ingest import ClosingDoor
+from fleetward.server.closing.show import Shown as ClosingShown
+from fleetward.server.closing.show import Sight
 from fleetward.server.deeds import DeedRecorder
 from fleetward.server.directory.act import Directory
 from fleetward.server.events.act import EventStore
@@ -27,6 +32,7 @@ from fleetward.server.posture.act import Posture
 from fleetward.server.web.guard import WatchedRecorder
 from fleetward.server.web.stream import EventHub
 from fleetward.trust.journal import Entry
+from fleetward.trust.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,27 @@ class AccessSlice:
     connections: Connections
     replays: Replays
     shown: Shown
+
+
+@dataclass(frozen=True)
+class ClosingSlice:
+    """Closings: what people hand in, what machines say, what is shown."""
+
+    closings: Closings
+    door: ClosingDoor
+    shown: ClosingShown
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """All that a machine which greets is handed again, whichever capability it is of."""
+
+    access: Access
+    closings: Closings
+
+    def orders_for(self, device: str) -> list[bytes]:
+        """Return signed envelopes that the machine has not answered."""
+        return [*self.access.orders_for(device), *self.closings.orders_for(device)]
 
 
 @dataclass(frozen=True)
@@ -55,6 +82,8 @@ class House:
     events: EventStore
     posture: Posture
     access: AccessSlice
+    closing: ClosingSlice
+    waiting: Waiting
     people: PeopleSlice
     intake: Intake
     hub: EventHub
@@ -79,7 +108,12 @@ def open_house(
         Neighbours(database, directory, devices, ledger, deeds, clock), authorities
     )
     access.book.listen(_announce_access(hub))
-    sink = PostureSink(posture, clock, _announce(hub, access.door))
+    closing = _open_closing(
+        ClosingNeighbours(database, directory, devices, ledger, deeds, clock), posture
+    )
+    closing.closings.listen(_announce_closing(hub))
+    doors = (access.door.read_entries, closing.door.read_entries)
+    sink = PostureSink(posture, clock, _announce(hub, doors))
     intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock, access.door))
     if directory.documents:  # a crash may have come between storing a roster and following it
         devices.follow_roster(directory.documents.entries)
@@ -99,6 +133,8 @@ def open_house(
         events=events,
         posture=posture,
         access=access,
+        closing=closing,
+        waiting=Waiting(access.access, closing.closings),
         people=open_people(database, deeds, clock, lambda: directory.owner_id, people),
         intake=intake,
         hub=hub,
@@ -118,6 +154,25 @@ def _open_access(near: Neighbours, authorities: CertificateAuthorities) -> Acces
     )
 
 
+def _open_closing(near: ClosingNeighbours, posture: Posture) -> ClosingSlice:
+    closings = Closings(near)
+    sight = Sight(posture.look, lambda version: _policy_at(near, version))
+    return ClosingSlice(closings, ClosingDoor(closings), ClosingShown(near, sight))
+
+
+def _policy_at(near: ClosingNeighbours, version: int) -> Policy | None:
+    """Return the owner's policy of this version where it is the newest, else None."""
+    policy = near.owner.policy if version else None
+    return policy if policy is not None and policy.version == version else None
+
+
+def _announce_closing(hub: EventHub) -> Callable[[str, str], None]:
+    def announce(closing: str, device: str) -> None:
+        hub.publish("closing.changed", {"closing": closing, "device_id": device})
+
+    return announce
+
+
 def _announce_access(hub: EventHub) -> Callable[[Change], None]:
     def announce(change: Change) -> None:
         hub.publish(
@@ -128,9 +183,12 @@ def _announce_access(hub: EventHub) -> Callable[[Change], None]:
     return announce
 
 
-def _announce(hub: EventHub, door: AccessDoor) -> Callable[[str, Sequence[Entry]], None]:
+def _announce(
+    hub: EventHub, doors: Sequence[Callable[[str, Sequence[Entry]], None]]
+) -> Callable[[str, Sequence[Entry]], None]:
     def announce(device: str, entries: Sequence[Entry]) -> None:
-        door.read_entries(device, entries)
+        for read_entries in doors:
+            read_entries(device, entries)
         hub.publish(
             "evidence",
             {"device_id": device, "kinds": sorted({entry.kind for entry in entries})},

@@ -49,9 +49,13 @@ DEED_TYPE: Final = "fleetward.deed.v1"
 JOINED: Final = "device.joined"
 """The kind of a deed that lets a machine in: its body names the invitation."""
 SESSION_TYPES: Final = frozenset(
-    f"fleetward.{name}.v1" for name in ("request", "offer", "grant", "stop", "denial", "receipt")
-)
-"""Papers of sessions. Their types by name: who reads an entry alone need not judge them."""
+    f"fleetward.{name}.v1"
+    for name in (
+        "request", "offer", "grant", "stop", "denial", "receipt", "closing", "closing-kept"
+    )
+)  # fmt: skip
+"""Papers of sessions and closings, by the names of their types: who reads an entry alone need not
+judge them."""
 DOCUMENT_TYPES: Final = frozenset(
     {
         ROOT_TYPE,

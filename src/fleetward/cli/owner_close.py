@@ -6,8 +6,10 @@ import sys
 import time
 from typing import Annotated, Any, Final
 
+import click
 import msgspec
 import typer
+from typer.core import TyperGroup
 
 from fleetward.cli.owner_options import (
     AsJson,
@@ -41,8 +43,20 @@ from fleetward.runtime.clock import SystemClock
 from fleetward.trust.closing import ClosedPort, ClosingWish
 from fleetward.trust.errors import Malformed, Refused
 
+
+class _NowUnlessNamed(TyperGroup):
+    """`close ID --ssh` is `close now ID --ssh`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `now` in front of what names no command."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["now", *args]
+        return super().parse_args(ctx, args)
+
+
 close_app: Final = typer.Typer(
     name="close",
+    cls=_NowUnlessNamed,
     help="Close ports and local access (SSH, Telnet) on machines; on trial until you keep it.",
     no_args_is_help=True, **PLAIN,
 )  # fmt: skip
@@ -266,11 +280,8 @@ def _wants_to_keep(progress: Progress) -> bool:
     """Ask whether it stays closed, where somebody is there to ask."""
     for one in progress.machines:
         say(tell_machine(one))
-    left = [
-        one.report.seconds_left
-        for one in progress.machines
-        if one.state == "applied" and one.report
-    ]
+    applied = [one.report for one in progress.machines if one.report and one.state == "applied"]
+    left = [report.seconds_left for report in applied]
     number = len(left)
     if not sys.stdin.isatty():
         return False

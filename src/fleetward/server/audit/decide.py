@@ -21,7 +21,7 @@ OF_SESSIONS: Final = {
     "document.stop": "A session, or a request for one, was stopped.",
     "document.denial": "A machine said no to a request or a grant.",
     "document.receipt": "A machine said how a session on it ended.",
-    "document.closing": "The owner's people ordered machines to close ports, or to open them again.",
+    "document.closing": "The owner's people ordered machines to close ports, or to open all.",
     "document.closing-kept": "The owner's people confirmed what is closed.",
 }
 """What is signed about sessions, in words. Whether it holds, the owner's own check says."""

@@ -1,4 +1,4 @@
-"""From the owner's command to the machine's filter and back, with every program in its own process."""
+"""From the owner's command to the machine's filter and back, every program in its own process."""
 
 from __future__ import annotations
 

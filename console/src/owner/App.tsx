@@ -9,6 +9,7 @@ import { CopyLine } from '../shared/ui/Copy';
 import { Mishap } from '../shared/ui/Mishap';
 import { Page } from '../shared/ui/Page';
 import { Banners } from './Banners';
+import { Closing } from './closing/Closing';
 import { Invite } from './invite/Invite';
 import { Machines } from './machines/Machines';
 import { Policy } from './policy/Policy';
@@ -52,6 +53,7 @@ function OwnerPages() {
     { href: '/requests', label: 'Requests', icon: 'access', count: access.data?.items.filter(isWaiting).length },
     { href: '/sessions', label: 'Sessions', icon: 'wave', count: access.data?.items.filter(isLive).length },
     { href: '/machines', label: 'Machines', icon: 'fleet' },
+    { href: '/closing', label: 'Closing', icon: 'block' },
     { href: '/invite', label: 'Invite', icon: 'invite' },
     { href: '/policy', label: 'Policy', icon: 'policy' },
     { href: '/record', label: 'Record', icon: 'proof' },
@@ -72,6 +74,7 @@ function OwnerPages() {
           <Route path="/sessions" component={Sessions} />
           <Route path="/sessions/:id" component={SessionPage} />
           <Route path="/machines" component={Machines} />
+          <Route path="/closing" component={Closing} />
           <Route path="/invite" component={Invite} />
           <Route path="/policy" component={Policy} />
           <Route path="/record" component={Record} />

@@ -6,7 +6,6 @@ import sys
 import time
 from typing import Annotated, Any, Final
 
-import click
 import msgspec
 import typer
 from typer.core import TyperGroup
@@ -47,7 +46,7 @@ from fleetward.trust.errors import Malformed, Refused
 class _NowUnlessNamed(TyperGroup):
     """`close ID --ssh` is `close now ID --ssh`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put `now` in front of what names no command."""
         if args and args[0] not in self.commands and args[0] != "--help":
             args = ["now", *args]

@@ -18,6 +18,7 @@ import msgspec
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.auditor import own_folder
 from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
+from fleetward.keyholder.console.closing_keeper import ClosingKeeper
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.desk import Desk, Invited
@@ -56,6 +57,7 @@ class Keeper:
         self._reach = reach or _reach_nobody
         self.passkeys: Final = PasskeyKeeper(desk, self._hand_over, clock)
         self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
+        self.closing: Final = ClosingKeeper(desk, self._reach, self.changes, clock)
         self._clock = clock
         self._acting = threading.Lock()
         self._pending: list[PendingMachine] = []

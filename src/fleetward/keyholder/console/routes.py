@@ -8,6 +8,7 @@ from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
 from fleetward.keyholder.console.access_routes import make_access_handlers
+from fleetward.keyholder.console.closing_routes import make_closing_handlers
 from fleetward.keyholder.console.keeper import Keeper
 from fleetward.keyholder.console.model import (
     Confirm,
@@ -48,6 +49,7 @@ def make_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRouterHandler]
         *_make_signers(keeper, clock),
         *make_access_handlers(keeper.access),
         *make_passkey_handlers(keeper.passkeys),
+        *make_closing_handlers(keeper.closing),
     ]
 
 

@@ -1,4 +1,4 @@
-import { Button, Checkbox, Group, Modal, Select, TextInput } from '@mantine/core';
+import { Button, Checkbox, Group, Select, TextInput } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
@@ -7,6 +7,7 @@ import type { ClosedSigned, ClosingMachine } from '../../api/ownerTypes';
 import { readPorts } from '../../shared/closing/tiers';
 import { Age } from '../../shared/time/AsOf';
 import { Failure } from '../../shared/ui/Answer';
+import { Dialog } from './Dialog';
 
 const LENGTHS = [
   { value: '120', label: '2 minutes' },
@@ -28,7 +29,7 @@ export function CloseForm({ machines, onDone }: CloseFormProps) {
       <Button disabled={machines.length === 0} onClick={modal.open}>
         Close…
       </Button>
-      <Modal opened={open} onClose={modal.close} size="lg" title={sayTitle(machines)} centered closeButtonProps={{ 'aria-label': 'Close' }}>
+      <Dialog opened={open} onClose={modal.close} title={sayTitle(machines)} wide>
         <Ask
           machines={machines}
           onCancel={modal.close}
@@ -37,7 +38,7 @@ export function CloseForm({ machines, onDone }: CloseFormProps) {
             onDone(done);
           }}
         />
-      </Modal>
+      </Dialog>
     </>
   );
 }

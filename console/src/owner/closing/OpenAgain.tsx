@@ -1,10 +1,11 @@
-import { Button, Group, Modal, TextInput } from '@mantine/core';
+import { Button, Group, TextInput } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { owner } from '../../api/ownerClient';
 import type { ClosedSigned, ClosingMachine } from '../../api/ownerTypes';
 import { Failure } from '../../shared/ui/Answer';
+import { Dialog } from './Dialog';
 
 interface OpenProps {
   machines: ClosingMachine[];
@@ -19,7 +20,7 @@ export function OpenAgain({ machines, onDone }: OpenProps) {
       <Button variant="default" disabled={machines.length === 0} onClick={modal.open}>
         Open again…
       </Button>
-      <Modal opened={open} onClose={modal.close} title="Open all again?" centered closeButtonProps={{ 'aria-label': 'Close' }}>
+      <Dialog opened={open} onClose={modal.close} title="Open all again?">
         <Ask
           machines={machines}
           onCancel={modal.close}
@@ -28,7 +29,7 @@ export function OpenAgain({ machines, onDone }: OpenProps) {
             onDone(done);
           }}
         />
-      </Modal>
+      </Dialog>
     </>
   );
 }

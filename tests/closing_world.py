@@ -19,13 +19,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from tests.access_world import AccessWorld
-from tests.trust_world import NOW_MS
+from tests.closing_wishes import sign_closing, sign_kept, wish
 from tests.unit.device.device_world import make_inventory
 from tests.unit.device.session_guard import SessionGuard
 
@@ -47,52 +46,15 @@ from fleetward.device.looking import Eyes, FixtureCollector
 from fleetward.device.run import CLOSER, spawn_module
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.closing import (
-    ClosedPort,
     Closing,
     ClosingReport,
     ClosingWish,
-    Kept,
-    make_closing_payload,
-    make_kept_payload,
-    verify_closing_of_owner,
     verify_closing_report,
-    verify_kept,
 )
-from fleetward.trust.envelope import seal
 from fleetward.trust.errors import Unreachable
-from fleetward.trust.keys import Signer
 
 CLONE_NEWNET: Final = 0x40000000
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
-
-
-def wish(
-    *ports: int, udp: Sequence[int] = (), ways: Sequence[str] = (), **said: Any
-) -> ClosingWish:
-    """Return a wish for these TCP ports."""
-    listed = [ClosedPort("tcp", p) for p in ports] + [ClosedPort("udp", p) for p in udp]
-    return ClosingWish(
-        devices=tuple(said.get("devices", ())),
-        ports=tuple(listed),
-        local_access=tuple(ways),
-        restore_seconds=said.get("restore_seconds", 600),
-        reason=said.get("reason", "nobody needs it"),
-    )
-
-
-def sign_closing(
-    access: AccessWorld, wanted: ClosingWish, serial: int, signers: Sequence[Signer] | None = None
-) -> Closing:
-    """Return a closing, signed by the first person unless others are given."""
-    payload = make_closing_payload(access.trust.policy, wanted, serial, NOW_MS)
-    raw = seal(payload, [access.trust.signers[0]] if signers is None else signers)
-    return verify_closing_of_owner(raw, access.trust.policy)
-
-
-def sign_kept(access: AccessWorld, closing: str) -> Kept:
-    """Return the confirmation of a closing."""
-    payload = make_kept_payload(access.trust.policy, closing, NOW_MS)
-    return verify_kept(seal(payload, [access.trust.signers[0]]), access.trust.policy)
 
 
 @dataclass

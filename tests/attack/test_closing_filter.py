@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.closing_wishes import sign_closing, wish
 from tests.closing_world import (
     NEAR,
     ClosingGuard,
@@ -20,8 +21,6 @@ from tests.closing_world import (
     can_have_network,
     listening,
     own_network,
-    sign_closing,
-    wish,
 )
 
 from fleetward.device.access.closing_words import encode, read_downward

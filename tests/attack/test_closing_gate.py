@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.access_world import AccessWorld
-from tests.closing_world import ClosingGuard, HeldCloser, sign_closing, sign_kept, wish
+from tests.closing_wishes import sign_closing, sign_kept, wish
+from tests.closing_world import ClosingGuard, HeldCloser
 from tests.trust_world import alter, payload_of, refused, resign
 
 from fleetward.device.access.closing_words import Shut, Survey

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.access_world import AccessWorld
-from tests.closing_world import sign_closing, sign_kept, wish
+from tests.closing_wishes import sign_closing, sign_kept, wish
 from tests.trust_world import alter, payload_of
 
 from fleetward.trust.closing import (

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.trust_world import alter, reader_of, resign, strange_signature
 from tests.vectors.making import Vectors, public, seeded_key
+from tests.vectors.of_closings import closing_vectors
 from tests.vectors.of_owners import (
     head_vectors,
     invitation_vectors,
@@ -359,7 +360,7 @@ def word_vectors() -> Vectors:
 ALL: Final = (
     canonical_vectors, key_vectors, envelope_vectors, policy_vectors, roster_vectors,
     head_vectors, invitation_vectors, merkle_vectors, note_vectors, journal_vectors,
-    word_vectors, view_vectors, session_vectors,
+    word_vectors, view_vectors, session_vectors, closing_vectors,
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.access_world import AccessWorld
-from tests.closing_world import sign_closing, sign_kept, wish
+from tests.closing_wishes import sign_closing, sign_kept, wish
 from tests.server_world import ServerWorld, server_world
 from tests.trust_world import Machine, refused, resign
 

@@ -7,7 +7,8 @@ port is a number, a unit is one of a list that stands here.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -33,6 +34,10 @@ Unit = Literal[
     "telnetd.service",
 ]
 """What of systemd gives local access; the sockets first, so that they start nothing again."""
+UNITS: Final[Mapping[Access, tuple[Unit, ...]]] = {
+    "ssh": tuple(u for u in get_args(Unit) if not u.startswith("telnet")),
+    "telnet": tuple(u for u in get_args(Unit) if u.startswith("telnet")),
+}
 Units = Annotated[tuple[Unit, ...], msgspec.Meta(max_length=8)]
 Texts = Annotated[
     tuple[Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)], ...],

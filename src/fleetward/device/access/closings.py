@@ -20,6 +20,7 @@ from typing import Final, cast
 
 from fleetward.device.access.closing_words import (
     MAX_WORD_BYTES,
+    UNITS,
     Access,
     Check,
     Checked,
@@ -33,7 +34,6 @@ from fleetward.device.access.closing_words import (
 from fleetward.device.access.closings_kept import Memory, MemoryFile, Owed
 from fleetward.device.access.doors import Closers
 from fleetward.device.access.keep_open import KeepOpen, read_keep_open
-from fleetward.device.access.local_ways import UNITS
 from fleetward.device.audit.diary import Diary
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.runtime.clock import Clock

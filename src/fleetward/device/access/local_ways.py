@@ -11,18 +11,14 @@ import shutil
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
-from fleetward.device.access.closing_words import Access, Unit
+from fleetward.device.access.closing_words import UNITS, Access, Unit
 from fleetward.device.access.connections import Look, Waiting
 from fleetward.device.access.nft_rules import PROGRAMS_PATH
 
 SYSTEMD: Final = Path("/run/systemd/system")
 TOOL_SECONDS: Final = 60
-UNITS: Final[Mapping[Access, tuple[Unit, ...]]] = {
-    "ssh": tuple(u for u in get_args(Unit) if not u.startswith("telnet")),
-    "telnet": tuple(u for u in get_args(Unit) if u.startswith("telnet")),
-}
 PORTS: Final[Mapping[Access, tuple[int, ...]]] = {"ssh": (22,), "telnet": (23,)}
 PROGRAMS: Final[Mapping[Access, frozenset[str]]] = {
     "ssh": frozenset({"sshd", "dropbear", "sshd-listener"}),

@@ -1,5 +1,7 @@
 """What a lying server can make an owner believe, or sign, about closings: nothing."""
 
+# ruff: noqa: F811  (pytest takes fixtures by the names of arguments)
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +9,15 @@ from typing import Any
 import pytest
 from tests.unit.keyholder.access_scene import now_ms
 from tests.unit.keyholder.closing_scene import ClosingScene, make_closing_scene
-from tests.unit.keyholder.conftest import *  # noqa: F403 - the fixtures of an owner's folder
+from tests.unit.keyholder.owner_fixtures import (  # noqa: F401
+    clock,
+    desk,
+    made_once,
+    one_server,
+    owner,
+    passphrase_file,
+    server,
+)
 from tests.unit.keyholder.small_server import SmallServer
 
 from fleetward.keyholder.closing.judging import Progress, read_progress

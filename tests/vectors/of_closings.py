@@ -74,7 +74,7 @@ def closing_vectors() -> Vectors:
         ("a field more", {"at_once": True}),
     ):
         reason = _REASONS.get(name, "bad_field")
-        v.bad(name, "closing", f"Malformed/{reason}", **changed(**changes))  # type: ignore[arg-type]  # JSON
+        v.bad(name, "closing", f"Malformed/{reason}", **changed(**changes))
     kept = sign_kept(world, closing.hash)
     v.good("kept", "closing.kept", **base, kept=b64(kept.raw))
     v.bad("kept by nobody", "closing.kept", "Untrusted/too_few_signatures",

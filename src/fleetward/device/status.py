@@ -125,6 +125,16 @@ class SessionStatus(msgspec.Struct, frozen=True):
     """Whether the server has the whole recording."""
 
 
+class ClosingStatus(msgspec.Struct, frozen=True):
+    """What the owner has had closed here. `missing` says why nothing can be closed."""
+
+    closed: str = ""
+    seconds_left: int = 0
+    """How long it holds without a confirmation; 0 when it was kept."""
+    problem: str = ""
+    missing: str = ""
+
+
 class Status(msgspec.Struct, frozen=True):
     """The whole document."""
 
@@ -154,6 +164,7 @@ class Status(msgspec.Struct, frozen=True):
     problem: str = ""
     sessions: tuple[SessionStatus, ...] = ()
     """Open ones, then past ones, the newest first."""
+    closing: ClosingStatus = ClosingStatus()
 
 
 def write_status(path: Path, status: Status) -> None:

@@ -100,18 +100,18 @@ class ClosingScene:
                     said = self.report(self.machines[device], self.closings[closing], "kept")
                     self.reports[closing, device] = said
             return 202, {}, {}
-        closing = None
+        found: Closing | None = None
         for device, machine in self.machines.items():
             if device in self.off:
                 continue
             try:
-                closing = verify_closing(raw, policy, device)
+                found = verify_closing(raw, policy, device)
             except FleetwardError:
                 continue
-            self.reports[closing.hash, device] = self.report(machine, closing, "applied")
-        assert closing is not None
-        self.closings[closing.hash] = closing
-        return 202, self._row(closing), {}
+            self.reports[found.hash, device] = self.report(machine, found, "applied")
+        assert found is not None
+        self.closings[found.hash] = found
+        return 202, self._row(found), {}
 
     def _say(self, path: str, answer: Any) -> Reply:
         return 200, self.lie(path, answer), {}

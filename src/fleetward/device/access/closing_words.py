@@ -14,6 +14,8 @@ import msgspec
 
 from fleetward.trust.errors import Malformed
 
+PROGRAMS_PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"
+"""Where the tools of the system are, and nowhere else."""
 MAX_WORD_BYTES: Final = 64 * 1024
 MAX_PORTS: Final = 512
 """Those of a closing, and those on which programs of local access wait."""

@@ -20,6 +20,7 @@ from typing import Final, cast
 
 from fleetward.device.access.closing_words import (
     MAX_WORD_BYTES,
+    PROGRAMS_PATH,
     UNITS,
     Access,
     Check,
@@ -64,6 +65,15 @@ START_SECONDS: Final = 15.0
 CANNOT: Final = "cannot_close"
 AGAIN: Final = "again"
 """What is owed after a filter was put back: that it is applied, and no judgement of the order."""
+
+
+def find_missing(*, root: bool) -> str:
+    """Return what this machine lacks for closing anything, in words; empty when nothing is."""
+    if not root:
+        return "Closing ports takes root: install the agent with `sudo fleetward-agent install`."
+    if not any(Path(folder, "nft").exists() for folder in PROGRAMS_PATH.split(":")):
+        return "Closing ports takes nft: install the package nftables."
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

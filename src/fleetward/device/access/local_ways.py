@@ -13,9 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from fleetward.device.access.closing_words import UNITS, Access, Unit
+from fleetward.device.access.closing_words import PROGRAMS_PATH, UNITS, Access, Unit
 from fleetward.device.access.connections import Look, Waiting
-from fleetward.device.access.nft_rules import PROGRAMS_PATH
 
 SYSTEMD: Final = Path("/run/systemd/system")
 TOOL_SECONDS: Final = 60

@@ -24,10 +24,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fleetward.device.access.closing_words import PROGRAMS_PATH
 from fleetward.trust.errors import Malformed, Unreachable
 
 TABLE: Final = "fleetward"
-PROGRAMS_PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"
 TOOL_SECONDS: Final = 20
 MAX_OUTPUT_BYTES: Final = 4 * 1024 * 1024
 MAX_CUT: Final = 4096

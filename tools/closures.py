@@ -32,6 +32,7 @@ PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
         "uplink": "fleetward.device.uplink",
         "collector": "fleetward.device.posture.collect",
         "session": "fleetward.device.access.session_main",
+        "closer": "fleetward.device.access.closer_main",
         "server": "fleetward.server.main",
         "owner-console": "fleetward.keyholder.console.main",
         "verifier": "fleetward.keyholder.verify",

@@ -1,5 +1,6 @@
 // Made-up answers of the owner's own program. For development of the pages only; never shipped.
 import { makeChanges } from './mock-changes.mjs';
+import { makeClosingPage } from './mock-closing.mjs';
 import { wordsOf } from './mock-data.mjs';
 
 const iso = (age) => new Date(Date.now() - age).toISOString();
@@ -70,6 +71,10 @@ export function makeOwner(fleet) {
         unknown: [{ id: 'tail', words: 'What it did after its newest signed word cannot be known yet.', device: 'pump-04', age_seconds: 2820 }],
         command: `fleetward audit verify record --root ${HASH}`,
       };
+      case 'GET /closing': return makeClosingPage(fleet, scenario);
+      case 'POST /closing/close': return { id: ID('c'), words: 'Signed, and handed over for 1 machine.' };
+      case 'POST /closing/open': return { id: ID('c'), words: 'All is opened again, and handed over for 1 machine.' };
+      case 'POST /closing/keep': return { id: ID('c'), words: 'Kept on 2 machines.' };
       case 'GET /access': return { items: accessOf(scenario), more: 0 };
       case 'POST /access/prepare': return { grant: ID('f'), six_words: WORDS, scopes: SCOPES, seconds: body.seconds, watched: body.watched, passkey: null, own_key: true };
       case 'POST /access/approve': return { id: ID('a'), session: ID('f'), words: 'Granted. It opens when pump-04 has it.', watched: false };

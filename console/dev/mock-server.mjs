@@ -12,6 +12,7 @@ import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeDetail, makeFacts, makeFleet, makeHistory, makeToday, wordsOf } from './mock-data.mjs';
 import { makeSession, makeSessions } from './mock-sessions.mjs';
+import { makeTiers } from './mock-closing.mjs';
 import { makeOwner } from './mock-owner.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -141,6 +142,10 @@ function consoleAnswer(method, path, search, body) {
   const parts = path.slice(1).split('/');
   if (parts[0] === 'devices' && parts.length > 1) return deviceAnswer(method, parts.slice(1), search);
   if (parts[0] === 'access' && parts[1] === 'requests') return accessAnswer(parts[2], search);
+  if (parts[0] === 'closing-machines' && parts[1]) {
+    const row = fleet.find((each) => each.id === parts[1]);
+    return row ? { body: makeTiers(row) } : problem(404, 'Not found', 'No machine of this id is known here.');
+  }
   if (parts[0] === 'drills' && parts[1]) return { body: drills.get(parts[1]) };
   if (method === 'DELETE') return { status: 204 };
   switch (`${method} ${path}`) {

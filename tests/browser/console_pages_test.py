@@ -48,6 +48,7 @@ OWNER: Final = (
     f"/sessions/{'e' * 64}",
     "/machines",
     "/invite",
+    "/closing",
     "/policy",
     "/record",
 )

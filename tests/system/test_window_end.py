@@ -177,8 +177,9 @@ def everybody(folder: Path) -> Iterator[Everybody]:
         server = AccessServer(world, guard.access, guard.access.machine)
         house = world.house.access
         rooms = AccessRooms(
-            house.access, house.shown, house.connections, house.replays, house.standings, list
-        )
+            house.access, house.shown, house.connections, house.replays, house.standings,
+            house.changes, list,
+        )  # fmt: skip
         handlers = [
             *make_access_handlers(rooms),
             *make_directory_handlers(world.house.directory, world.clock),

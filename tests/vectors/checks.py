@@ -17,6 +17,7 @@ from fleetward.trust.access import read_scope
 from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.canonical import from_base64url as b
 from fleetward.trust.canonical import to_base64url
+from fleetward.trust.closing import verify_closing, verify_closing_report, verify_kept
 from fleetward.trust.documents import Anchor, Bundle, OwnerView, advance, first_view, read_bundle
 from fleetward.trust.envelope import (
     Role,
@@ -247,6 +248,33 @@ def _session(given: Given) -> tuple[Grant, Policy]:
     return verify_grant(b(given["grant"]), Situation(policy, *moment), request, offer), policy
 
 
+def closing(given: Given) -> Found:
+    found = verify_closing(b(given["closing"]), _policy(given), given["device"])
+    return {
+        "hash": found.hash,
+        "local_access": list(found.local_access),
+        "people": list(found.people),
+        "ports": [port.to_json() for port in found.ports],
+        "restore_seconds": found.restore_seconds,
+        "serial": found.serial,
+    }
+
+
+def closing_kept(given: Given) -> Found:
+    found = verify_kept(b(given["kept"]), _policy(given))
+    return {"closing": found.closing, "people": list(found.people)}
+
+
+def closing_report(given: Given) -> Found:
+    found = verify_closing_report(b(given["report"]), _key(given), given["owner"])
+    return {
+        "closed": [port.to_json() for port in found.closed],
+        "closing": found.closing,
+        "outcome": found.outcome,
+        "seconds_left": found.seconds_left,
+    }
+
+
 def join_string(given: Given) -> Found:
     found = read_join_string(given["text"])
     return {
@@ -382,6 +410,9 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "standing.entry": standing_entry,
     "standing.state": standing_state,
     "standing.stop": standing_stop,
+    "closing": closing,
+    "closing.kept": closing_kept,
+    "closing.report": closing_report,
     "join_string": join_string,
     "address": address,
     "statement.join": join_statement,

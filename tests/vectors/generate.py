@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.trust_world import alter, reader_of, resign, strange_signature
 from tests.vectors.making import Vectors, public, seeded_key
 from tests.vectors.of_break_glass import break_glass_vectors
+from tests.vectors.of_closings import closing_vectors
 from tests.vectors.of_delegations import delegation_vectors
 from tests.vectors.of_keys import handover_vectors
 from tests.vectors.of_owners import (
@@ -366,7 +367,7 @@ ALL: Final = (
     canonical_vectors, key_vectors, envelope_vectors, policy_vectors, roster_vectors,
     head_vectors, invitation_vectors, merkle_vectors, note_vectors, journal_vectors,
     word_vectors, view_vectors, session_vectors, delegation_vectors, handover_vectors,
-    runbook_vectors, break_glass_vectors, standing_vectors, receipt_vectors,
+    runbook_vectors, break_glass_vectors, standing_vectors, receipt_vectors, closing_vectors,
 )  # fmt: skip
 
 

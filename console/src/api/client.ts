@@ -42,6 +42,8 @@ export const api = {
   quarantine: (id: string, reason: string) => http.post<unknown>(`${of(id)}/quarantine`, { reason }),
   readmit: (id: string, reason: string) => http.post<unknown>(`${of(id)}/readmit`, { reason }),
 
+  tiers: (id: string) => http.get<T.MachineClosing>(`/closing-machines/${encodeURIComponent(id)}`),
+
   sessions: (search: Search) => http.get<T.Page<T.AccessRow>>(`/access/requests${query(search)}`),
   ahead: (search: Search) => http.get<T.AheadList>(`/access/standing${query(search)}`),
   session_of: (id: string) => http.get<T.AccessDetail>(`/access/requests/${encodeURIComponent(id)}`),

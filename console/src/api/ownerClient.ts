@@ -53,5 +53,9 @@ export const owner = {
   refuseRecovery: (body: { passphrase: string }) => ownerHttp.post<T.PolicySigned>('/recovery/refuse', body),
   recording: (id: string, begin: number, live: boolean) =>
     ownerHttp.get<T.Screening>(`/access/${id}/recording?begin=${begin}&live=${live ? 1 : 0}`),
+  closing: () => ownerHttp.get<T.ClosingPage>('/closing'),
+  close: (body: T.CloseWish) => ownerHttp.post<T.ClosedSigned>('/closing/close', body),
+  openAgain: (body: T.CloseWish) => ownerHttp.post<T.ClosedSigned>('/closing/open', body),
+  keepClosed: (id: string) => ownerHttp.post<T.ClosedSigned>('/closing/keep', { id }),
   verify: () => ownerHttp.post<T.Verdict>('/verify', {}),
 };

@@ -294,3 +294,63 @@ export interface Screening {
   words: string;
   beats: string;
 }
+
+export type TierState = 'yes' | 'no' | 'unknown' | 'stale';
+
+export interface Tier {
+  number: number;
+  title: string;
+  state: TierState;
+  words: string;
+  as_of: Time | null;
+}
+
+/** A machine as the Closing page shows it; `closed` is from the machine's own signed report. */
+export interface ClosingMachine {
+  id: string;
+  name: string;
+  site: string;
+  connected: boolean;
+  simulated: boolean;
+  tiers: Tier[];
+  ports: { name: string; process: string; closed: boolean }[];
+  looked_at: Time | null;
+  peers: { port: number; address: string }[];
+  peers_more: number;
+  peers_at: Time | null;
+  closed: string;
+  said: string;
+  trouble: string;
+}
+
+/** A closing that machines hold on trial. */
+export interface Trial {
+  id: string;
+  words: string;
+  reason: string;
+  machines: string[];
+  others: string[];
+  cut: string[];
+  ends_at: Time;
+}
+
+export interface ClosingPage {
+  machines: ClosingMachine[];
+  more: number;
+  trials: Trial[];
+}
+
+export interface CloseWish {
+  devices: string[];
+  everywhere: boolean;
+  tcp: number[];
+  udp: number[];
+  local_access: ('ssh' | 'telnet')[];
+  restore_seconds: number;
+  reason: string;
+}
+
+export interface ClosedSigned {
+  id: string;
+  words: string;
+}

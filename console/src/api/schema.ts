@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 175f28bd7df14b8da2d9f0bbc4e37d7977cbb4ff27b73a9fb5dc3c3263ad346d
+// SHA-256 of openapi.json: aff5c385be1c8df2e67633283c578adcc22a82a5474fcbc8f4d4cdef8448d1c4
 
 export interface components {
     schemas: {
@@ -16,7 +16,6 @@ export interface components {
             bytes_in: number;
             bytes_out: number;
             case: string;
-            changes: components["schemas"]["SessionChanges"] | null;
             denial: string;
             denied_words: string;
             device_id: string;
@@ -28,7 +27,6 @@ export interface components {
             grant: string;
             granted_at: string | null;
             id: string;
-            not_compared: string;
             offer: string;
             offered_at: string | null;
             opened_at: string | null;
@@ -151,17 +149,6 @@ export interface components {
             words: string;
         };
         /**
-         * ChangeView
-         * @description One thing that was added, removed or changed.
-         */
-        ChangeView: {
-            after: string;
-            before: string;
-            change: string;
-            kind: string;
-            name: string;
-        };
-        /**
          * Check
          * @description One thing that was looked at.
          */
@@ -181,6 +168,77 @@ export interface components {
             generation: number;
             note: string;
             size: number;
+        };
+        /**
+         * ClosingDetail
+         * @description A closing with its signed documents and a page of its machines.
+         */
+        ClosingDetail: {
+            closing: components["schemas"]["ClosingRow"];
+            envelope: string;
+            kept: string;
+            machines: components["schemas"]["ClosingPart"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * ClosingPage
+         * @description A page of closings, newest first.
+         */
+        ClosingPage: {
+            items: components["schemas"]["ClosingRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * ClosingPart
+         * @description Where a closing stands at one machine. `report` is what the machine signed: verify it.
+         */
+        ClosingPart: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            device_id: string;
+            name: string;
+            report: string;
+            rule: string;
+            seconds_left: number;
+            site: string;
+            /** @enum {unknown} */
+            state: "applied" | "handed" | "kept" | "refused" | "restored" | "undone";
+            words: string;
+        };
+        /**
+         * ClosingRow
+         * @description A closing, and at how many machines it stands how.
+         *
+         *         People are shown as the stored policy has them: machines and the owner's tools verify.
+         */
+        ClosingRow: {
+            counts: {
+                [key: string]: number;
+            };
+            for_all: boolean;
+            id: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            issued_at: string;
+            kept_at: string | null;
+            opens_all: boolean;
+            people: string[];
+            reason: string;
+            restore_seconds: number;
+            serial: number;
+            words: string;
+        };
+        /**
+         * ConnectedPeer
+         * @description Somebody who was connected to a port of a machine.
+         */
+        ConnectedPeer: {
+            address: string;
+            port: number;
+            process: string | null;
         };
         /**
          * Connection
@@ -438,17 +496,6 @@ export interface components {
             words: string;
         };
         /**
-         * FindingView
-         * @description A change that somebody should look at. `attack` are techniques of MITRE ATT&CK.
-         */
-        FindingView: {
-            attack: string[];
-            evidence: string;
-            rule: string;
-            severity: string;
-            words: string;
-        };
-        /**
          * FinishedCeremony
          * @description What the browser's authenticator answered: a PublicKeyCredential as JSON.
          */
@@ -500,6 +547,50 @@ export interface components {
         LinkWish: {
             /** @default null */
             person_id: string | null;
+        };
+        /**
+         * MachineClosing
+         * @description A machine: its tiers, what waits there, who is connected, and what is closed.
+         */
+        MachineClosing: {
+            closed: string;
+            connected: boolean;
+            device_id: string;
+            last_cut: string[];
+            looked_at: string | null;
+            name: string;
+            peers: components["schemas"]["ConnectedPeer"][];
+            peers_at: string | null;
+            peers_more: number;
+            ports: components["schemas"]["OpenPort"][];
+            report: string;
+            reported_at: string | null;
+            seconds_left: number;
+            simulated: boolean;
+            site: string;
+            tiers: components["schemas"]["TierRow"][];
+        };
+        /**
+         * MachineClosings
+         * @description A page of machines.
+         */
+        MachineClosings: {
+            items: components["schemas"]["MachineClosing"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * OpenPort
+         * @description A port that waits for others, as the newest inventory has it, and whether it is closed.
+         */
+        OpenPort: {
+            closed: boolean;
+            /** @enum {unknown} */
+            exposure: "all" | "lan" | "loopback";
+            port: number;
+            process: string | null;
+            protocol: string;
         };
         /**
          * OpeningRequest
@@ -855,23 +946,6 @@ export interface components {
             user: string | null;
         };
         /**
-         * SessionChanges
-         * @description What changed on a machine during a session, as the machine says. `here` says that its
-         *         document has come; the owner's tools compare it with the receipt. `left` are changes that are
-         *         not listed here, `notes` say what was not looked at.
-         */
-        SessionChanges: {
-            change_count: number;
-            changes: components["schemas"]["ChangeView"][];
-            digest: string;
-            finding_count: number;
-            findings: components["schemas"]["FindingView"][];
-            here: boolean;
-            left: number;
-            notes: string[];
-            words: string;
-        };
-        /**
          * SessionOpened
          * @description A session with its secret, which is shown this once.
          */
@@ -916,6 +990,13 @@ export interface components {
          * @description A signed envelope, base64url.
          */
         Signed: {
+            envelope: string;
+        };
+        /**
+         * SignedClosing
+         * @description A signed document, base64url.
+         */
+        SignedClosing: {
             envelope: string;
         };
         /**
@@ -1001,6 +1082,18 @@ export interface components {
             id: string;
             /** @enum {unknown} */
             state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
+        };
+        /**
+         * TierRow
+         * @description One of the three tiers: `yes`, `no`, `unknown` or `stale`, why, and as of when.
+         */
+        TierRow: {
+            as_of: string | null;
+            number: number;
+            /** @enum {unknown} */
+            state: "no" | "stale" | "unknown" | "yes";
+            title: string;
+            words: string;
         };
         /**
          * Timeline

@@ -75,3 +75,7 @@ export type Doctor = Schemas['Doctor'];
 /** The tour: where it stands, and what its pages need to name. Every fact may be missing. */
 export type Tour = Schemas['Tour'];
 export type TourWish = Partial<Schemas['TourWish']>;
+
+/** A machine's three tiers, what waits on its ports, and what is closed there. */
+export type MachineClosing = Schemas['MachineClosing'];
+export type TierRow = Schemas['TierRow'];

@@ -10,6 +10,7 @@ import { Mishap } from '../shared/ui/Mishap';
 import { Page } from '../shared/ui/Page';
 import { Banners } from './Banners';
 import { BreakIns } from './BreakIns';
+import { Closing } from './closing/Closing';
 import { Invite } from './invite/Invite';
 import { Machines } from './machines/Machines';
 import { Policy } from './policy/Policy';
@@ -55,6 +56,7 @@ function OwnerPages() {
     { href: '/sessions', label: 'Sessions', icon: 'wave', count: access.data?.items.filter(isLive).length },
     { href: '/windows', label: 'Windows', icon: 'clock' },
     { href: '/machines', label: 'Machines', icon: 'fleet' },
+    { href: '/closing', label: 'Closing', icon: 'block' },
     { href: '/invite', label: 'Invite', icon: 'invite' },
     { href: '/policy', label: 'Policy', icon: 'policy' },
     { href: '/record', label: 'Record', icon: 'proof' },
@@ -81,6 +83,7 @@ function OwnerPages() {
           <Route path="/sessions/:id" component={SessionPage} />
           <Route path="/windows" component={Windows} />
           <Route path="/machines" component={Machines} />
+          <Route path="/closing" component={Closing} />
           <Route path="/invite" component={Invite} />
           <Route path="/policy" component={Policy} />
           <Route path="/record" component={Record} />

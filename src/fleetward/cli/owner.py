@@ -15,6 +15,7 @@ import typer
 from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
 from fleetward.cli.owner_access_policy import access_app, requester_app
 from fleetward.cli.owner_break_glass import break_glass_app
+from fleetward.cli.owner_close import close_app
 from fleetward.cli.owner_keys import acknowledged, rotate, take_over_app, transfer
 from fleetward.cli.owner_options import (
     AsJson,
@@ -71,6 +72,7 @@ owner_app.add_typer(take_over_app, name="take-over")
 owner_app.add_typer(recover_app, name="recover")
 policy_app.add_typer(break_glass_app, name="break-glass")
 owner_app.add_typer(policy_app, name="policy")
+owner_app.add_typer(close_app, name="close")
 owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")
 owner_app.add_typer(owner_session_app, name="session")

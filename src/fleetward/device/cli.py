@@ -7,9 +7,12 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fleetward.trust.errors import FleetwardError
+
+if TYPE_CHECKING:
+    from fleetward.device.status import Status
 
 DEFAULT_DATA: Final = Path("/var/lib/fleetward")
 DONE, REFUSED = 0, 1
@@ -111,11 +114,20 @@ def _status(arguments: argparse.Namespace) -> int:
         f"wall        {status.wall}",
         f"panel       {status.panel}",
         f"sight       {status.sight.words}",
+        *([f"closed      {_say_closed(status)}"] if _say_closed(status) else []),
         f"journal     {status.journal.sequence} entries, {status.journal.unproven} not proven yet",
         f"record      {status.record.state}  {status.record.words}",
     ):
         sys.stdout.write(line.rstrip() + "\n")
     return DONE
+
+
+def _say_closed(status: Status) -> str:
+    """Return what the owner has had closed here, and what this machine lacks for it."""
+    closing = status.closing
+    left = f", opens again in {closing.seconds_left} s" if closing.seconds_left else ""
+    said = f"{closing.closed}{left}" if closing.closed else ""
+    return " ".join(part for part in (said, closing.problem, closing.missing) if part)
 
 
 def _sessions(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 1. The bytes are one of the few words that a machine accepts (`wire.unsigned`).
 2. Owner documents advance the machine's view by the rules of `trust.documents`, or are refused.
 3. An order of a type that is in the table is judged by the file that stands there
-   (`gate_sessions`, `gate_runbooks`, `gate_standing`); every other order is refused.
+   (`gate_sessions`, `gate_runbooks`, `gate_standing`, `gate_closing`); every other is refused.
 4. A reduction (report now, connect again) is taken unsigned, because it only reduces.
 5. What is accepted is in the journal, then in the file of the view, before it takes effect.
    A policy of the next epoch hands the machine over: that is an entry of its own, and everything
@@ -94,14 +94,18 @@ class Gate:
         """Have orders about sessions judged by this; it asks this gate for the view."""
         self._sessions = sessions
         self.take_orders(SESSION_TYPES, sessions.admit, sessions.take_new_policy)
-        self._takers |= dict.fromkeys(RUNBOOK_TYPES, sessions.runbooks.take)
+        self.use_orders(RUNBOOK_TYPES, sessions.runbooks.take)
 
     def take_orders(
         self, kinds: Sequence[str], taker: OrderTaker, on_documents: Callable[[], None]
     ) -> None:
         """Have orders of these types judged by `taker`, which hears of newer documents too."""
-        self._takers |= dict.fromkeys(kinds, taker)
+        self.use_orders(kinds, taker)
         self._on_documents.append(on_documents)
+
+    def use_orders(self, kinds: Sequence[str], taker: OrderTaker) -> None:
+        """Have orders of these types judged by `taker`; it asks this gate for the view."""
+        self._takers |= dict.fromkeys(kinds, taker)
 
     def use_recovery(self, recovery: RecoveryGate) -> None:
         """Have recovered policies wait here; without it none is ever taken."""

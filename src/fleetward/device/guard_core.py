@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from fleetward.device.access.doors import Doors
+from fleetward.device.access.closings import Closings, Speaker
+from fleetward.device.access.doors import Closers, Doors
 from fleetward.device.access.sessions import Machine, Sessions
 from fleetward.device.access.standing_kept import KeptStanding
 from fleetward.device.audit.diary import Diary
@@ -26,6 +27,7 @@ from fleetward.device.audit.segments import Chain
 from fleetward.device.blobs import Blobs
 from fleetward.device.comparing import Comparing, Looker
 from fleetward.device.gate import Gate
+from fleetward.device.gate_closing import CLOSING_TYPES, ClosingGate
 from fleetward.device.gate_recovery import RecoveryGate
 from fleetward.device.gate_runbooks import RunbookGate
 from fleetward.device.gate_sessions import Here, SessionGate
@@ -74,6 +76,8 @@ class Seat:
     """What starts sessions; None where there is nothing that could be entered."""
     looker: Looker | None = None
     """What looks before and after sessions; without it receipts name no comparison."""
+    closers: Closers | None = None
+    """What closes ports; None where there are none."""
 
 
 class GuardCore:
@@ -97,7 +101,10 @@ class GuardCore:
             self.files.read_view(self.joined), self.diary, self.refusals, self._persist_view
         )
         self.blobs = Blobs(self.files.blobs, self.state)
-        self.sessions = self._open_sessions(folder)
+        here = self._make_here(folder)
+        self.sessions, judge = self._open_sessions(folder, here)
+        self.standing = self._open_standing(folder, here, judge)
+        self.closings = self._open_closings(folder, here, judge)
         self.recovery = RecoveryGate(
             self.diary, (self.state, self.save), self.time, self._is_proven
         )
@@ -119,6 +126,7 @@ class GuardCore:
         """Why the server took nothing, as it says; empty once it does."""
         self._next_save_ms = self._next_status_ms = self._next_chores_ms = 0
         self._batches_seen = 0
+        self._looked_at = self.state.inventory_powered_ms
         self._begin(damage, state_damaged=state_damaged)
 
     # --- what the process around it calls
@@ -127,6 +135,7 @@ class GuardCore:
         """Have `on_news` called when uplink should ask again; it must not call back."""
         self._on_news = on_news
         self.sessions.call_on_news(on_news)
+        self.closings.call_on_news(on_news)
 
     def handle(self, request: Request, body: bytes) -> Reply:
         """Answer one request of uplink. Raises the families of `trust.errors`."""
@@ -137,6 +146,9 @@ class GuardCore:
         now = self.seat.clock.boottime_ms()
         self._watch_clock()
         self.looking.tick()
+        if self._looked_at != self.state.inventory_powered_ms:
+            self._looked_at = self.state.inventory_powered_ms
+            self.closings.check_soon()
         with contextlib.suppress(Unreachable):
             self.outbox.cut_when_due()
         if now >= self._next_chores_ms:
@@ -150,17 +162,19 @@ class GuardCore:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
         self.gate.tick()
-        sessions_ms = self.sessions.tick()
+        sessions_ms, closings_ms = self.sessions.tick(), self.closings.tick()
         self._wake_when_new()
         if self.sessions.live:
             return max(1, min(100, sessions_ms))
         if self.journal.uncut_count or self.looking.busy:
             return max(1, min(100, sessions_ms))
-        return max(20, min(LONGEST_SLEEP_MS, self.looking.next_ms() - now, sessions_ms))
+        looking_ms = self.looking.next_ms() - now
+        return max(20, min(LONGEST_SLEEP_MS, looking_ms, sessions_ms, closings_ms))
 
     def close(self) -> None:
         """End every session, write that the agent stops, and close the journal."""
         self.sessions.close()
+        self.closings.close()
         with contextlib.suppress(Unreachable):
             self.diary.order("agent.stopped", {"words": "The agent stopped."})
         with contextlib.suppress(Unreachable):
@@ -281,7 +295,7 @@ class GuardCore:
         with contextlib.suppress(OSError, Unreachable):
             self.sessions.do_chores()
 
-    def _open_sessions(self, folder: Path) -> Sessions:
+    def _open_sessions(self, folder: Path, here: Here) -> tuple[Sessions, SessionGate]:
         machine = Machine(
             owner=self.joined.owner,
             device=self.joined.device,
@@ -294,7 +308,28 @@ class GuardCore:
         sessions = Sessions(
             folder / "access", self.seat.doors, machine, clocks, self.diary, comparing
         )
-        here = Here(
+        judge = SessionGate(here, sessions, self.diary, self.refusals, self.time)
+        self.gate.use_sessions(judge)
+        return sessions, judge
+
+    def _open_standing(self, folder: Path, here: Here, judge: SessionGate) -> StandingGate:
+        books = (self.diary, self.refusals, self.time)
+        kept = KeptStanding(folder / "standing")
+        standing = StandingGate(here, judge, self.sessions, kept, books)
+        self.gate.take_orders(STANDING_ORDERS, standing.admit, standing.take_new_policy)
+        return standing
+
+    def _open_closings(self, folder: Path, here: Here, judge: SessionGate) -> Closings:
+        speaker = Speaker(self.joined.owner, self.joined.device, self.signer)
+        closings = Closings(
+            folder, self.seat.closers, speaker, (self.seat.clock, self.time), self.diary
+        )
+        gate = ClosingGate(here, closings, self.diary, self.refusals, judge.deny)
+        self.gate.use_orders(CLOSING_TYPES, gate.admit)
+        return closings
+
+    def _make_here(self, folder: Path) -> Here:
+        return Here(
             view=lambda: self.gate.view,
             lease_seconds_left=lambda: self.lease_seconds_left,
             device=self.joined.device,
@@ -306,13 +341,6 @@ class GuardCore:
             ),
             presses=self.presses,
         )
-        gate = SessionGate(here, sessions, self.diary, self.refusals, self.time)
-        self.gate.use_sessions(gate)
-        books = (self.diary, self.refusals, self.time)
-        kept = KeptStanding(folder / "standing")
-        self.standing = StandingGate(here, gate, sessions, kept, books)
-        self.gate.take_orders(STANDING_ORDERS, self.standing.admit, self.standing.take_new_policy)
-        return sessions
 
     def _is_proven(self, sequence: int) -> bool:
         """Say whether an entry is proven to stand in the owner's record, and that is in order."""

@@ -54,17 +54,19 @@ def _run(arguments: argparse.Namespace) -> int:
     root = os.geteuid() == 0
     wall: Wall = "uid" if root else "none"
     hidden = (arguments.data.resolve(),)
+    doors = ServiceDoors() if arguments.control is None else SupervisedDoors(source)
     seat = Seat(
         clock=MachineClock(),
-        eyes=Eyes(ConfinedCollector(hidden), watch),
+        eyes=Eyes(ConfinedCollector(hidden), watch, crowd=watch.crowd),
         boot=read_boot_id(),
         wall=wall,
         root=root,
         once=arguments.once,
         spread=SystemRandom().random(),
         missing_walls=tuple(missing),
-        doors=ServiceDoors() if arguments.control is None else SupervisedDoors(source),
+        doors=doors,
         looker=ConfinedLooker(hidden, load_mark_key(folder)),
+        closers=doors,
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)

@@ -23,6 +23,7 @@ from fleetward.runtime.clock import Clock
 from fleetward.trust.errors import FleetwardError, Malformed
 from fleetward.wire.posture import (
     Change,
+    Crowd,
     Inventory,
     InventoryNotice,
     SectionName,
@@ -40,6 +41,8 @@ WATCHED_FILES: Final = (
     "/etc/shadow",
     "/etc/group",
 )
+CROWD_EVERY_MS: Final = 600_000
+"""How often it is worth an entry that others came or went, after the first few."""
 QUICK: Final[tuple[SectionName, ...]] = ("sockets",)
 
 
@@ -70,11 +73,15 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Eyes:
-    """What a machine looks with. A simulator gives a fixture, and no watch."""
+    """What a machine looks with. A simulator gives a fixture, and no watch.
+
+    `crowd` gives bytes that differ when others are connected; it raises OSError.
+    """
 
     collector: Collector
     watch: Watch | None = None
     files: tuple[str, ...] = WATCHED_FILES
+    crowd: Callable[[], bytes] | None = None
 
 
 class Looking:
@@ -99,6 +106,9 @@ class Looking:
         self._next_signs_ms = self._next_files_ms = 0
         self._changes = Budget(most=300, every_ms=10_000)
         self._publishing = Budget(most=10, every_ms=60_000)
+        self._connecting = Budget(most=6, every_ms=CROWD_EVERY_MS)
+        self._crowd_seen = b""
+        self._crowd: Crowd | None = None
         self._dropped = 0
         self._unpublished = False
         self.problem = ""
@@ -130,6 +140,8 @@ class Looking:
             self._next_files_ms = now + FILES_EVERY_MS
             self._schedule.note_files(now, stat_files(self._eyes.files))
         look = self._schedule.decide(now, self._fingerprint())
+        if look is None and self._crowd_changed(now):
+            look = "quick"
         if look == "quick" and not self._state.inventory:
             look = None
         if look is not None:
@@ -152,6 +164,33 @@ class Looking:
             self.problem = f"The socket tables cannot be read: {e.strerror}."
             return self._schedule.sockets_seen
 
+    def _crowd_changed(self, now: int) -> bool:
+        """Say whether others are connected now, and it is worth a look. Not more often than the
+        budget: on a busy port somebody comes and goes all the time."""
+        if self._eyes.crowd is None:
+            return False
+        try:
+            seen = self._eyes.crowd()
+        except OSError:
+            return False
+        if seen == self._crowd_seen or not self._connecting.take(now):
+            return False
+        self._crowd_seen = seen
+        return True
+
+    def _note_crowd(self, crowd: Crowd | None) -> None:
+        """Write down who is connected, when that is not who was."""
+        if crowd is None or crowd == self._crowd:
+            return
+        if self._crowd is None and not crowd.peers:
+            self._crowd = crowd
+            return
+        number = len(crowd.peers) + crowd.more
+        words = f"{number} others are connected to this machine's ports."
+        body = {**msgspec.to_builtins(crowd), "words": words if number else "Nobody is connected."}
+        if self._diary.evidence("posture.connected", body):
+            self._crowd = crowd
+
     def _take(self, look: Look, collected: Collected) -> None:
         now = self._clock.boottime_ms()
         self.missing_walls = collected.missing_walls
@@ -159,7 +198,11 @@ class Looking:
             if collected.problem:
                 raise Malformed(collected.problem, reason="look_failed")
             found = decode_inventory(collected.document)
-            document = self._merge(look, found, collected.document)
+            self._note_crowd(found.crowd)
+            if found.crowd is not None:
+                # Who is connected changes by itself, and one image has one document.
+                found = msgspec.structs.replace(found, crowd=None)
+            document = self._merge(look, found, encode_inventory(found))
         except FleetwardError as e:
             self.problem = e.message
             if look == "full":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleetward.device.access.closings import find_missing
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.status import (
     CertificateStatus,
     CheckpointStatus,
+    ClosingStatus,
     Connection,
     InventoryStatus,
     JournalStatus,
@@ -18,6 +20,7 @@ from fleetward.device.status import (
     Status,
     Versions,
 )
+from fleetward.trust.closing import say_closed
 from fleetward.trust.words import device_words
 
 if TYPE_CHECKING:
@@ -86,6 +89,7 @@ def report_status(core: GuardCore) -> Status:
         sessions=_describe_sessions(core),
         recovery=core.recovery.describe(),
         panel=_describe_panel(core),
+        closing=_describe_closing(core),
     )
 
 
@@ -157,6 +161,16 @@ def _describe_panel(core: GuardCore) -> str:
     if core.panel_words == "no panel" or sandbox is None or sandbox.sandbox != "none":
         return core.panel_words
     return f"{core.panel_words}; it takes no press, for there is no sandbox: install bubblewrap"
+
+
+def _describe_closing(core: GuardCore) -> ClosingStatus:
+    held = core.closings.standing.wanted
+    return ClosingStatus(
+        closed=say_closed(held.ports, held.local_access) if held else "",
+        seconds_left=core.closings.seconds_left,
+        problem=core.closings.problem,
+        missing=find_missing(root=core.seat.root) if core.closings.closers is not None else "",
+    )
 
 
 def _describe_sight(core: GuardCore) -> Sight:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleetward.device.access.doors import CLOSER_WORD, SESSION_WORD
 from fleetward.device.privileges import adopt_orphans
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -30,6 +31,9 @@ UPLINK: Final = "fleetward.device.uplink_main"
 TELL_SECONDS: Final = 5.0
 """How often `once` says how far it is."""
 SESSION: Final = "fleetward.device.access.session_main"
+CLOSER: Final = "fleetward.device.access.closer_main"
+STARTED: Final = {SESSION_WORD: SESSION, CLOSER_WORD: CLOSER}
+"""What guard may have started, by its word."""
 MOST_SESSIONS: Final = 32
 """Processes of sessions at once; guard has a lower bound of its own."""
 
@@ -146,7 +150,7 @@ class Supervisor:
             return spawn_module(UPLINK, arguments, theirs.fileno())
 
     def _start_session(self) -> None:
-        """Take a word of guard: a socket for the process of a session."""
+        """Take a word of guard: a socket for the process of a session, or of one that closes."""
         control = self._control
         if control is None:
             return
@@ -158,9 +162,9 @@ class Supervisor:
             control.close()
             self._control = None
         for descriptor in descriptors:
-            if len(self._sessions) < MOST_SESSIONS:
+            if len(self._sessions) < MOST_SESSIONS and data in STARTED:
                 arguments = ["--guard", str(descriptor)]
-                self._sessions.add(spawn_module(SESSION, arguments, descriptor))
+                self._sessions.add(spawn_module(STARTED[data], arguments, descriptor))
             os.close(descriptor)
 
     def _kill_orphans(self) -> None:

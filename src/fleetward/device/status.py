@@ -126,6 +126,16 @@ class SessionStatus(msgspec.Struct, frozen=True):
     break_glass: bool = False
 
 
+class ClosingStatus(msgspec.Struct, frozen=True):
+    """What the owner has had closed here. `missing` says why nothing can be closed."""
+
+    closed: str = ""
+    seconds_left: int = 0
+    """How long it holds without a confirmation; 0 when it was kept."""
+    problem: str = ""
+    missing: str = ""
+
+
 class Status(msgspec.Struct, frozen=True):
     """The whole document."""
 
@@ -159,6 +169,7 @@ class Status(msgspec.Struct, frozen=True):
     """What recovery keys have announced here, in words; empty when nothing waits."""
     panel: str = ""
     """Who may speak to the machine's panel, and whether it takes presses."""
+    closing: ClosingStatus = ClosingStatus()
 
 
 def write_status(path: Path, status: Status) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from fleetward.device.access.doors import SESSION_SOCKET
+from fleetward.device.access.doors import CLOSER_SOCKET, SESSION_SOCKET
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.privileges import UPLINK_USER
 from fleetward.runtime.files import atomic_write
@@ -35,11 +35,15 @@ UPLINK_UNIT: Final = "fleetward-uplink.service"
 SOCKET_UNIT: Final = "fleetward-guard.socket"
 SESSION_SOCKET_UNIT: Final = "fleetward-session.socket"
 SESSION_UNIT: Final = "fleetward-session@.service"
+CLOSER_SOCKET_UNIT: Final = "fleetward-closer.socket"
+CLOSER_UNIT: Final = "fleetward-closer@.service"
 SOCKET_PATH: Final = "/run/fleetward/guard.sock"
 _HIDDEN: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """What the units' `ProtectHome` takes out of sight."""
 _PYTHON_ARGUMENTS: Final = "-I -m"
-_ENABLED: Final = (UPLINK_UNIT, GUARD_UNIT, SESSION_SOCKET_UNIT, SOCKET_UNIT)
+_ENABLED: Final = (
+    UPLINK_UNIT, GUARD_UNIT, CLOSER_SOCKET_UNIT, SESSION_SOCKET_UNIT, SOCKET_UNIT
+)  # fmt: skip
 """In the order in which they are stopped."""
 
 _COMMON: Final = """\
@@ -153,14 +157,23 @@ WantedBy=sockets.target
 """
 
 
+def closer_socket_unit() -> str:
+    """Return the socket by which guard has ports closed."""
+    return _starting_socket("Where Fleetward's guard has ports closed", CLOSER_SOCKET)
+
+
 def session_socket_unit() -> str:
     """Return the socket by which guard has a session started."""
+    return _starting_socket("Where Fleetward's guard has a session started", SESSION_SOCKET)
+
+
+def _starting_socket(words: str, path: Path) -> str:
     return f"""\
 [Unit]
-Description=Where Fleetward's guard has a session started
+Description={words}
 
 [Socket]
-ListenSequentialPacket={SESSION_SOCKET}
+ListenSequentialPacket={path}
 SocketMode=0600
 DirectoryMode=0755
 Accept=yes
@@ -168,6 +181,45 @@ MaxConnections=32
 
 [Install]
 WantedBy=sockets.target
+"""
+
+
+def closer_unit(python: str) -> str:
+    """Return the unit of what closes ports, for a moment."""
+    return f"""\
+[Unit]
+Description=Fleetward closer: closes what this machine's owner ordered closed
+PartOf={GUARD_UNIT}
+CollectMode=inactive-or-failed
+
+[Service]
+ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.access.closer_main --guard 0
+StandardInput=socket
+StandardOutput=journal
+StandardError=journal
+KillMode=control-group
+TimeoutStopSec=2
+RuntimeMaxSec=180
+TasksMax=32
+# Changing the filter, seeing which program waits on a port, and asking systemd; nothing else.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
+RestrictAddressFamilies=AF_UNIX AF_NETLINK
+IPAddressDeny=any
+SocketBindDeny=any
+ProtectSystem=strict
+ProtectHome=yes
+ProtectControlGroups=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectKernelLogs=yes
+ProtectClock=yes
+PrivateTmp=yes
+NoNewPrivileges=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictRealtime=yes
+RestrictNamespaces=yes
+SystemCallArchitectures=native
 """
 
 
@@ -232,6 +284,8 @@ def install(root: Path, data: Path) -> list[str]:
         units / SOCKET_UNIT: socket_unit(),
         units / SESSION_SOCKET_UNIT: session_socket_unit(),
         units / SESSION_UNIT: session_unit(python),
+        units / CLOSER_SOCKET_UNIT: closer_socket_unit(),
+        units / CLOSER_UNIT: closer_unit(python),
         root / SYSUSERS: f'u {UPLINK_USER} - "Fleetward uplink" /nonexistent /usr/sbin/nologin\n',
     }
     for path, text in contents.items():
@@ -271,7 +325,7 @@ def uninstall(root: Path) -> list[str]:
     if live and _runs_systemd():
         _systemctl("disable", "--now", *_ENABLED)
     units = root / UNITS
-    paths = [units / name for name in (*_ENABLED, SESSION_UNIT)] + [root / SYSUSERS]
+    paths = [units / name for name in (*_ENABLED, SESSION_UNIT, CLOSER_UNIT)] + [root / SYSUSERS]
     removed = [p for p in [*paths, *(link for link, _ in _links(units))] if _remove(p)]
     if live and _runs_systemd():
         _systemctl("daemon-reload")
@@ -285,6 +339,7 @@ def _links(units: Path) -> list[tuple[Path, str]]:
         (wants / UPLINK_UNIT, f"../{UPLINK_UNIT}"),
         (units / "sockets.target.wants" / SOCKET_UNIT, f"../{SOCKET_UNIT}"),
         (units / "sockets.target.wants" / SESSION_SOCKET_UNIT, f"../{SESSION_SOCKET_UNIT}"),
+        (units / "sockets.target.wants" / CLOSER_SOCKET_UNIT, f"../{CLOSER_SOCKET_UNIT}"),
     ]
 
 

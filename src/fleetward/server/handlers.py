@@ -13,6 +13,7 @@ from fleetward.server.access.routes import AccessRooms, make_access_handlers
 from fleetward.server.audit.check import RecordCheck
 from fleetward.server.audit.routes import ExportSources, make_record_handlers, make_tile_handler
 from fleetward.server.audit.store import select_cosignatures
+from fleetward.server.closing.routes import ClosingRooms, make_closing_handlers
 from fleetward.server.directory.routes import make_directory_handlers
 from fleetward.server.drill.act import Drills
 from fleetward.server.drill.routes import make_drill_handlers
@@ -50,6 +51,7 @@ def make_handlers(program: Program) -> list[Any]:
                 lambda: program.bus_addresses,
             )
         ),
+        *make_closing_handlers(ClosingRooms(house.closing.closings, house.closing.shown)),
         *make_overview_handlers(overview),
         *make_posture_handlers(house.posture, house.devices),
         *make_record_handlers(

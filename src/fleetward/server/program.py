@@ -228,7 +228,7 @@ class Program:
             house.directory,
             house.devices,
             asyncio.get_running_loop(),
-            house.access.standings,
+            house.waiting,
         )
         await buses[Account.SYS].subscribe(DISCONNECTS, self._note_disconnect)
         house.directory.listen(self.bus_side.documents_changed)
@@ -237,6 +237,7 @@ class Program:
         house.devices.on_greeting(self.bus_side.greeted)
         house.devices.on_acknowledgement(self.bus_side.acknowledged)
         house.access.book.carry(self.bus_side.carry_order)
+        house.closing.closings.carry(self.bus_side.carry_order)
         house.access.book.on_end(self.bus_side.session_ended)
         self.notifier = Notifier(house.access.book, self.places.notices, send_by_apprise)
         house.access.shown.use_notifier(self.notifier)

@@ -17,6 +17,11 @@ from fleetward.server.access.replay import Replays
 from fleetward.server.access.show import Shown
 from fleetward.server.access.standing import Standings
 from fleetward.server.audit.act import Ledger
+from fleetward.server.closing.act import Closings
+from fleetward.server.closing.act import Neighbours as ClosingNeighbours
+from fleetward.server.closing.ingest import ClosingDoor
+from fleetward.server.closing.show import Shown as ClosingShown
+from fleetward.server.closing.show import Sight
 from fleetward.server.deeds import DeedRecorder
 from fleetward.server.directory.act import Directory
 from fleetward.server.events.act import EventStore
@@ -29,6 +34,7 @@ from fleetward.server.posture.act import Posture
 from fleetward.server.web.guard import WatchedRecorder
 from fleetward.server.web.stream import EventHub
 from fleetward.trust.journal import Entry
+from fleetward.trust.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,27 @@ class AccessSlice:
 
 
 @dataclass(frozen=True)
+class ClosingSlice:
+    """Closings: what people hand in, what machines say, what is shown."""
+
+    closings: Closings
+    door: ClosingDoor
+    shown: ClosingShown
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """All that a machine which greets is handed again, whichever capability it is of."""
+
+    access: Standings
+    closings: Closings
+
+    def orders_for(self, device: str) -> list[bytes]:
+        """Return signed envelopes that the machine has not answered."""
+        return [*self.access.orders_for(device), *self.closings.orders_for(device)]
+
+
+@dataclass(frozen=True)
 class House:
     """Every slice of a running server."""
 
@@ -59,6 +86,8 @@ class House:
     events: EventStore
     posture: Posture
     access: AccessSlice
+    closing: ClosingSlice
+    waiting: Waiting
     people: PeopleSlice
     intake: Intake
     hub: EventHub
@@ -83,7 +112,12 @@ def open_house(
         Neighbours(database, directory, devices, ledger, deeds, clock), authorities
     )
     access.book.listen(_announce_access(hub))
-    sink = PostureSink(posture, clock, _announce(hub, access.door, devices), access.changes)
+    closing = _open_closing(
+        ClosingNeighbours(database, directory, devices, ledger, deeds, clock), posture
+    )
+    closing.closings.listen(_announce_closing(hub))
+    doors = (access.door.read_entries, closing.door.read_entries)
+    sink = PostureSink(posture, clock, _announce(hub, doors, devices), access.changes)
     intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock, access.door))
     if directory.documents:  # a crash may have come between storing a roster and following it
         devices.follow_roster(directory.documents.entries)
@@ -104,6 +138,8 @@ def open_house(
         events=events,
         posture=posture,
         access=access,
+        closing=closing,
+        waiting=Waiting(access.standings, closing.closings),
         people=open_people(database, deeds, clock, lambda: directory.owner_id, people),
         intake=intake,
         hub=hub,
@@ -127,6 +163,25 @@ def _open_access(near: Neighbours, authorities: CertificateAuthorities) -> Acces
     )
 
 
+def _open_closing(near: ClosingNeighbours, posture: Posture) -> ClosingSlice:
+    closings = Closings(near)
+    sight = Sight(posture.look, lambda version: _policy_at(near, version))
+    return ClosingSlice(closings, ClosingDoor(closings), ClosingShown(near, sight))
+
+
+def _policy_at(near: ClosingNeighbours, version: int) -> Policy | None:
+    """Return the owner's policy of this version where it is the newest, else None."""
+    policy = near.owner.policy if version else None
+    return policy if policy is not None and policy.version == version else None
+
+
+def _announce_closing(hub: EventHub) -> Callable[[str, str], None]:
+    def announce(closing: str, device: str) -> None:
+        hub.publish("closing.changed", {"closing": closing, "device_id": device})
+
+    return announce
+
+
 def _announce_access(hub: EventHub) -> Callable[[Change], None]:
     def announce(change: Change) -> None:
         hub.publish(
@@ -138,10 +193,13 @@ def _announce_access(hub: EventHub) -> Callable[[Change], None]:
 
 
 def _announce(
-    hub: EventHub, door: AccessDoor, devices: Devices
+    hub: EventHub,
+    doors: Sequence[Callable[[str, Sequence[Entry]], None]],
+    devices: Devices,
 ) -> Callable[[str, Sequence[Entry]], None]:
     def announce(device: str, entries: Sequence[Entry]) -> None:
-        door.read_entries(device, entries)
+        for read_entries in doors:
+            read_entries(device, entries)
         for version in acknowledged_policies(entries):
             devices.acknowledge(device, version)
         hub.publish(

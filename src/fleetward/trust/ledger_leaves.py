@@ -52,10 +52,11 @@ SESSION_TYPES: Final = frozenset(
     f"fleetward.{name}.v1"
     for name in (
         "request", "offer", "grant", "stop", "denial", "receipt", "standing", "entry",
-        "standing-state",
+        "standing-state", "closing", "closing-kept",
     )
 )  # fmt: skip
-"""Papers of sessions. Their types by name: who reads an entry alone need not judge them."""
+"""Papers of sessions and closings, by the names of their types: who reads an entry alone need not
+judge them."""
 DOCUMENT_TYPES: Final = frozenset(
     {
         ROOT_TYPE,

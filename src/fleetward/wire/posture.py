@@ -9,6 +9,8 @@ Version history
 - 2026-11-23: `fleetward.inventory.v1`, the first.
 - 2026-11-26: the section `tools`. It is left out where nobody looked for them, so that what
   earlier agents sent keeps its digest.
+- 2026-11-26: the collector says who is connected (`crowd`). The agent takes it out of the document
+  and writes it down as an entry of its own (`posture.connected`): it changes by itself.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ MAX_INVENTORY_BYTES: Final = 8 * 1024 * 1024
 """A machine with 20,000 packages stays under 4 MB; more is not an inventory."""
 MAX_ROWS: Final = 50_000
 MAX_TEXT_CHARACTERS: Final = 1024
+MAX_PEERS: Final = 64
+"""Connections that are named; more are a number."""
 
 # Control, line-separating and direction-changing characters could forge a line of a terminal or
 # of a page. The collector escapes them, so a document that holds one was not made by it.
@@ -129,6 +133,21 @@ class Socket(_Word, frozen=True):
     package: Text | None = None
 
 
+class Peer(_Word, frozen=True):
+    """Somebody who is connected to a port that waits for others."""
+
+    port: Port
+    address: Text
+    process: Text | None = None
+
+
+class Crowd(_Word, frozen=True):
+    """Who is connected from elsewhere to TCP ports of this machine. `more` are not named."""
+
+    peers: Annotated[tuple[Peer, ...], Meta(max_length=MAX_PEERS)] = ()
+    more: Count = 0
+
+
 class User(_Word, frozen=True):
     """An account that has a login shell, and by what it can log in."""
 
@@ -229,6 +248,8 @@ class Inventory(_Word, frozen=True):
     clock: Section[Fact] | None = None
     firmware: Section[Fact] | None = None
     tools: Section[Tool] | None = None
+    crowd: Crowd | None = None
+    """Only between the collector and guard; never in a document that is stored."""
 
 
 class Summary(_Word, frozen=True):

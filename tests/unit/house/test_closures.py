@@ -62,7 +62,7 @@ def test_trust_needs_nothing_but_cryptography(graph: grimp.ImportGraph) -> None:
     assert "cryptography" in foreign
 
 
-@pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector", "session"])
+@pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector", "session", "closer"])
 def test_agent_loads_few_packages(name: str) -> None:
     module = closures.PROGRAMS[name]
     if not closures.has_program(module):
@@ -73,9 +73,10 @@ def test_agent_loads_few_packages(name: str) -> None:
 def test_the_server_reaches_nothing_that_judges_who_may_enter() -> None:
     listed = (closures.FOLDER / "server.txt").read_text(encoding="utf-8").splitlines()
     assert "fleetward.trust.access" in listed
-    assert not [name for name in listed if name.startswith("fleetward.trust.grants")]
+    judging = ("fleetward.trust.grants", "fleetward.trust.closing")
+    assert not [name for name in listed if name.startswith(judging)]
     loaded = closures.see_loaded("fleetward.server.main, fleetward.server.handlers")
-    assert not [name for name in loaded if name.startswith("fleetward.trust.grants")]
+    assert not [name for name in loaded if name.startswith(judging)]
 
 
 def test_guard_loads_nothing_that_speaks_to_a_network() -> None:

@@ -101,7 +101,7 @@ def test_a_machine_seen_without_root_is_never_called_bad() -> None:
     blind = Inventory(
         type="fleetward.inventory.v1",
         machine=MACHINE,
-        **{name: Section(Sight("none", "no root")) for name in SECTION_NAMES},
+        **{name: Section(Sight("none", "no root")) for name in SECTION_NAMES},  # type: ignore[arg-type]  # no crowd among them
     )
     found = states(blind, Context(inventory_at_ms=NOW))
     assert set(found.values()) == {"not_visible"}

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { type JsonObject, decode, encode, fromBase64url as b } from "./canonical.mjs";
+import { verifyClosing, verifyKept, verifyReport } from "./closing.mjs";
 import { readEnvelope, verifySingle, verifyThreshold } from "./envelope.mjs";
 import { Failure } from "./errors.mjs";
 import { readAddress, readJoinString } from "./join.mjs";
@@ -157,6 +158,9 @@ const checks: Record<string, (g: Given) => unknown> = {
   "standing.stop": (g) => verifyStopAhead(b(g.stop), policyOf(g)),
   receipt: (g) => verifyReceipt(b(g.receipt), keyOf(g.device), g.owner),
   comparison: (g) => verifyComparison(b(g.document), g.digest, g.session),
+  closing: (g) => verifyClosing(b(g.closing), policyOf(g), g.device),
+  "closing.kept": (g) => verifyKept(b(g.kept), policyOf(g)),
+  "closing.report": (g) => verifyReport(b(g.report), keyOf(g), g.owner),
   opening: (g) => owner.verifyOpening(b(g.opening), chainOf(g)),
   join_string: (g) => readJoinString(g.text),
   address: (g) => readAddress(g.text),

@@ -17,6 +17,7 @@ import { ProofAndFacts } from './ProofAndFacts';
 import { isListName } from './lists';
 import { DeviceSessions } from '../sessions/DeviceSessions';
 import { Software } from './Software';
+import { Tiers } from './Tiers';
 import { isSilent } from './silence';
 import './device.css';
 
@@ -58,6 +59,7 @@ function DevicePage({ device }: { device: DeviceData }) {
         <Software device={device} silent={silent} />
       </div>
       <Properties properties={device.properties} silent={silent} seen={device.software.as_of !== null} />
+      <Tiers id={device.id} />
       <DeviceSessions id={device.id} />
       <RecentHistory id={device.id} />
       <ProofAndFacts device={device} silent={silent} />

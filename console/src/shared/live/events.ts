@@ -48,6 +48,10 @@ export function keysFor(event: StreamEvent): Key[] | null {
       return [['today'], ['devices'], ['sites'], device, ['timeline'], ['tour'], ['pending'], ['roster'], ['doctor']];
     case 'access.changed':
       return [['sessions'], ['session-of'], ['today'], device, ['timeline'], ['access']];
+    case 'closing.changed':
+      return [['tiers'], ['closing'], ['timeline'], device];
+    case 'closing':
+      return [['closing']];
     case 'record.changed':
       return [['record'], ['today'], ['state']];
     case 'access':

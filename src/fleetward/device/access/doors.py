@@ -18,8 +18,10 @@ from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.errors import Unreachable
 
 SESSION_SOCKET: Final = Path("/run/fleetward/session.sock")
+CLOSER_SOCKET: Final = Path("/run/fleetward/closer.sock")
 SESSION_WORD: Final = b"s"
-"""Guard's only word to its supervisor; a descriptor comes along."""
+CLOSER_WORD: Final = b"c"
+"""Guard's only words to its supervisor; a descriptor comes along."""
 
 
 class Doors(Protocol):
@@ -29,6 +31,13 @@ class Doors(Protocol):
         """Return when this machine can do what the scope says. Raises `Refused`."""
 
     def start(self) -> socket.socket:
+        """Start one, and return guard's end of the socket to it. Raises `Unreachable`."""
+
+
+class Closers(Protocol):
+    """Starts processes that close ports."""
+
+    def start_closer(self) -> socket.socket:
         """Start one, and return guard's end of the socket to it. Raises `Unreachable`."""
 
 
@@ -51,10 +60,17 @@ class SupervisedDoors(RealDoors):
 
     def start(self) -> socket.socket:
         """Hand the other end to the supervisor. Raises `Unreachable`."""
+        return self._start(SESSION_WORD)
+
+    def start_closer(self) -> socket.socket:
+        """Hand the other end to the supervisor. Raises `Unreachable`."""
+        return self._start(CLOSER_WORD)
+
+    def _start(self, word: bytes) -> socket.socket:
         ours, theirs = make_pair()
         with theirs:
             try:
-                socket.send_fds(self._control, [SESSION_WORD], [theirs.fileno()])
+                socket.send_fds(self._control, [word], [theirs.fileno()])
             except OSError as e:
                 ours.close()
                 raise _no_process(e) from e
@@ -64,14 +80,23 @@ class SupervisedDoors(RealDoors):
 class ServiceDoors(RealDoors):
     """systemd starts one for each connection to its socket."""
 
-    def __init__(self, path: Path = SESSION_SOCKET) -> None:
+    def __init__(self, path: Path = SESSION_SOCKET, closer: Path = CLOSER_SOCKET) -> None:
         self._path = path
+        self._closer = closer
 
     def start(self) -> socket.socket:
         """Connect. Raises `Unreachable`."""
+        return self._connect(self._path)
+
+    def start_closer(self) -> socket.socket:
+        """Connect. Raises `Unreachable`."""
+        return self._connect(self._closer)
+
+    @staticmethod
+    def _connect(path: Path) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            sock.connect(str(self._path))
+            sock.connect(str(path))
         except OSError as e:
             sock.close()
             raise _no_process(e) from e
@@ -80,7 +105,7 @@ class ServiceDoors(RealDoors):
 
 def _no_process(error: OSError) -> Unreachable:
     return Unreachable(
-        f"The process of a session could not be started: {error.strerror}. Look at the units of "
+        f"The process could not be started: {error.strerror}. Look at the units of "
         "the agent, or start it again.",
         reason="session_cannot_start",
     )

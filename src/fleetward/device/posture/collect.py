@@ -163,7 +163,8 @@ def collect_inventory(request: Request, snapshot: Snapshot, now_seconds: float) 
         if name in request.sections
     }
     machine = facts.read_machine(request.root, snapshot)
-    return Inventory(type="fleetward.inventory.v1", machine=machine, **found)
+    crowd = sockets.collect_crowd(snapshot) if "sockets" in request.sections else None
+    return Inventory(type="fleetward.inventory.v1", machine=machine, crowd=crowd, **found)
 
 
 def after_walls(arguments: Sequence[str], snapshot: Snapshot) -> bytes:

@@ -10,11 +10,21 @@ from typing import Final, get_args
 
 from fleetward.device.posture.files import show_text
 from fleetward.device.posture.processes import Process, Snapshot
-from fleetward.wire.posture import Exposure, Protocol, Section, Sight, Socket
+from fleetward.wire.posture import (
+    MAX_PEERS,
+    Crowd,
+    Exposure,
+    Peer,
+    Protocol,
+    Section,
+    Sight,
+    Socket,
+)
 
 MAX_SOCKETS: Final = 10_000
 _TCP_LISTEN: Final = b"0A"
 _UDP_UNCONNECTED: Final = b"07"
+_TCP_ESTABLISHED: Final = b"01"
 _PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
 
 
@@ -158,3 +168,41 @@ def collect_sockets(
     unowned = sum(1 for endpoint in endpoints if endpoint.inode not in owners)
     ordered = sorted(rows, key=lambda row: (row.port, row.proto, row.address, row.process or ""))
     return Section(_judge_sight(snapshot, unowned, broken), tuple(ordered))
+
+
+def collect_crowd(snapshot: Snapshot) -> Crowd:
+    """Return who is connected from elsewhere to the TCP ports that wait for others.
+
+    The ports of the other side are left out: they say nothing to a person.
+    """
+    endpoints, _ = list_endpoints(snapshot)
+    holders = map_owners(snapshot)
+    names = {
+        row.port: holders[row.inode].name
+        for row in endpoints
+        if row.proto.startswith("tcp") and row.inode in holders
+    }
+    waiting = {row.port for row in endpoints if row.proto.startswith("tcp")}
+    found: set[tuple[int, str]] = set()
+    for proto in ("tcp", "tcp6"):
+        for line in snapshot.tables.get(proto, b"").split(b"\n")[1:]:
+            peer = _read_peer(line, waiting)
+            if peer is not None:
+                found.add(peer)
+    ordered = sorted(found)
+    rows = tuple(Peer(port, address, names.get(port)) for port, address in ordered[:MAX_PEERS])
+    return Crowd(rows, max(0, len(ordered) - MAX_PEERS))
+
+
+def _read_peer(line: bytes, waiting: set[int]) -> tuple[int, str] | None:
+    fields = line.split(None, 10)
+    try:
+        if fields[3] != _TCP_ESTABLISHED:
+            return None
+        port = int(fields[1].rpartition(b":")[2], 16)
+        address = ipaddress.ip_address(decode_address(fields[2].partition(b":")[0]))
+    except (ValueError, IndexError):
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    return None if port not in waiting or address.is_loopback else (port, str(address))

@@ -25,6 +25,10 @@ _TABLES: Final = (
     ("udp", _UDP_WAITING),
     ("udp6", _UDP_WAITING),
 )
+# Of an established row: our end, their address, and nothing that changes while it lives.
+_ESTABLISHED: Final = re.compile(
+    rb"^ *\d+: [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]+):[0-9A-F]{4} 01 ", re.MULTILINE
+)
 _BLOCK_BYTES: Final = 1 << 18
 MAX_TABLE_BYTES: Final = 16 << 20
 """About 100,000 connections; a longer table is watched in its first part."""
@@ -56,6 +60,16 @@ class SocketWatch:
             rows = sorted(pattern.findall(_read_table(descriptor)))
             digest.update(name + b"\0" + repr(rows).encode())
         return digest.digest()
+
+    def crowd(self) -> bytes:
+        """Return 32 bytes that differ when others are connected to ports that wait here.
+
+        Raises as `fingerprint`.
+        """
+        texts = [_read_table(d) for name, d, _ in self._tables if name.startswith(b"tcp")]
+        waiting = {row[0].rpartition(b":")[2] for t in texts for row in _TCP_LISTENING.findall(t)}
+        rows = {row for t in texts for row in _ESTABLISHED.findall(t) if row[0] in waiting}
+        return hashlib.sha256(repr(sorted(rows)).encode()).digest()
 
     def close(self) -> None:
         """Give the descriptors back; the watch cannot be used after that."""

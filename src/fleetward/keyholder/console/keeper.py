@@ -18,6 +18,7 @@ import msgspec
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.auditor import own_folder
 from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
+from fleetward.keyholder.console.closing_keeper import ClosingKeeper
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
 from fleetward.keyholder.console.recovery_keeper import RecoveryKeeper
 from fleetward.keyholder.console.stream import Changes
@@ -60,6 +61,7 @@ class Keeper:
         self.recovery: Final = RecoveryKeeper(desk, self._hand_over, clock)
         self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
         self.windows: Final = WindowKeeper(desk, self._reach, self.changes, clock, self.passkeys)
+        self.closing: Final = ClosingKeeper(desk, self._reach, self.changes, clock)
         self._clock = clock
         self._acting = threading.Lock()
         self._pending: list[PendingMachine] = []

@@ -8,6 +8,7 @@ from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
 from fleetward.keyholder.console.access_routes import make_access_handlers
+from fleetward.keyholder.console.closing_routes import make_closing_handlers
 from fleetward.keyholder.console.keeper import Keeper
 from fleetward.keyholder.console.model import (
     Confirm,
@@ -52,6 +53,7 @@ def make_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRouterHandler]
         *make_window_handlers(keeper.windows),
         *make_passkey_handlers(keeper.passkeys),
         *make_recovery_handlers(keeper.recovery),
+        *make_closing_handlers(keeper.closing),
     ]
 
 

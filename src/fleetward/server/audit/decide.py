@@ -24,6 +24,8 @@ OF_SESSIONS: Final = {
     "document.standing-state": "A machine said what it keeps of what was allowed ahead.",
     "document.denial": "A machine said no to a request or a grant.",
     "document.receipt": "A machine said how a session on it ended.",
+    "document.closing": "The owner's people ordered machines to close ports, or to open all.",
+    "document.closing-kept": "The owner's people confirmed what is closed.",
 }
 """What is signed about sessions, in words. Whether it holds, the owner's own check says."""
 

@@ -272,6 +272,7 @@ ROUTINE_EVENTS: Final = (
     "transport.renewed",
     "gate.refreshed",
     "session.recorded",
+    "posture.connected",
 )
 ROUTINE_DEEDS: Final = (
     "device.renewed",
@@ -286,6 +287,8 @@ ROUTINE_DEEDS: Final = (
     "document.stop",
     "document.denial",
     "document.receipt",
+    "document.closing",
+    "document.closing-kept",
     "session.opened",
     "login_link.made",
     "token.made",

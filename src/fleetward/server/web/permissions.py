@@ -113,6 +113,11 @@ _ROWS: Final = (
     # Once a person, session and hour: a beat comes every few seconds, and a replay in pieces
     _read("access.watch", "session", Role.OPERATOR, scoped=True),
     _read("access.replay", "session", Role.OPERATOR, scoped=True),
+    # Closings: signed by the owner's people, judged by each machine
+    _read("closing.read", "closing"),
+    _read("closing.machines", "device", scoped=True),
+    _deed("closing.submit", "closing", Role.OPERATOR),
+    _deed("closing.keep", "closing", Role.OPERATOR),
     # Proof
     _read("record.read", "record"),
     _read("record.export", "record", Role.OPERATOR),

@@ -11,6 +11,7 @@ import { Icon } from '../../shared/ui/Icon';
 import { Facts, Page, Section } from '../../shared/ui/Page';
 import { Note, State } from '../../shared/ui/State';
 import { Words } from '../../shared/ui/Words';
+import { endByPasskey, hasPasskeyHere } from '../passkey';
 import { LiveView } from './LiveView';
 import { Replay } from './Replay';
 import { faceOfAccess, isLive, sayMinutes, sayWho, wasInside } from './sayings';
@@ -98,8 +99,10 @@ function Stop({ item }: { item: Access }) {
 function AskStop({ item, onDone }: { item: Access; onDone: () => void }) {
   const [reason, setReason] = useState('');
   const client = useQueryClient();
+  const state = useQuery({ queryKey: ['state'], queryFn: owner.state });
   const stop = useMutation({
-    mutationFn: () => owner.stop({ id: item.id, reason: reason.trim() }),
+    mutationFn: (how: 'passkey' | 'key') =>
+      how === 'passkey' ? endByPasskey('stop', item.id, reason.trim()) : owner.stop({ id: item.id, reason: reason.trim() }),
     onSuccess: async () => {
       onDone();
       await client.invalidateQueries({ queryKey: ['access'] });
@@ -109,7 +112,7 @@ function AskStop({ item, onDone }: { item: Access; onDone: () => void }) {
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        stop.mutate();
+        stop.mutate('key');
       }}
     >
       <p className="small quiet">Everything that was started in it ends with it. You sign this with the owner’s key.</p>
@@ -117,6 +120,9 @@ function AskStop({ item, onDone }: { item: Access; onDone: () => void }) {
       {stop.error && <div className="form-failure"><Failure failure={stop.error} /></div>}
       <Group justify="flex-end" mt={18}>
         <Button variant="default" onClick={onDone}>Cancel</Button>
+        {hasPasskeyHere(state.data) && (
+          <Button type="button" variant="default" disabled={stop.isPending} onClick={() => stop.mutate('passkey')}>Stop by passkey</Button>
+        )}
         <Button type="submit" color="alarm" loading={stop.isPending}>Stop and sign</Button>
       </Group>
     </form>

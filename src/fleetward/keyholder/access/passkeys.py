@@ -105,8 +105,11 @@ def read_new_passkey(made: Assertion, challenge: bytes, place: Passkey) -> NewPa
     return NewPasskey(key, data[_ID_AT:end])
 
 
-def passkeys_at(policy: Policy, place: Passkey, requester: str) -> dict[str, RoleKey]:
-    """Return the passkeys that may approve at `place`; none of who asks."""
+def passkeys_at(policy: Policy, place: Passkey, requester: str = "") -> dict[str, RoleKey]:
+    """Return the passkeys of approvers that work at `place`; none of `requester`, who asks.
+
+    Without a requester they are those that may say no or stop: for that everybody's counts.
+    """
     return {
         key_id: holder
         for key_id, holder in policy.roles["approve"].keys.items()

@@ -19,6 +19,8 @@ from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.auditor import own_folder
 from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
+from fleetward.keyholder.console.phone_keeper import PhoneKeeper
+from fleetward.keyholder.console.phone_log import PhoneLog
 from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.desk import Desk, Invited
 from fleetward.keyholder.documents import OwnerDocuments
@@ -55,7 +57,11 @@ class Keeper:
         self.changes: Final = Changes()
         self._reach = reach or _reach_nobody
         self.passkeys: Final = PasskeyKeeper(desk, self._hand_over, clock)
-        self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
+        log = PhoneLog(desk.folder, clock)
+        self.phones: Final = PhoneKeeper(desk, self.changes, clock, self.passkeys, log)
+        self.access: Final = AccessKeeper(
+            desk, self._reach, self.changes, clock, self.passkeys, log
+        )
         self._clock = clock
         self._acting = threading.Lock()
         self._pending: list[PendingMachine] = []

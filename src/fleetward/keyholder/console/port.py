@@ -14,12 +14,13 @@ from fleetward.keyholder.desk import Desk
 from fleetward.trust.errors import Unreachable
 
 PORT_FILE: Final = "console-port"
+ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104
 FIRST_PORTS: Final = range(7480, 7490)
 """Tried before any other: no system hands them out for connections of its own."""
 
 
 def bind_port(desk: Desk, wished: int = 0) -> socket.socket:
-    """Return a listening socket on loopback; there is no way to name another address.
+    """Return a listening socket on loopback. It serves plain HTTP, and never elsewhere.
 
     Port 0 takes the one of last time. Raises `Unreachable` when the port that is wished for, or
     that passkeys need, is taken.
@@ -61,15 +62,25 @@ def _bind_first(ports: list[int]) -> socket.socket:
     return _bind(0)
 
 
-def _bind(port: int) -> socket.socket:
+def bind_phone_port(port: int) -> socket.socket:
+    """Return a socket that listens on all of this computer's IPv4 addresses, for TLS alone.
+
+    Raises `Unreachable` when the port is taken.
+    """
+    listening = _bind(port, ALL_ADDRESSES)
+    listening.listen(64)
+    return listening
+
+
+def _bind(port: int, address: str = "127.0.0.1") -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
+        listening.bind((address, port))
     except OSError as e:
         listening.close()
         raise Unreachable(
-            f"Expected port {port} of loopback to be free; the system says: {e.strerror}. "
+            f"Expected port {port} to be free; the system says: {e.strerror}. "
             "End what holds it, or name another by --port; passkeys work at their own port alone.",
             reason="port_taken",
         ) from e

@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class _Beside(uvicorn.Server):
+class Beside(uvicorn.Server):
     """The listener for phones: it leaves signals to the other."""
 
     @contextlib.contextmanager
@@ -114,14 +114,14 @@ def serve_console(
         listening = sockets.enter_context(bind_port(keeper.desk, wish.port))
         origin = f"http://{HOST}:{listening.getsockname()[1]}"
         keeper.passkeys.serve_at(origin)
-        server = _Server(_configure(create_app(keeper, secret, clock, wish.static)), keeper)
+        server = _Server(configure(create_app(keeper, secret, clock, wish.static)), keeper)
         opened = Opened(f"{origin}/#secret={secret}")
         beside: tuple[uvicorn.Server, socket.socket] | None = None
         if wish.phones and tls:
             phone_socket = sockets.enter_context(bind_phone_port(wish.phones.port))
             keeper.phones.serve_at(wish.phones.name, wish.phones.origin)
             app = create_phone_app(keeper, clock, wish.static)
-            beside = (_Beside(_configure(app, tls.context)), phone_socket)
+            beside = (Beside(configure(app, tls.context)), phone_socket)
             opened = Opened(
                 opened.address, wish.phones.origin, keeper.phones.code.make(),
                 tls.phone_ca_sha256, tls.ends_ms,
@@ -141,7 +141,8 @@ def _judge_phones(keeper: Keeper, clock: Clock, wish: PhoneWish) -> PhoneTls:
     return check_certificate(wish.name, wish.files, shunned, clock.wall_ms(), wish.trusted)
 
 
-def _configure(app: Litestar, context: ssl.SSLContext | None = None) -> uvicorn.Config:
+def configure(app: Litestar, context: ssl.SSLContext | None = None) -> uvicorn.Config:
+    """Return how a listener runs: with `context` by TLS alone, without it in the open."""
     options: dict[str, Any] = {}
     if context is not None:
         options["ssl_context_factory"] = lambda _config, _make: context

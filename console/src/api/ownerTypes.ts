@@ -158,6 +158,8 @@ export interface Phones {
   items: PhoneRow[];
   /** Empty while phones are not served. */
   address: string;
+  /** Empty while none is served. */
+  certificate_ends_at: Time | '';
   most: number;
 }
 

@@ -228,10 +228,17 @@ def _show_phones(opened: Opened) -> None:
             "CA certificate."
         )
     say(f"For phones, in your own network: {opened.phones}/")
+    first = "Open the address"
     if sys.stderr.isatty():
-        say(draw_terminal(address_with(f"{opened.phones}", opened.code)))
+        say(draw_terminal(address_with(opened.phones, opened.code)))
+        first = "Scan this, or open the address"
     say(
-        f"Scan this, or open the address and type: {opened.code}\nIt serves one phone, within ten "
+        f"{first} and type: {opened.code}\nIt serves one phone, within ten "
         "minutes. For another: page Phones of the owner's console. Its certificate ends at "
         f"{to_rfc3339(opened.phones_until_ms)}; start the console anew when you have renewed it."
     )
+    if not opened.passkeys:
+        say(
+            f"No passkey of your policy counts at {opened.phones} yet. Add a phone, make one on "
+            "its page This phone, then name it on the page Phones of the owner's console."
+        )

@@ -4,6 +4,7 @@ import { useState } from 'react';
 import { owner } from '../../api/ownerClient';
 import type { PhoneCode, PhoneRow, Phones as List } from '../../api/ownerTypes';
 import { Age } from '../../shared/time/AsOf';
+import { parseTime, sayExact } from '../../shared/time/time';
 import { Answer, Empty, Failure } from '../../shared/ui/Answer';
 import { CopyLine } from '../../shared/ui/Copy';
 import { Page, Section } from '../../shared/ui/Page';
@@ -36,7 +37,14 @@ export function Phones() {
               <CopyLine text={START} label="the command that serves phones" />
             </Empty>
           ) : (
-            <Add list={list} />
+            <>
+              <Add list={list} />
+              {list.certificate_ends_at !== '' && (
+                <p className="small quiet access-block">
+                  Phones reach {list.address}/ until its certificate ends: {sayExact(parseTime(list.certificate_ends_at) ?? 0)}.
+                </p>
+              )}
+            </>
           )}
         </Page>
       )}

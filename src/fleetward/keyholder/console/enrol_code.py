@@ -52,7 +52,7 @@ class EnrolCode:
                     f"Codes were wrong. Wait {seconds} s, then try again.", reason="rate_limited"
                 )
             alive = bool(self._code) and now_ms < self._ends_ms
-            said = "".join(given.upper().replace("-", " ").split())
+            said = _plain(given)
             right = hmac.compare_digest(said.encode(), self._code.encode())
             if alive and right:
                 self._code = ""
@@ -66,3 +66,13 @@ class EnrolCode:
             "minutes. Have another one shown: page Phones of the owner's console.",
             reason="code_not_valid",
         )
+
+    def give_back(self, taken: str) -> None:
+        """Let a code that was taken serve again: no phone was added by it."""
+        with self._acting:
+            if not self._code:
+                self._code = _plain(taken)
+
+
+def _plain(given: str) -> str:
+    return "".join(given.upper().replace("-", " ").split())

@@ -78,6 +78,8 @@ class Opened:
     code: str = ""
     phone_ca_sha256: str = ""
     phones_until_ms: int = 0
+    passkeys: int = 0
+    """How many of the policy's passkeys count at the phones' address."""
 
 
 class _Server(uvicorn.Server):
@@ -119,12 +121,12 @@ def serve_console(
         beside: tuple[uvicorn.Server, socket.socket] | None = None
         if wish.phones and tls:
             phone_socket = sockets.enter_context(bind_phone_port(wish.phones.port))
-            keeper.phones.serve_at(wish.phones.name, wish.phones.origin)
+            keeper.phones.serve_at(wish.phones.name, wish.phones.origin, tls.ends_ms)
             app = create_phone_app(keeper, clock, wish.static)
             beside = (Beside(configure(app, tls.context)), phone_socket)
             opened = Opened(
                 opened.address, wish.phones.origin, keeper.phones.code.make(),
-                tls.phone_ca_sha256, tls.ends_ms,
+                tls.phone_ca_sha256, tls.ends_ms, keeper.phones.count_passkeys(),
             )  # fmt: skip
         if wish.ready_file is not None:
             ready = {"url": f"{origin}/", "open": opened.address, "pid": os.getpid()}

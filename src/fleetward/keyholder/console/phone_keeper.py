@@ -58,10 +58,18 @@ class PhoneKeeper:
         self._acting = threading.Lock()
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
         self._place: Passkey | None = None
+        self.until_ms = 0
 
-    def serve_at(self, name: str, origin: str) -> None:
-        """Say under which name and at which whole origin phones reach this program."""
+    def serve_at(self, name: str, origin: str, until_ms: int = 0) -> None:
+        """Say under which name and at which whole origin phones reach this program, and until
+        when its certificate is good."""
         self._place = Passkey(name, (origin,))
+        self.until_ms = until_ms
+
+    def count_passkeys(self) -> int:
+        """Return how many passkeys of the policy count at the phones' address."""
+        policy = self._desk.documents().policy
+        return len(self._passkeys.approvers(policy, Caller(self.place)))
 
     @property
     def place(self) -> Passkey:
@@ -99,7 +107,11 @@ class PhoneKeeper:
         except Untrusted:
             self.log.write("wrong code", address=address)
             raise
-        phone, secret = self.phones.add(name, self._clock.wall_ms())
+        try:
+            phone, secret = self.phones.add(name, self._clock.wall_ms())
+        except FleetwardError:
+            self.code.give_back(code)
+            raise
         self.log.write("added", phone=phone.id, name=phone.name, address=address)
         self._changes.tell("phones")
         return phone, secret

@@ -117,6 +117,7 @@ class PhoneList(Answer, frozen=True, kw_only=True):
 
     items: list[PhoneRow]
     address: str
+    certificate_ends_at: str
     most: int
 
 

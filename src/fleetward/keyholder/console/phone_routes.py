@@ -85,7 +85,10 @@ def make_phone_list_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRou
 
     def show_all() -> PhoneList:
         rows = [show_row(phones, each, clock.wall_ms()) for each in phones.phones.read()]
-        return PhoneList(items=rows, address=phones.origin, most=MAX_PHONES)
+        until = to_rfc3339(phones.until_ms) if phones.until_ms else ""
+        return PhoneList(
+            items=rows, address=phones.origin, certificate_ends_at=until, most=MAX_PHONES
+        )
 
     @get("/phones", sync_to_thread=True)
     def list_phones() -> PhoneList:

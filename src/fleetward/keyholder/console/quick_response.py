@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import segno
 
-_QUIET = 2
-_BLACK_ON_WHITE = "\x1b[30;107m"
-_PLAIN = "\x1b[0m"
-_HALVES = {("0", "0"): " ", ("1", "0"): "▀", ("0", "1"): "▄", ("1", "1"): "█"}
+_QUIET: Final = 4
+"""Squares of the light rim that the standard asks for."""
+_BLACK_ON_WHITE: Final = "\x1b[30;107m"
+_PLAIN: Final = "\x1b[0m"
+_HALVES: Final = {("0", "0"): " ", ("1", "0"): "▀", ("0", "1"): "▄", ("1", "1"): "█"}
 
 
 def draw_squares(text: str) -> list[str]:
-    """Return the rows of the code, `1` for a dark square, with a quiet rim of two squares."""
+    """Return the rows of the code, `1` for a dark square, with its quiet rim."""
     made = segno.make(text, error="m", micro=False)
     return ["".join(str(int(cell)) for cell in row) for row in made.matrix_iter(border=_QUIET)]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import segno
-
 _QUIET: Final = 4
 """Squares of the light rim that the standard asks for."""
 _BLACK_ON_WHITE: Final = "\x1b[30;107m"
@@ -15,6 +13,9 @@ _HALVES: Final = {("0", "0"): " ", ("1", "0"): "▀", ("0", "1"): "▄", ("1", "
 
 def draw_squares(text: str) -> list[str]:
     """Return the rows of the code, `1` for a dark square, with its quiet rim."""
+    # Loaded where phones are served alone: this process holds keys.
+    import segno
+
     made = segno.make(text, error="m", micro=False)
     return ["".join(str(int(cell)) for cell in row) for row in made.matrix_iter(border=_QUIET)]
 

@@ -56,7 +56,7 @@ function OwnerPages() {
     { href: '/machines', label: 'Machines', icon: 'fleet' },
     { href: '/invite', label: 'Invite', icon: 'invite' },
     { href: '/policy', label: 'Policy', icon: 'policy' },
-    { href: '/phones', label: 'Phones', icon: 'session', count: phones.data?.items.filter((each) => each.offered_words).length },
+    { href: '/phones', label: 'Phones', icon: 'phone', count: phones.data?.items.filter((each) => each.offered_words).length },
     { href: '/record', label: 'Record', icon: 'proof' },
   ];
   return (

@@ -75,7 +75,13 @@ export function Ask({ item, onDone }: { item: Access; onDone: Done }) {
           )}
         </div>
       )}
-      {ready.failure !== null && <Unready failure={ready.failure} />}
+      {ready.failure !== null && <div className="access-block"><Failure failure={ready.failure} /></div>}
+      {item.answerable !== '' && (
+        <div className="access-block">
+          <Note tone="quiet" icon="clock"><Words text={item.answerable} /></Note>
+          <p className="small phone-link"><Link href="/phone">This phone and its passkeys</Link></p>
+        </div>
+      )}
       {item.answerable === '' && <Less item={item} terms={terms} onChange={setTerms} />}
       <details className="phone-more">
         <summary>Say why, if you say no</summary>
@@ -106,16 +112,7 @@ function usePrepared(item: Access, terms: Terms): { prepared: Prepared | null; f
       clearInterval(timer);
     };
   }, [id, terms, answerable]);
-  return answerable ? made : { prepared: null, failure: item.answerable === '' ? null : new ApiFailure('refused', { status: 409, title: 'No answer can be given now', detail: item.answerable }) };
-}
-
-function Unready({ failure }: { failure: unknown }) {
-  return (
-    <div className="access-block">
-      <Failure failure={failure} />
-      <p className="small"><Link href="/phone">This phone and its passkey</Link></p>
-    </div>
-  );
+  return answerable ? made : { prepared: null, failure: null };
 }
 
 function Less({ item, terms, onChange }: { item: Access; terms: Terms; onChange: (terms: Terms) => void }) {

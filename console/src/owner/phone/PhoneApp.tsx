@@ -44,7 +44,7 @@ function PhonePages() {
   const places: Place[] = [
     { href: '/', label: 'Requests', icon: 'access', count: access.data?.items.filter(isWaiting).length },
     { href: '/sessions', label: 'Sessions', icon: 'wave', count: access.data?.items.filter(isLive).length },
-    { href: '/phone', label: 'This phone', icon: 'session' },
+    { href: '/phone', label: 'This phone', icon: 'phone' },
   ];
   return (
     <Shell title="Owner’s console" subtitle={me.data?.owner ?? 'on a phone'} places={places} inBar={3}>

@@ -61,14 +61,14 @@ function OnPhone({ me }: { me: Me }) {
           ))}
         </ul>
       ) : (
-        <p className="quiet small">None yet. Without one this phone shows, and cannot answer.</p>
+        me.offered_words === '' && <p className="quiet small">None yet. Without one this phone shows, and cannot answer.</p>
       )}
       {asked ? (
         <Make onDone={() => ask(false)} />
       ) : (
         canUsePasskeys() && (
           <div className="access-block">
-            <Button size="md" fullWidth variant={me.passkeys.length > 0 ? 'default' : 'filled'} onClick={() => ask(true)}>
+            <Button size="md" fullWidth variant={me.passkeys.length > 0 || me.offered_words !== '' ? 'default' : 'filled'} onClick={() => ask(true)}>
               Make a passkey on this phone
             </Button>
           </div>

@@ -115,7 +115,7 @@ function AskStop({ item, onDone }: { item: Access; onDone: () => void }) {
         stop.mutate('key');
       }}
     >
-      <p className="small quiet">Everything that was started in it ends with it. You sign this with the owner’s key.</p>
+      <p className="small quiet">Everything that was started in it ends with it. You sign this with the owner’s key, or with a passkey.</p>
       <Textarea label="Why" mt={14} autosize minRows={1} maxRows={4} maxLength={200} data-autofocus value={reason} onChange={(event) => setReason(event.currentTarget.value)} />
       {stop.error && <div className="form-failure"><Failure failure={stop.error} /></div>}
       <Group justify="flex-end" mt={18}>

@@ -48,6 +48,7 @@ from fleetward.keyholder.console.main import (
     configure,
     serve_console,
 )
+from fleetward.keyholder.console.phone_keeper import MAX_OFFERS
 from fleetward.keyholder.console.phone_log import read_log
 from fleetward.keyholder.console.phones import MAX_PHONES, PHONE_DAYS, Phones
 from fleetward.keyholder.console.port import bind_phone_port
@@ -148,7 +149,7 @@ def offer_and_name(doors: Doors, hand: Hand, person: str) -> None:
     begun = post(doors.phone, "/phone/passkey/begin", {"person": person})
     words = post(doors.phone, "/phone/passkey/offer", hand.make(begun))["words"]
     (row,) = [r for r in get(doors.local, "/phones")["items"] if r["offered_words"] == words]
-    wish = {"id": row["id"], "person": person, "passphrase": PASSPHRASE.decode()}
+    wish = {"id": row["id"], "words": words, "person": person, "passphrase": PASSPHRASE.decode()}
     assert post(doors.local, "/phones/passkey", wish)["handed_over"]
     doors.scene.publish()
 
@@ -342,7 +343,7 @@ def test_a_phone_says_yes_no_and_stop_and_the_log_names_it(doors: Doors, scene: 
     assert read_envelope(stop).signatures[0].suite == "webauthn"
     log = read_log(scene.desk.folder)
     assert [(line["what"], line["name"]) for line in log] == [
-        (what, "Ada's phone") for what in ("added", "approved", "stopped", "denied")
+        (what, "Ada's phone") for what in ("added", "said yes", "stopped", "said no")
     ]
     assert "Bearer" not in json.dumps(log)
 
@@ -454,15 +455,35 @@ def test_a_phone_names_no_passkey_itself(doors: Doors, scene: Scene) -> None:
     before = scene.desk.documents().policy
     hand = make_hand()
     begun = post(doors.phone, "/phone/passkey/begin", {"person": "Ada"})
-    post(doors.phone, "/phone/passkey/offer", hand.make(begun))
+    words = post(doors.phone, "/phone/passkey/offer", hand.make(begun))["words"]
     assert scene.desk.documents().policy == before
     (row,) = get(doors.local, "/phones")["items"]
-    wish = {"id": row["id"], "person": "Ada", "passphrase": "guess"}
+    wish = {"id": row["id"], "words": words, "person": "Ada", "passphrase": "guess"}
     assert doors.local.post(f"{API}/phones/passkey", json=wish).status_code == 409
     assert scene.desk.documents().policy == before
-    post(doors.local, "/phones/remove", {"id": row["id"]})
+    # Another one is offered after the owner has compared the words of the first.
+    begun = post(doors.phone, "/phone/passkey/begin", {"person": "Ada"})
+    post(doors.phone, "/phone/passkey/offer", make_hand().make(begun))
     good = {**wish, "passphrase": PASSPHRASE.decode()}
+    assert reason(doors.local.post(f"{API}/phones/passkey", json=good)) == "409 words_differ"
+    assert scene.desk.documents().policy == before
+    post(doors.local, "/phones/remove", {"id": row["id"]})
     assert reason(doors.local.post(f"{API}/phones/passkey", json=good)) == "409 no_offer"
+
+
+def test_a_phone_fills_no_log_by_offering_nor_does_who_knocks(doors: Doors) -> None:
+    enrol(doors.phone, doors.code())
+    told: set[str] = set()
+    for _ in range(MAX_OFFERS + 2):
+        begun = post(doors.phone, "/phone/passkey/begin", {"person": "Ada"})
+        answer = doors.phone.post(f"{API}/phone/passkey/offer", json=make_hand().make(begun))
+        told.add("200" if answer.status_code == 200 else reason(answer))
+    assert told == {"200", "409 too_many_offers"}
+    for _ in range(5):  # no code is in use now
+        doors.clock.ahead_ms += 61_000
+        body = {"code": "AAAA", "name": "x"}
+        assert doors.phone.post(f"{API}/phone/enrol", json=body).status_code == 403
+    assert len(read_log(doors.keeper.desk.folder)) == MAX_OFFERS + 1
 
 
 def test_a_passkey_made_elsewhere_or_by_another_phone_is_not_offered(doors: Doors) -> None:

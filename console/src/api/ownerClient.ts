@@ -76,7 +76,7 @@ export const owner = {
   phones: () => ownerHttp.get<T.Phones>('/phones'),
   makeCode: () => ownerHttp.post<T.PhoneCode>('/phones/code'),
   removePhone: (id: string) => ownerHttp.post<T.Phones>('/phones/remove', { id }),
-  namePhonePasskey: (body: { id: string; person: string; passphrase: string }) =>
+  namePhonePasskey: (body: { id: string; words: string; person: string; passphrase: string }) =>
     ownerHttp.post<T.PolicySigned>('/phones/passkey', body),
   enrolPhone: (body: { code: string; name: string }) => ownerHttp.post<T.EnrolledPhone>('/phone/enrol', body),
   phone: () => ownerHttp.get<T.ThisPhone>('/phone'),

@@ -109,17 +109,18 @@ function One({ phone }: { phone: PhoneRow }) {
         </Button>
       </div>
       {remove.error && <Failure failure={remove.error} />}
-      {phone.offered_words !== '' && <NameIt phone={phone} />}
+      {phone.offered_words !== '' && <NameIt key={phone.offered_words} phone={phone} />}
     </li>
   );
 }
 
+/** Made anew, with an empty passphrase, when the phone offers another one meanwhile. */
 function NameIt({ phone }: { phone: PhoneRow }) {
   const [person, setPerson] = useState(phone.offered_person);
   const [passphrase, setPassphrase] = useState('');
   const client = useQueryClient();
   const name = useMutation({
-    mutationFn: () => owner.namePhonePasskey({ id: phone.id, person: person.trim(), passphrase }),
+    mutationFn: () => owner.namePhonePasskey({ id: phone.id, words: phone.offered_words, person: person.trim(), passphrase }),
     onSuccess: () => client.invalidateQueries(),
   });
   return (

@@ -147,7 +147,7 @@ class AccessKeeper:
             raw = self._sign(shown, caller, yes)
             request = prepared.question.request
             self._log.note(
-                caller, "approved", person=_last_person(raw, prepared), request=request.hash,
+                caller, "said yes", person=_last_person(raw, prepared), request=request.hash,
                 machine=prepared.question.entry.name, grant=grant,
             )  # fmt: skip
             try:

@@ -108,7 +108,7 @@ class EndingKeeper:
         envelope = read_envelope(seal(prepared.payload, []), max_bytes=MAX_ENDING_BYTES)
         raw = add_yes(envelope, yes, self._passkeys.approvers(prepared.policy, caller))
         person = verify_own_stop(raw, prepared).person
-        what = "denied" if ready.denying else "stopped"
+        what = "said no" if ready.denying else "stopped"
         self._log.note(
             caller, what, person=person, request=ready.request, machine=ready.machine,
             stop=prepared.hash,

@@ -67,6 +67,11 @@ class EnrolCode:
             reason="code_not_valid",
         )
 
+    def is_in_use(self) -> bool:
+        """Say whether a code could let somebody in now."""
+        with self._acting:
+            return bool(self._code) and self._clock.boottime_ms() < self._ends_ms
+
     def give_back(self, taken: str) -> None:
         """Let a code that was taken serve again: no phone was added by it."""
         with self._acting:

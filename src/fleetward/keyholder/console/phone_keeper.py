@@ -29,9 +29,11 @@ from fleetward.trust.errors import FleetwardError, Refused, Untrusted
 from fleetward.trust.keys import ES256, read_public_key
 from fleetward.trust.passkey import Assertion, Passkey
 from fleetward.trust.policy import Policy
-from fleetward.trust.words import device_words
+from fleetward.trust.words import device_words, normalise_words
 
 MAX_BEGUN: Final = 8
+MAX_OFFERS: Final = 20
+"""Passkeys that one phone may offer while this program runs: each is a line of the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class PhoneKeeper:
         self._passkeys = passkeys
         self._acting = threading.Lock()
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
+        self._offers: dict[str, int] = {}
         self._place: Passkey | None = None
         self.until_ms = 0
 
@@ -102,10 +105,12 @@ class PhoneKeeper:
 
     def enrol(self, code: str, name: str, address: str) -> tuple[Phone, str]:
         """Add a phone that has the code; return it and its secret. Raises as `take` and `add`."""
+        in_use = self.code.is_in_use()
         try:
             self.code.take(code)
         except Untrusted:
-            self.log.write("wrong code", address=address)
+            if in_use:  # else nobody could fill the log by knocking
+                self.log.write("wrong code", address=address)
             raise
         try:
             phone, secret = self.phones.add(name, self._clock.wall_ms())
@@ -146,6 +151,7 @@ class PhoneKeeper:
         if begun is None or begun.phone != caller.phone or now_ms - begun.at_ms > MADE_WITHIN_MS:
             raise Refused("This was begun too long ago. Begin again.", reason="not_begun")
         new = read_new_passkey(made, begun.challenge, self.place)
+        self._count_offer(caller)
         offered = Offered(
             person=begun.person,
             public=to_base64url(new.key.spki),
@@ -158,18 +164,37 @@ class PhoneKeeper:
         self._changes.tell("phones")
         return self.words_of(offered)
 
+    def _count_offer(self, caller: Caller) -> None:
+        """Raise `Refused` for a phone that offers one passkey after the other."""
+        with self._acting:
+            count = self._offers[caller.phone] = self._offers.get(caller.phone, 0) + 1
+        if count > MAX_OFFERS:
+            raise Refused(
+                f"This phone offered {MAX_OFFERS} passkeys already. Remove it at the owner's "
+                "computer, and add it anew.",
+                reason="too_many_offers",
+            )
+
     def words_of(self, offered: Offered) -> str:
         """Return the six words of a passkey that was offered, for comparing two screens."""
         return device_words(self._desk.documents().owner, _read(offered).key.key_id)
 
-    def name(self, id_: str, person: str, passphrase: str) -> tuple[OwnerDocuments, str]:
+    def name(
+        self, id_: str, words: str, person: str, passphrase: str
+    ) -> tuple[OwnerDocuments, str]:
         """Name the passkey that a phone offers in the next policy, and hand that over.
 
-        Returns and raises as `PasskeyKeeper.add`; `Refused` when it offers none.
+        `words` are the six that the owner compared: a phone may offer another one meanwhile.
+        Returns and raises as `PasskeyKeeper.add`; `Refused` when it offers none, or another.
         """
         phone = next((each for each in self.phones.read() if each.id == id_), None)
         if phone is None or phone.offered is None:
             raise Refused("That phone offers no passkey any more.", reason="no_offer")
+        if normalise_words(words) != self.words_of(phone.offered):
+            raise Refused(
+                "The phone offers another passkey by now. Compare the six words again.",
+                reason="words_differ",
+            )
         new = _read(phone.offered)
         place = Passkey(phone.offered.rp_id, (phone.offered.origin,))
         done = self._passkeys.name(person, new, place, passphrase)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from fleetward.keyholder.console.access_model import Base64, Hash, PasskeyChoice, PasskeyYes
-from fleetward.keyholder.console.model import Answer, Question
+from fleetward.keyholder.console.model import Answer, Line, Question
 from fleetward.keyholder.console.phones import MAX_NAME
 
 PersonName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
@@ -137,8 +137,9 @@ class RemovePhone(Question, frozen=True, kw_only=True):
 
 
 class NamePasskey(Question, frozen=True, kw_only=True):
-    """Name the passkey that a phone offers."""
+    """Name the passkey that a phone offers, whose six words were compared."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+    words: Line
     person: PersonName
     passphrase: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]

@@ -110,7 +110,7 @@ def make_phone_list_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRou
     @post("/phones/passkey", sync_to_thread=True, status_code=200)
     def name_passkey(data: JSONBody[NamePasskey]) -> PolicySigned:
         """Name the passkey that a phone offers in the next policy, and hand that over."""
-        return show_signed(*phones.name(data.id, data.person, data.passphrase))
+        return show_signed(*phones.name(data.id, data.words, data.person, data.passphrase))
 
     return [list_phones, make_code, remove_phone, name_passkey]
 

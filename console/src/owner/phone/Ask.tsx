@@ -32,6 +32,7 @@ export function Ask({ item, onDone }: { item: Access; onDone: Done }) {
   const [terms, setTerms] = useState(ALL);
   const [reason, setReason] = useState('');
   const ready = usePrepared(item, terms);
+  const again = (): void => setTerms((old) => ({ ...old }));
   if (item.trouble !== '') {
     return (
       <Page title="Requests" heading="A request that is not believed">
@@ -39,7 +40,7 @@ export function Ask({ item, onDone }: { item: Access; onDone: Done }) {
           <strong>Nothing of it is shown, and nothing can be let in by it.</strong>
           <p><Words text={item.trouble} /></p>
         </Note>
-        <Thumbs item={item} prepared={null} reason={reason} onDone={onDone} />
+        <Thumbs item={item} prepared={null} reason={reason} onDone={onDone} onSigned={again} />
       </Page>
     );
   }
@@ -61,7 +62,7 @@ export function Ask({ item, onDone }: { item: Access; onDone: Done }) {
           <Note tone="warn" icon="alert"><strong>No sandbox on this machine.</strong></Note>
         )}
         {(shown?.watched ?? item.must_watch) && (
-          <Note tone="quiet" icon="clock">Somebody has to watch it at the owner’s computer: phones do not watch.</Note>
+          <p className="small quiet">Somebody has to watch it at the owner’s computer: phones do not watch.</p>
         )}
       </div>
       {shown && (
@@ -87,7 +88,7 @@ export function Ask({ item, onDone }: { item: Access; onDone: Done }) {
         <summary>Say why, if you say no</summary>
         <Textarea aria-label="Why you say no" autosize minRows={1} maxRows={4} maxLength={200} value={reason} onChange={(event) => setReason(event.currentTarget.value)} />
       </details>
-      <Thumbs item={item} prepared={shown} reason={reason} onDone={onDone} />
+      <Thumbs item={item} prepared={shown} reason={reason} onDone={onDone} onSigned={again} />
     </Page>
   );
 }
@@ -120,42 +121,56 @@ function Less({ item, terms, onChange }: { item: Access; terms: Terms; onChange:
   return (
     <details className="phone-more">
       <summary>Give less</summary>
-      <fieldset>
-        <legend className="small quiet">What you give</legend>
-        {item.scopes.map((scope) => (
-          <Checkbox
-            key={scope.id}
-            size="md"
-            label={scope.words}
-            checked={given.includes(scope.id)}
-            disabled={given.length === 1 && given.includes(scope.id)}
-            onChange={(event) => {
-              const on = event.currentTarget.checked;
-              onChange({ ...terms, scopes: on ? [...given, scope.id] : given.filter((id) => id !== scope.id) });
-            }}
-          />
-        ))}
-      </fieldset>
-      <Select
-        label="For at most"
-        size="md"
-        allowDeselect={false}
-        data={lengthsUpTo(item.seconds)}
-        value={String(terms.seconds || item.seconds)}
-        onChange={(value) => onChange({ ...terms, seconds: Number(value ?? item.seconds) })}
-      />
-      <Checkbox
-        size="md"
-        label="End it when nobody watches at the owner’s computer"
-        checked={terms.watched || item.must_watch}
-        disabled={item.must_watch}
-        onChange={(event) => onChange({ ...terms, watched: event.currentTarget.checked })}
-      />
+      <div className="phone-less">
+        <fieldset>
+          <legend className="small quiet">What you give</legend>
+          {item.scopes.map((scope) => (
+            <Checkbox
+              key={scope.id}
+              size="md"
+              label={scope.words}
+              checked={given.includes(scope.id)}
+              disabled={given.length === 1 && given.includes(scope.id)}
+              onChange={(event) => {
+                const on = event.currentTarget.checked;
+                onChange({ ...terms, scopes: on ? [...given, scope.id] : given.filter((id) => id !== scope.id) });
+              }}
+            />
+          ))}
+        </fieldset>
+        <Select
+          label="For at most"
+          size="md"
+          allowDeselect={false}
+          data={lengthsUpTo(item.seconds)}
+          value={String(terms.seconds || item.seconds)}
+          onChange={(value) => onChange({ ...terms, seconds: Number(value ?? item.seconds) })}
+        />
+        <Checkbox
+          size="md"
+          label="End it when nobody watches at the owner’s computer"
+          checked={terms.watched || item.must_watch}
+          disabled={item.must_watch}
+          onChange={(event) => onChange({ ...terms, watched: event.currentTarget.checked })}
+        />
+      </div>
     </details>
   );
 }
 
-function Thumbs({ item, prepared, reason, onDone }: { item: Access; prepared: Prepared | null; reason: string; onDone: Done }) {
+const isFirstOfSeveral = (failure: unknown): boolean =>
+  failure instanceof ApiFailure && failure.problem.reason === 'more_signatures_needed';
+
+interface ThumbsProps {
+  item: Access;
+  prepared: Prepared | null;
+  reason: string;
+  onDone: Done;
+  /** One of several people has said yes: what is shown of that is old. */
+  onSigned: () => void;
+}
+
+function Thumbs({ item, prepared, reason, onDone, onSigned }: ThumbsProps) {
   const choice = prepared?.passkey ?? null;
   const answer = useMutation({
     mutationFn: async (what: 'yes' | 'no') => {
@@ -164,19 +179,26 @@ function Thumbs({ item, prepared, reason, onDone }: { item: Access; prepared: Pr
       return owner.approveByPasskey(prepared.grant, await sayYes(choice));
     },
     onSuccess: onDone,
+    onError: (failure) => isFirstOfSeveral(failure) && onSigned(),
   });
   const doing = (what: 'yes' | 'no') => answer.isPending && answer.variables === what;
   return (
-    <>
-      {answer.error && <div className="access-block"><Failure failure={answer.error} /></div>}
-      <div className="phone-thumbs">
-        <Button size="lg" variant="default" loading={doing('no')} disabled={answer.isPending} onClick={() => answer.mutate('no')}>
-          Say no
-        </Button>
-        <Button size="lg" loading={doing('yes')} disabled={answer.isPending || choice === null} onClick={() => answer.mutate('yes')}>
-          {item.people_needed > 1 ? 'Sign for yourself' : 'Let in'}
-        </Button>
-      </div>
-    </>
+    <div className="phone-thumbs">
+      {answer.error && (
+        <div className="phone-said">
+          {isFirstOfSeveral(answer.error) ? (
+            <Note tone="good" icon="check" live><Words text={answer.error.message} /></Note>
+          ) : (
+            <Failure failure={answer.error} />
+          )}
+        </div>
+      )}
+      <Button size="lg" variant="default" loading={doing('no')} disabled={answer.isPending} onClick={() => answer.mutate('no')}>
+        Say no
+      </Button>
+      <Button size="lg" loading={doing('yes')} disabled={answer.isPending || choice === null} onClick={() => answer.mutate('yes')}>
+        {item.people_needed > 1 ? 'Say yes' : 'Let in'}
+      </Button>
+    </div>
   );
 }

@@ -8,154 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import socket
-import ssl
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
-from tests.unit.keyholder.access_scene import Scene, make_scene
+from tests.unit.keyholder.access_scene import Scene
 from tests.unit.keyholder.owner_fixtures import (  # noqa: F401
     PASSPHRASE,
-    FixedClock,
     made_once,
     one_server,
 )
 from tests.unit.keyholder.passkey_hand import ORIGIN as LOCAL_ORIGIN
 from tests.unit.keyholder.passkey_hand import Hand
-from tests.unit.keyholder.phone_world import NAME, ORIGIN, enrol, make_hand, now_ms, wish_phones
-from tests.unit.keyholder.small_server import TOKEN, SmallServer
+from tests.unit.keyholder.phone_doors import (  # noqa: F401
+    Doors,
+    both,
+    doors,
+    reason,
+    scene,
+)
+from tests.unit.keyholder.phone_world import NAME, ORIGIN, enrol, make_hand
 from tests.unit.keyholder.test_access_console import SECRET, get, post
 from tests.unit.keyholder.test_access_flow import asked
 
-from fleetward.keyholder.api import ApiClient
-from fleetward.keyholder.ceremony import NewOwner
-from fleetward.keyholder.console.app import create_app, create_phone_app
-from fleetward.keyholder.console.certificate import check_certificate
-from fleetward.keyholder.console.keeper import Keeper
-from fleetward.keyholder.console.main import (
-    Beside,
-    ConsoleWish,
-    PhoneWish,
-    configure,
-    serve_console,
-)
 from fleetward.keyholder.console.phone_keeper import MAX_OFFERS
 from fleetward.keyholder.console.phone_log import read_log
 from fleetward.keyholder.console.phones import MAX_PHONES, PHONE_DAYS, Phones
-from fleetward.keyholder.console.port import bind_phone_port
 from fleetward.keyholder.console.rights import API, PHONE_RIGHTS, Right
-from fleetward.keyholder.console.shunned import Shunned
-from fleetward.keyholder.desk import Desk
-from fleetward.keyholder.folder import OwnerFolder
-from fleetward.runtime.clock import SystemClock
 from fleetward.trust.access import RootScope
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.envelope import read_envelope
-from fleetward.trust.errors import Refused
 from fleetward.trust.passkey import challenge_of
 
 Page = TestClient[Litestar]
-
-
-class MovableClock(SystemClock):
-    """The time of this computer, and as much more as a test says."""
-
-    ahead_ms = 0
-
-    def wall_ms(self) -> int:
-        return super().wall_ms() + self.ahead_ms
-
-    def boottime_ms(self) -> int:
-        return super().boottime_ms() + self.ahead_ms
-
-
-@dataclass
-class Doors:
-    """The two doors of one console: this computer's page, and a phone without a secret.
-
-    Ada and Bo have passkeys for the phones' address already.
-    """
-
-    local: Page
-    phone: Page
-    keeper: Keeper
-    clock: MovableClock
-    scene: Scene
-    ada: Hand
-    bo: Hand
-
-    def code(self) -> str:
-        return str(post(self.local, "/phones/code", {})["code"])
-
-
-@pytest.fixture(scope="module")
-def both(
-    made_once: tuple[NewOwner, list[dict[str, Any]]],
-    one_server: SmallServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Doors]:
-    folder = tmp_path_factory.mktemp("phones")
-    copy = shutil.copytree(made_once[0].folder.path, folder / "owner")
-    one_server.reset()
-    one_server.uploads.extend(made_once[1])
-    scene = make_scene(Desk(OwnerFolder.open(copy), PASSPHRASE, FixedClock()), one_server, folder)
-    (folder / "static").mkdir()
-    (folder / "static/index.html").write_text("<!doctype html><title>Owner</title>")
-    one_server.answers["/owner/pending"] = {"items": []}
-    moving = MovableClock()
-    keeper = Keeper(scene.desk, lambda: ApiClient(one_server.api, TOKEN), moving)
-    keeper.passkeys.serve_at(LOCAL_ORIGIN)
-    keeper.phones.serve_at(NAME, ORIGIN)
-    local = create_app(keeper, SECRET, moving, folder / "static")
-    phone = create_phone_app(keeper, moving, folder / "static")
-    with (
-        TestClient(local, base_url=LOCAL_ORIGIN) as here,
-        TestClient(phone, base_url=ORIGIN) as there,
-    ):
-        here.headers["authorization"] = f"Bearer {SECRET}"
-        made = Doors(here, there, keeper, moving, scene, make_hand(), make_hand())
-        for person, hand in (("Ada", made.ada), ("Bo", made.bo)):
-            enrol(there, made.code(), person)
-            offer_and_name(made, hand, person)
-        yield made
-
-
-@pytest.fixture
-def doors(both: Doors) -> Doors:
-    """The doors as they are before the first phone is added."""
-    for name in ("phones.json", "phones.log"):
-        (both.keeper.desk.folder.path / name).unlink(missing_ok=True)
-    both.clock.ahead_ms = 0
-    both.phone.headers.pop("authorization", None)
-    return both
-
-
-@pytest.fixture
-def scene(doors: Doors) -> Scene:
-    return doors.scene
-
-
-def offer_and_name(doors: Doors, hand: Hand, person: str) -> None:
-    """Make a passkey on the phone, and have the owner name it at his computer."""
-    begun = post(doors.phone, "/phone/passkey/begin", {"person": person})
-    words = post(doors.phone, "/phone/passkey/offer", hand.make(begun))["words"]
-    (row,) = [r for r in get(doors.local, "/phones")["items"] if r["offered_words"] == words]
-    wish = {"id": row["id"], "words": words, "person": person, "passphrase": PASSPHRASE.decode()}
-    assert post(doors.local, "/phones/passkey", wish)["handed_over"]
-    doors.scene.publish()
-
-
-def reason(answer: Any) -> str:
-    return f"{answer.status_code} {answer.json()['reason']}"
 
 
 def routes_of(app: Litestar) -> set[tuple[str, str]]:
@@ -498,94 +383,3 @@ def test_a_passkey_made_elsewhere_or_by_another_phone_is_not_offered(doors: Door
     enrol(doors.phone, doors.code(), "two")
     answer = doors.phone.post(f"{API}/phone/passkey/offer", json=made)
     assert reason(answer) == "409 not_begun"
-
-
-# --- who else speaks to the port
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["evil.example:8443", "owner.localhost:8443", "127.0.0.1:8443", f"x.{NAME}:8443", f"{NAME}."],
-)
-def test_a_name_that_was_rebound_is_refused(doors: Doors, host: str) -> None:
-    enrol(doors.phone, doors.code())
-    answer = doors.phone.get(f"{API}/access", headers={"host": host})
-    assert reason(answer) == "403 host_not_allowed"
-
-
-@pytest.mark.parametrize(
-    "origin", ["null", "https://evil.example", f"http://{NAME}:8443", f"https://{NAME}:1"]
-)
-def test_a_page_of_another_origin_asks_nothing(doors: Doors, origin: str) -> None:
-    enrol(doors.phone, doors.code())
-    answer = doors.phone.post(f"{API}/access/prepare", json={}, headers={"origin": origin})
-    assert reason(answer) == "403 origin_not_allowed"
-
-
-def test_a_phones_pages_have_strict_headers(doors: Doors) -> None:
-    for path in ("/", "/sessions", f"{API}/access"):
-        answer = doors.phone.get(path)
-        assert answer.headers["strict-transport-security"] == "max-age=31536000"
-        assert "require-trusted-types-for 'script'" in answer.headers["content-security-policy"]
-        assert "set-cookie" not in answer.headers
-    assert "strict-transport-security" not in doors.local.get("/").headers
-
-
-def test_the_port_speaks_tls_13_alone_and_no_plain_http(doors: Doors, tmp_path: Path) -> None:
-    wish = wish_phones(tmp_path / "tls")
-    with serving_phones(doors, wish):
-        with socket.create_connection(("127.0.0.1", wish.port), timeout=10) as plain:
-            plain.sendall(f"GET / HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
-            plain.settimeout(10)
-            heard = b""
-            try:
-                while data := plain.recv(4096):
-                    heard += data
-            except ConnectionResetError:
-                pass
-            assert b"HTTP" not in heard
-        assert ask(wish.files.phone_ca, wish.port).startswith(b"HTTP/1.1 200")
-        assert b"host_not_allowed" in ask(wish.files.phone_ca, wish.port, "evil.example")
-        with pytest.raises(ssl.SSLError):
-            ask(wish.files.phone_ca, wish.port, most=ssl.TLSVersion.TLSv1_2)
-
-
-@contextmanager
-def serving_phones(doors: Doors, wish: PhoneWish) -> Iterator[None]:
-    """Serve the phones' application as the program does, at a port of loopback."""
-    tls = check_certificate(wish.name, wish.files, Shunned(frozenset(), frozenset()), now_ms())
-    server = Beside(configure(doors.phone.app, tls.context))
-    listening = bind_phone_port(wish.port)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.02)
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
-        listening.close()
-
-
-def ask(
-    ca: Path | None, port: int, host: str = NAME, most: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
-) -> bytes:
-    context = ssl.create_default_context(cafile=str(ca))
-    context.maximum_version = most
-    path = "/" if host == NAME else f"{API}/access"
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname=NAME) as tls,
-    ):
-        tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        return b"".join(iter(lambda: tls.recv(65536), b""))
-
-
-def test_nothing_is_opened_when_the_certificate_is_refused(doors: Doors, tmp_path: Path) -> None:
-    wish = wish_phones(tmp_path / "tls")
-    stolen = replace(wish, files=replace(wish.files, phone_ca=None))
-    with pytest.raises(Refused, match="No phone would take"):
-        serve_console(doors.keeper, doors.clock, ConsoleWish(phones=stolen), print)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", wish.port), timeout=5)

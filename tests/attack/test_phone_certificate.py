@@ -94,6 +94,14 @@ def _a_name_below(folder: Path, ca: Authority) -> PhoneFiles:
     return issue(folder, ca, [f"x.{NAME}", "ward3.example"]).files
 
 
+def _all_below(folder: Path, ca: Authority) -> PhoneFiles:
+    return issue(folder, ca, ["*.ward3.example"]).files
+
+
+def _shared(folder: Path, ca: Authority) -> PhoneFiles:
+    return issue(folder, ca, [NAME, "fleet.ward3.example"]).files
+
+
 def _expired(folder: Path, ca: Authority) -> PhoneFiles:
     return issue(folder, ca, begins_ms=now_ms() - DAY_MS - DAY_MS // 2, days=1).files
 
@@ -156,6 +164,8 @@ def _no_certificate(folder: Path, ca: Authority) -> PhoneFiles:
     [
         (_another_name, "certificate_not_trusted"),
         (_a_name_below, "certificate_not_trusted"),
+        (_all_below, "certificate_for_others"),
+        (_shared, "certificate_for_others"),
         (_expired, "certificate_not_trusted"),
         (_ends_today, "certificate_out_of_date"),
         (_not_yet, "certificate_not_trusted"),

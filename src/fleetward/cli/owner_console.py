@@ -192,9 +192,13 @@ def _wish_phones(
             reason="no_certificate_named",
         )
     name = check_host_name(host)
-    given = [path for path in files if path is not None]
+    # Programs that renew certificates leave links to the newest ones.
+    named = PhoneFiles(
+        certificate.resolve(), key.resolve(), phone_ca.resolve() if phone_ca else None
+    )
+    given = [path for path in (named.certificate, named.key, named.phone_ca) if path is not None]
     folders = tuple(data_folders_near(data, given))
-    return PhoneWish(name, PhoneFiles(certificate, key, phone_ca), port or PHONE_PORT, folders)
+    return PhoneWish(name, named, port or PHONE_PORT, folders)
 
 
 def _show(opened: Opened, no_browser: bool) -> None:

@@ -1,9 +1,10 @@
 """The certificate of the owner's console for phones, judged before the first phone sees it.
 
 1. Its key fits, and no passphrase is on it.
-2. It is for the name and for nothing less: a phone that knows the CA takes it (TLS 1.3, tried
-   in memory), by the system's CAs or by the one that the owner has put on his phones.
-3. Each certificate of the chain is in date, for a day more at least.
+2. A phone that is told to open the name takes it (TLS 1.3, tried in memory), by the system's CAs
+   or by the one that the owner has put on his phones. It is for that name and for no other: a
+   certificate for several names, or for all below one, lies on several computers.
+3. Each certificate that phones are shown is in date, for a day more at least.
 4. A phone's further rules: for servers, and for no more than 825 days.
 5. Neither it nor what vouches for it is a key of the server, of the fleet, or of a data folder.
 
@@ -79,21 +80,24 @@ def check_certificate(
     looking.hostname_checks_common_name = False
     looking.minimum_version = ssl.TLSVersion.TLSv1_3
     _shake_hands(serving, looking, name, named=files.phone_ca is not None)
-    # 3. Its time, and that of all that vouches for it.
-    roots = [x509.load_der_x509_certificate(der) for der in looking.get_ca_certs(binary_form=True)]
-    vouching = _find_vouching(chain, [*roots, *([authority] if authority else [])])
-    ends_ms = min(not_after_ms(each) for each in vouching)
-    if any(now_ms < not_before_ms(each) for each in vouching) or ends_ms - now_ms < LEAST_MS:
+    _check_only_name(chain[0], name)
+    # 3. Its time, and that of all that is shown with it.
+    named = [authority] if authority else []
+    shown = [*chain, *named]
+    ends_ms = min(not_after_ms(each) for each in shown)
+    if any(now_ms < not_before_ms(each) for each in shown) or ends_ms - now_ms < LEAST_MS:
         raise Refused(
             f"Expected {files.certificate} and its chain to be good now and for a day more; "
-            f"{_name_of(min(vouching, key=not_after_ms))} ends at "
-            f"{min(each.not_valid_after_utc for each in vouching).isoformat()}. Renew it.",
+            f"{_name_of(min(shown, key=not_after_ms))} ends at "
+            f"{min(each.not_valid_after_utc for each in shown).isoformat()}. Renew it, or take out "
+            "what is not needed.",
             reason="certificate_out_of_date",
         )
     # 4. What phones ask for besides.
     _check_for_phones(chain[0])
     # 5. Whose keys they are.
-    found = shunned.find(vouching)
+    roots = [x509.load_der_x509_certificate(der) for der in looking.get_ca_certs(binary_form=True)]
+    found = shunned.find([*_find_vouching(chain, [*roots, *named]), *chain])
     if found is not None:
         raise Refused(
             f"{_name_of(found)}, which is or vouches for {files.certificate}, has its key with "
@@ -202,6 +206,17 @@ def _vouches(issuer: x509.Certificate, below: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def _check_only_name(leaf: x509.Certificate, name: str) -> None:
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    others = {each.lower() for each in names.get_values_for_type(x509.DNSName)} - {name}
+    if others:
+        raise Refused(
+            f"The certificate is also for {', '.join(sorted(others))[:200]}: who holds it there "
+            f"could pose as your console. Take one for {name} alone.",
+            reason="certificate_for_others",
+        )
 
 
 def _check_for_phones(leaf: x509.Certificate) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.keyholder.owner_fixtures import (  # noqa: F401
     FixedClock,
     clock,
@@ -26,14 +28,14 @@ from typer.testing import CliRunner, Result
 from fleetward.cli.owner import owner_app
 from fleetward.keyholder.console import phone_log
 from fleetward.keyholder.console.callers import Caller
-from fleetward.keyholder.console.enrol_code import EnrolCode
+from fleetward.keyholder.console.enrol_code import MAX_WRONG, EnrolCode
 from fleetward.keyholder.console.host_name import check_host_name
 from fleetward.keyholder.console.phone_log import PhoneLog, read_log
 from fleetward.keyholder.console.phones import Phones
 from fleetward.keyholder.console.quick_response import draw_squares, draw_terminal
 from fleetward.keyholder.console.stream import MAX_PAGES_OF_ONE, Changes
 from fleetward.keyholder.desk import Desk
-from fleetward.trust.errors import Malformed, Unreachable
+from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.passkey import Passkey
 
 PHONE = Caller(Passkey(NAME, (f"https://{NAME}:8443",)), "0123456789", "Ada's phone")
@@ -89,6 +91,40 @@ def test_codes_are_read_as_people_type_them() -> None:
     made = code.make()
     assert len(made) == 14 and made != code.make()
     code.take(code.make().lower().replace("-", "  "))
+
+
+class _Clock(FixedClock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.boot_ms = 0
+
+    def boottime_ms(self) -> int:
+        return self.boot_ms
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 500, 1000, 30_000, 60_000]), st.booleans())))
+@settings(max_examples=60, deadline=None)
+def test_of_one_code_ten_are_compared_at_most_and_one_phone_is_added(
+    tries: list[tuple[int, bool]],
+) -> None:
+    clock = _Clock()
+    codes = EnrolCode(clock)
+    made = codes.make()
+    compared = added = 0
+    for wait_ms, right in tries:
+        clock.boot_ms += wait_ms
+        alive = codes.is_in_use()
+        try:
+            codes.take(made if right else "AAAA-AAAA-AAAA")
+        except Untrusted:
+            compared += alive
+        except Refused as e:
+            assert e.reason == "rate_limited"
+        else:
+            assert alive and right
+            added += 1
+    assert compared <= MAX_WRONG
+    assert added <= 1
 
 
 def test_the_log_keeps_what_phones_did_and_nothing_of_this_computer(

@@ -76,8 +76,9 @@ export function makeOwner(fleet) {
       case 'POST /closing/open': return { id: ID('c'), words: 'All is opened again, and handed over for 1 machine.' };
       case 'POST /closing/keep': return { id: ID('c'), words: 'Kept on 2 machines.' };
       case 'GET /access': return { items: accessOf(scenario), more: 0 };
-      case 'POST /access/prepare': return { grant: ID('f'), six_words: WORDS, scopes: SCOPES, seconds: body.seconds, watched: body.watched, passkey: null, own_key: true };
+      case 'POST /access/prepare': return { grant: ID('f'), six_words: WORDS, scopes: SCOPES, seconds: body.seconds, watched: body.watched, passkey: null, own_key: true, said: [] };
       case 'POST /access/approve': return { id: ID('a'), session: ID('f'), words: 'Granted. It opens when pump-04 has it.', watched: false };
+      case 'GET /phones': return { items: scenario === 'empty' ? [] : [{ id: '0123456789', name: 'Anna\u2019s phone', added_at: iso(9 * 86_400_000), seen_at: iso(3_600_000), ends_at: iso(-81 * 86_400_000), over: false, offered_person: '', offered_words: '' }], address: '', certificate_ends_at: '', most: 5 };
       case 'POST /access/deny': return { id: body.id, session: '', words: 'You said no. pump-04 obeys as soon as it hears it.', watched: false };
       case 'POST /access/stop': return { id: body.id, session: '', words: 'Stopped. pump-04 obeys as soon as it hears it.', watched: false };
       default: {

@@ -61,7 +61,7 @@ LIES: list[tuple[dict[str, Any], str]] = [
 
 def refused_as(page: Page, grant: str, yes: dict[str, Any]) -> str:
     """Try to approve, and return why it was not taken."""
-    answer = page.post("/api/v1/access/approve", json={"grant": grant, "passkey": yes})
+    answer = page.post("/api/v1/access/passkey/approve", json={"grant": grant, "passkey": yes})
     assert answer.status_code in {400, 403, 409}, answer.text
     return str(answer.json()["reason"])
 
@@ -200,7 +200,7 @@ def test_the_server_cannot_move_a_yes_to_another_request(page: Page, scene: Scen
     asked(scene)
     shown = prepared(page, scene)
     body = {"grant": shown["grant"], "passkey": hand.yes(shown["passkey"]["challenge"])}
-    post(page, "/access/approve", body)
+    post(page, "/access/passkey/approve", body)
     taken = read_envelope(scene.row.papers["grant"])
     asked(scene)
     row = scene.row

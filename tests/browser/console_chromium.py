@@ -122,10 +122,11 @@ def _wait_until_up(server: MadeUpServer) -> None:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run a Chromium of its own, with a profile of its own."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """Run a Chromium of its own, with a profile of its own, and with further flags."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        launch = playwright.chromium.launch
+        browser = launch(executable_path=find_chromium(), args=[*FLAGS, *flags])
         try:
             yield browser
         finally:

@@ -142,6 +142,17 @@ def test_a_passkey_is_added_and_lets_one_in(stage: tuple[Scene, str], browser: B
         (signature,) = read_envelope(scene.row.papers["grant"]).signatures
         assert signature.suite == "webauthn"
         judge(walker)
+        # It stops it, too, and nobody is asked for a passphrase.
+        page.get_by_role("link", name="See the session").click()
+        page.get_by_role("button", name="Stop…").click()
+        stop = page.get_by_role("button", name="Stop by passkey")
+        expect(stop).to_be_visible()
+        look(walker, "stop-wide")
+        with laptop.held(walker):
+            stop.click()
+            expect(page.get_by_text("stopped (Ada)")).to_be_visible()
+        (stopped,) = scene.row.stops
+        assert read_envelope(stopped).signatures[0].suite == "webauthn"
 
 
 def test_who_is_not_verified_signs_nothing(stage: tuple[Scene, str], browser: Browser) -> None:

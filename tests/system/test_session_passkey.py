@@ -20,6 +20,7 @@ from tests.unit.trust.test_rules_of_passkeys import PasskeyWorld
 from fleetward.keyholder.access.passkeys import Yes, add_yes
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.envelope import read_envelope, seal
+from fleetward.trust.grants.ending import make_stop_payload
 from fleetward.trust.grants.offer import Offer
 from fleetward.trust.grants.request import Request
 from fleetward.trust.passkey import Assertion, challenge_of
@@ -72,6 +73,34 @@ def test_a_passkey_lets_one_in(tmp_path: Path) -> None:
             await world.receipt(session.session)
             (opened,) = world.entries("session.opened")
             assert opened["people"] == ["eve"]
+
+    asyncio.run(act())
+
+
+def test_a_passkey_ends_a_session(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with session_world(tmp_path, start=False) as world:
+            eve = PasskeyWorld(world.access)
+            eve.adopt()
+            world.access.trust.publish()
+            world.start_agent()
+            await world.connected()
+            request = world.make_request(TerminalScope(world.user))
+            offer = await world.offered(request)
+            grant = say_yes(world, eve, unsigned(world, request, offer))
+            await world.push(grant)
+            keys = (world.access.session_private, offer.session_key)
+            session = RequesterEnd(world.bus, world.device, decode_hash(grant), keys)
+            await session.begin()
+            await session.open(0)
+            policy = world.access.trust.policy
+            stop = seal(make_stop_payload(policy, decode_hash(grant), "enough", 1), [])
+            # From another page it ends nothing; from the owner's own, it ends the session.
+            await world.push(eve.say_yes(stop, origin="http://console.localhost:8787"))
+            await session.open(0)
+            await world.push(eve.say_yes(stop))
+            receipt = await world.receipt(session.session)
+            assert (receipt["ended_by"], receipt["ended_who"]) == ("stopped", "eve")
 
     asyncio.run(act())
 

@@ -17,7 +17,7 @@ from fleetward.runtime.keys import FileSigner
 from fleetward.trust.access import RootScope, Scope, TcpScope, TerminalScope
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.canonical import to_base64url as b64
-from fleetward.trust.envelope import Signature, add_assertion, read_envelope, seal
+from fleetward.trust.envelope import Envelope, Signature, add_assertion, read_envelope, seal
 from fleetward.trust.grants.ending import make_stop_payload
 from fleetward.trust.keys import ED25519, ES256
 from fleetward.trust.passkey import WEBAUTHN, Assertion, challenge_of
@@ -146,18 +146,21 @@ def _passkeys(v: Vectors, world: AccessWorld, given: Any) -> None:
     offer = world.offer(request)
     grant = read_envelope(world.grant(request, offer, signers=[]))
 
-    def yes(origin: str = ORIGIN, rp_id: str = RP_ID, flags: int = 5, **said: Any) -> bytes:
-        challenge = b64(challenge_of(grant.signed_bytes))
+    def yes(
+        origin: str = ORIGIN, rp_id: str = RP_ID, flags: int = 5, to: Envelope = grant, **said: Any
+    ) -> bytes:
+        challenge = b64(challenge_of(to.signed_bytes))
         told = {"type": "webauthn.get", "challenge": challenge, "origin": origin, **said}
         client = json.dumps(told).encode()
         data = hashlib.sha256(rp_id.encode()).digest() + bytes([flags, 0, 0, 0, 0])
         value = key.sign(data + hashlib.sha256(client).digest())
         return add_assertion(
-            grant, Signature(key.public.key_id, WEBAUTHN, value, Assertion(data, client))
+            to, Signature(key.public.key_id, WEBAUTHN, value, Assertion(data, client))
         )
 
-    def case(grant: bytes) -> dict[str, Any]:
-        return {**given(request=request.raw, offer=offer.raw, grant=grant), **chain_of(world.trust)}
+    def case(grant: bytes, **more: bytes) -> dict[str, Any]:
+        papers = {"request": request.raw, "offer": offer.raw, "grant": grant, **more}
+        return {**given(**papers), **chain_of(world.trust)}
 
     v.good("a passkey", "session", **case(yes(crossOrigin=False)))
     for name, raw, refused in (
@@ -170,6 +173,20 @@ def _passkeys(v: Vectors, world: AccessWorld, given: Any) -> None:
         ("as a plain key", resign(grant.raw, {}, [key]), "Untrusted/bad_suite"),
     ):
         v.bad(f"a passkey {name}", "session", refused, **case(raw))
+    let_in = yes()
+    payload = make_stop_payload(world.trust.policy, grant.hash, "enough", NOW_MS)
+    stop = read_envelope(seal(payload, []))
+    v.good("a stop by a passkey", "session.stop", **case(let_in, stop=yes(to=stop)))
+    elsewhere = yes("http://owner.localhost:8788", to=stop)
+    v.bad("a stop by a passkey at another port", "session.stop", "Untrusted/passkey_origin",
+          **case(let_in, stop=elsewhere))  # fmt: skip
+    v.bad("a stop by a passkey's yes", "session.stop", "Untrusted/passkey_challenge",
+          **case(let_in, stop=_moved(let_in, stop)))  # fmt: skip
+
+
+def _moved(signed: bytes, to: Envelope) -> bytes:
+    """Put a passkey's signature beside another document."""
+    return add_assertion(to, read_envelope(signed).signatures[0])
 
 
 def seeded_chance() -> Callable[[int], bytes]:

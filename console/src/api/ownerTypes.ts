@@ -246,6 +246,60 @@ export interface Prepared {
   watched: boolean;
   passkey: PasskeyChoice | null;
   own_key: boolean;
+  /** Who has signed it already, where it takes several people. */
+  said: string[];
+}
+
+/** A no or a stop that a passkey may sign; its challenge is that document. */
+export interface PreparedEnding {
+  stop: string;
+  passkey: PasskeyChoice;
+}
+
+export interface PhoneRow {
+  id: string;
+  name: string;
+  added_at: Time;
+  seen_at: Time;
+  ends_at: Time;
+  over: boolean;
+  offered_person: string;
+  offered_words: string;
+}
+
+export interface Phones {
+  items: PhoneRow[];
+  /** Empty while phones are not served. */
+  address: string;
+  /** Empty while none is served. */
+  certificate_ends_at: Time | '';
+  most: number;
+}
+
+/** A one-use code; `squares` is a QR code, a row of 0 and 1 each. */
+export interface PhoneCode {
+  address: string;
+  code: string;
+  squares: string[];
+  seconds: number;
+}
+
+export interface EnrolledPhone {
+  secret: string;
+  name: string;
+  ends_at: Time;
+}
+
+/** What a phone is told of itself. */
+export interface ThisPhone {
+  owner: string;
+  name: string;
+  ends_at: Time;
+  reachable: boolean;
+  words: string;
+  passkeys: { person: string; key_id: string }[];
+  offered_words: string;
+  offered_person: string;
 }
 
 /** What the browser needs to ask for a passkey's yes; the challenge is the grant that is shown. */

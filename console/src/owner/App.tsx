@@ -13,6 +13,7 @@ import { BreakIns } from './BreakIns';
 import { Closing } from './closing/Closing';
 import { Invite } from './invite/Invite';
 import { Machines } from './machines/Machines';
+import { Phones } from './phones/Phones';
 import { Policy } from './policy/Policy';
 import { Record } from './record/Record';
 import { Requests } from './requests/Requests';
@@ -50,6 +51,7 @@ function OwnerPages() {
   const state = useQuery({ queryKey: ['state'], queryFn: owner.state });
   const pending = useQuery({ queryKey: ['pending'], queryFn: owner.pending });
   const access = useQuery({ queryKey: ['access'], queryFn: owner.access });
+  const phones = useQuery({ queryKey: ['phones'], queryFn: owner.phones });
   const places: Place[] = [
     { href: '/', label: 'Waiting', icon: 'person', count: pending.data?.items.length },
     { href: '/requests', label: 'Requests', icon: 'access', count: access.data?.items.filter(isWaiting).length },
@@ -59,6 +61,7 @@ function OwnerPages() {
     { href: '/closing', label: 'Closing', icon: 'block' },
     { href: '/invite', label: 'Invite', icon: 'invite' },
     { href: '/policy', label: 'Policy', icon: 'policy' },
+    { href: '/phones', label: 'Phones', icon: 'phone', count: phones.data?.items.filter((each) => each.offered_words).length },
     { href: '/record', label: 'Record', icon: 'proof' },
   ];
   return (
@@ -86,6 +89,7 @@ function OwnerPages() {
           <Route path="/closing" component={Closing} />
           <Route path="/invite" component={Invite} />
           <Route path="/policy" component={Policy} />
+          <Route path="/phones" component={Phones} />
           <Route path="/record" component={Record} />
           <Route component={Waiting} />
         </Switch>

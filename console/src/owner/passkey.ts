@@ -1,6 +1,6 @@
 import { ApiFailure } from '../api/http';
 import { owner } from '../api/ownerClient';
-import type { PasskeyChoice, PasskeyYes, PolicySigned } from '../api/ownerTypes';
+import type { Answered, BegunPasskey, OwnerState, PasskeyChoice, PasskeyYes, PolicySigned } from '../api/ownerTypes';
 
 /** Passkeys at the owner's own origin: the browser asks the person, the owner's program checks. */
 
@@ -9,6 +9,10 @@ const ES256 = -7;
 export const canUsePasskeys = (): boolean => isSecureContext && 'credentials' in navigator && 'PublicKeyCredential' in globalThis;
 
 export const isOfThisPage = (origins: string[]): boolean => origins.includes(location.origin);
+
+/** Whether the policy names a passkey that works on this page, in a browser that can use it. */
+export const hasPasskeyHere = (state: OwnerState | undefined): boolean =>
+  canUsePasskeys() && !!state?.policy.people.some((person) => person.keys.some((key) => isOfThisPage(key.origins)));
 
 const toBase64url = (data: ArrayBuffer): string =>
   btoa(String.fromCharCode(...new Uint8Array(data))).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
@@ -41,9 +45,13 @@ async function ask<Response extends AuthenticatorResponse>(make: () => Promise<C
   throw refuse('The browser gave none.');
 }
 
-/** Makes a passkey for a person and has it named in the next policy. */
-export async function makePasskey(person: string, passphrase: string): Promise<PolicySigned> {
-  const begun = await owner.beginPasskey({ person, passphrase });
+interface Made {
+  challenge: string;
+  authenticator_data: string;
+  client_data: string;
+}
+
+async function make(begun: BegunPasskey): Promise<Made> {
   const made = await ask<AuthenticatorAttestationResponse>(() =>
     navigator.credentials.create({
       publicKey: {
@@ -57,12 +65,27 @@ export async function makePasskey(person: string, passphrase: string): Promise<P
       },
     }),
   );
-  return owner.addPasskey({
+  return {
     challenge: begun.challenge,
     authenticator_data: toBase64url(made.getAuthenticatorData()),
     client_data: toBase64url(made.clientDataJSON),
-    passphrase,
-  });
+  };
+}
+
+/** Makes a passkey for a person and has it named in the next policy. */
+export async function makePasskey(person: string, passphrase: string): Promise<PolicySigned> {
+  return owner.addPasskey({ ...(await make(await owner.beginPasskey({ person, passphrase }))), passphrase });
+}
+
+/** Makes a passkey on this phone; the owner names it at his computer. Returns its six words. */
+export async function offerPasskey(person: string): Promise<string> {
+  return (await owner.offerPasskey(await make(await owner.beginOnPhone(person)))).words;
+}
+
+/** Says no to a request, or ends its session, by a passkey: it signs exactly what was prepared. */
+export async function endByPasskey(what: 'deny' | 'stop', id: string, reason: string): Promise<Answered> {
+  const ready = await owner.prepareEnding({ id, what, reason });
+  return owner.endByPasskey(ready.stop, await sayYes(ready.passkey));
 }
 
 /** Asks for a passkey's yes to exactly what the program prepared: its challenge is that grant. */

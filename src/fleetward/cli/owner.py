@@ -6,7 +6,6 @@ that hand something over say so. This file only names commands: what they do is 
 
 from __future__ import annotations
 
-import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from fleetward.cli.owner_access import approve, cosign_grant, deny, stop
 from fleetward.cli.owner_access_policy import access_app, requester_app
 from fleetward.cli.owner_break_glass import break_glass_app
 from fleetward.cli.owner_close import close_app
+from fleetward.cli.owner_console import console_app
 from fleetward.cli.owner_keys import acknowledged, rotate, take_over_app, transfer
 from fleetward.cli.owner_options import (
     AsJson,
@@ -77,6 +77,7 @@ owner_app.add_typer(witness_app, name="witness")
 owner_app.add_typer(roster_app, name="roster")
 owner_app.add_typer(owner_session_app, name="session")
 owner_app.add_typer(window_app, name="window")
+owner_app.add_typer(console_app, name="console")
 for _name, _command in (
     ("approve", approve),
     ("deny", deny),
@@ -267,41 +268,6 @@ def refresh(
         emit(shown, as_json, f"Head {documents.head.version} may be relied on until {until}.")
 
 
-@owner_app.command("console")
-def console(
-    port: Annotated[
-        int, typer.Option("--port", help="Port on loopback; 0 takes that of last time.")
-    ] = 0,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Only print the address.")
-    ] = False,
-    ready_file: Annotated[
-        Path | None, typer.Option("--ready-file", help="Write {url, open, pid} here, mode 600.")
-    ] = None,
-    owner: Owner = None,
-    data: Data = None,
-    server: Server = "",
-    token_file: TokenFile = None,
-    passphrase_file: PassphraseFile = None,
-) -> None:
-    """Open the owner's own pages on this computer: confirm, invite, check the record.
-
-    fleetward owner console --owner ~/fleetward-owner --server https://fleet.example
-    --token-file token
-    """
-    # The web libraries are loaded for this command alone.
-    from fleetward.keyholder.console.keeper import Keeper
-    from fleetward.keyholder.console.main import ConsoleWish, serve_console
-
-    with refusals():
-        desk = open_desk(owner, data, passphrase_file)
-        named = data is not None or bool(server)
-        reach = lambda: reach_server(desk.folder, data, server, token_file)  # noqa: E731
-        keeper = Keeper(desk, reach if named else None, SystemClock())
-        wish = ConsoleWish(port, ready_file)
-        serve_console(keeper, SystemClock(), wish, lambda url: _show_address(url, no_browser))
-
-
 @owner_app.command("restore-open")
 def restore_open(
     reason: Annotated[str, typer.Option("--reason", help="Why the server was restored.")],
@@ -329,20 +295,6 @@ def restore_open(
             "one before are kept. Machines send again what they kept."
         )
         emit(shown, as_json, words)
-
-
-def _show_address(url: str, no_browser: bool) -> None:
-    say(
-        f"The owner's console is at:\n  {url}\nThe address holds the secret of this start: "
-        "show it to nobody. Ctrl-C ends it."
-    )
-    port = url.split(":")[2].split("/")[0]
-    if no_browser or not webbrowser.open(url):
-        say(
-            f"From another computer: ssh -L {port}:127.0.0.1:{port} THIS-COMPUTER, then open the "
-            "address there. Where a browser does not know owner.localhost, use the commands: "
-            "fleetward owner pending, confirm, invite."
-        )
 
 
 def _emit_entry(documents: OwnerDocuments, device: str, as_json: bool) -> None:

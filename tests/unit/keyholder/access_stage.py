@@ -22,7 +22,7 @@ from tests.unit.keyholder.test_access_flow import asked, granted
 from fleetward.keyholder.access.answering import Answer
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.console.keeper import Keeper
-from fleetward.keyholder.console.main import ConsoleWish, serve_console
+from fleetward.keyholder.console.main import ConsoleWish, Opened, PhoneWish, serve_console
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.init import init_owner, name_local_server
 from fleetward.runtime.clock import SystemClock
@@ -98,6 +98,13 @@ def fill(scene: Scene) -> None:
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[Scene, str]]:
     """Serve the console over such a scene; yield it and the address with its secret."""
+    with opened(folder) as (scene, where):
+        yield scene, where.address
+
+
+@contextmanager
+def opened(folder: Path, phones: PhoneWish | None = None) -> Iterator[tuple[Scene, Opened]]:
+    """Serve the console over such a scene, with phones where they are wished for."""
     with serving(folder) as server:
         named = name_local_server(server.write_data(folder / "data"))
         init_owner(folder / "owner", PASSPHRASE, named, ("Ward 3", "Ada"), SystemClock())
@@ -105,16 +112,16 @@ def served(folder: Path) -> Iterator[tuple[Scene, str]]:
         scene = make_scene(desk, server, folder)
         fill(scene)
         keeper = Keeper(desk, lambda: ApiClient(server.api, TOKEN), SystemClock())
-        addresses: list[str] = []
+        found: list[Opened] = []
         thread = threading.Thread(
             target=serve_console,
-            args=(keeper, SystemClock(), ConsoleWish(), addresses.append),
+            args=(keeper, SystemClock(), ConsoleWish(phones=phones), found.append),
             daemon=True,
         )
         thread.start()
-        while not addresses:
+        while not found and thread.is_alive():
             time.sleep(0.05)
-        yield scene, addresses[0]
+        yield scene, found[0]
 
 
 def _passphrase(folder: Path) -> Path:

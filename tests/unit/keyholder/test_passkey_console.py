@@ -64,7 +64,7 @@ def test_a_passkey_is_made_named_and_says_yes(page: TestClient[Litestar], scene:
     )  # fmt: skip
     assert len(choice["names"]) == 1
     body = {"grant": shown["grant"], "passkey": hand.yes(choice["challenge"])}
-    done = post(page, "/access/approve", body)
+    done = post(page, "/access/passkey/approve", body)
     assert done["session"] == shown["grant"]
     grant = scene.grants[scene.row.id]
     assert (grant.people, grant.hash) == (("Ada",), shown["grant"])
@@ -98,7 +98,7 @@ def test_two_people_sign_on_one_page(page: TestClient[Litestar], scene: Scene) -
     first = page.post("/api/v1/access/approve", json={"grant": shown["grant"]})
     assert first.json()["reason"] == "more_signatures_needed"
     body = {"grant": shown["grant"], "passkey": hand.yes(shown["passkey"]["challenge"])}
-    post(page, "/access/approve", body)
+    post(page, "/access/passkey/approve", body)
     assert scene.grants[scene.row.id].people == ("Ada", "Bo")
 
 
@@ -107,8 +107,8 @@ def test_two_keys_of_one_person_are_one(page: TestClient[Litestar], scene: Scene
     asked(scene, RootScope())
     shown = prepared(page, scene)
     body = {"grant": shown["grant"], "passkey": hand.yes(shown["passkey"]["challenge"])}
-    for sent in (body, {"grant": shown["grant"]}):
-        answer = page.post("/api/v1/access/approve", json=sent)
+    for path, sent in (("passkey/approve", body), ("approve", {"grant": shown["grant"]})):
+        answer = page.post(f"/api/v1/access/{path}", json=sent)
         assert answer.json()["reason"] == "more_signatures_needed"
     assert "grant" not in scene.row.papers
 

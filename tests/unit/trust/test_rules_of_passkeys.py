@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.access_world import AccessWorld
 from tests.trust_world import NOW_MS, alter, key_row, payload_of, refused
 from tests.unit.people.authenticator import USER_PRESENT, Authenticator
@@ -15,9 +18,9 @@ from fleetward.runtime.keys import FileSigner
 from fleetward.trust.canonical import Json, JsonObject, from_base64url, to_base64url
 from fleetward.trust.envelope import Signature, add_assertion, read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Untrusted
-from fleetward.trust.grants.ending import make_stop_payload, verify_stop
+from fleetward.trust.grants.ending import MAX_ENDING_BYTES, make_stop_payload, verify_stop
 from fleetward.trust.keys import der_to_raw
-from fleetward.trust.passkey import WEBAUTHN, Assertion, challenge_of
+from fleetward.trust.passkey import WEBAUTHN, Assertion, Passkey, challenge_of
 
 ORIGIN, RP_ID = "http://owner.localhost:8787", "owner.localhost"
 
@@ -177,6 +180,47 @@ def test_a_passkey_stops(world: PasskeyWorld) -> None:
     policy = world.access.trust.policy
     stop = seal(make_stop_payload(policy, request.hash, "no", NOW_MS), [])
     assert verify_stop(world.say_yes(stop), policy, request).person == "eve"
+
+
+@given(
+    host=st.lists(st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=63), min_size=2,
+                  max_size=20).map(".".join).filter(lambda name: len(name) <= 253),
+    reason=st.text(max_size=200),
+    beside=st.text("x", max_size=200),
+)  # fmt: skip
+@example(host=".".join(["a" * 62] * 4), reason="\U0001f600" * 200, beside="x" * 200)
+@settings(max_examples=30, deadline=None)
+def test_a_passkeys_stop_fits_whatever_its_host_and_reason(
+    host: str, reason: str, beside: str
+) -> None:
+    """Also with what browsers put beside the origin, to keep others from comparing."""
+    world = _world_for_sizes()
+    origin = f"https://{host}:65535"
+    world.key = replace(world.key, origin=origin, rp_id=host)
+    policy = world.access.trust.policy
+    held = policy.roles["approve"].keys[str(world.row["key_id"])]
+    place = Passkey(host, (origin,))
+    keys = {held.key.key_id: replace(held, passkey=place)}
+    policy = replace(policy, roles={**policy.roles, "approve": replace(
+        policy.roles["approve"], keys=keys)})  # fmt: skip
+    browser = Browser(origin, host, key=world.key.key)
+    browser.said = json.dumps({"other_keys_can_be_added_here": beside}).encode()
+    request = world.access.request()
+    stop = seal(make_stop_payload(policy, request.hash, reason, NOW_MS), [])
+    signed = PasskeyWorld(world.access, browser).say_yes(stop)
+    try:
+        assert verify_stop(signed, policy, request).reason == reason
+    except Malformed as e:
+        # A reason that no person types is refused for itself, and never for its size.
+        assert e.reason == "bad_field"
+    assert len(signed) <= MAX_ENDING_BYTES
+
+
+@cache
+def _world_for_sizes() -> PasskeyWorld:
+    made = PasskeyWorld(AccessWorld.make())
+    made.adopt()
+    return made
 
 
 @pytest.mark.parametrize("role", ["policy", "roster", "head", "invite", "lease"])

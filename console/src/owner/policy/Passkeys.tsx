@@ -15,7 +15,7 @@ interface Held {
   key: OwnerKey;
 }
 
-/** Passkeys that say yes to sessions: whose they are, and a new one. */
+/** Passkeys that answer for sessions: whose they are, and a new one. */
 export function Passkeys({ state }: { state: OwnerState }) {
   const held: Held[] = state.policy.people.flatMap(({ person, keys }) =>
     keys.filter((key) => key.suite === 'webauthn').map((key) => ({ person, key })),
@@ -55,8 +55,8 @@ export function Passkeys({ state }: { state: OwnerState }) {
       ) : (
         <div className="panel panel-pad">
           <p className="quiet small">
-            None yet. With a passkey somebody says yes to a session by a finger, a face or a PIN, on this computer’s own
-            page. It signs nothing else, and counts with his other keys as one person.
+            None yet. With a passkey somebody says yes and no to sessions, and stops them, by a finger, a face or a PIN,
+            on this computer’s own page or on a phone. It signs nothing else, and counts with his other keys as one person.
           </p>
         </div>
       )}
@@ -86,7 +86,7 @@ function Make({ onDone }: { onDone: () => void }) {
       }}
     >
       <p className="small quiet">
-        It says yes to sessions, at {location.origin} and nowhere else. Your root key signs a new policy that names it.
+        It says yes and no to sessions, and stops them, at {location.origin} and nowhere else. Your root key signs a new policy that names it.
       </p>
       <TextInput label="Whose is it" description="The name that the policy knows, where he has a key already" required maxLength={80} value={person} onChange={(event) => setPerson(event.currentTarget.value)} />
       <PasswordInput label={PASSPHRASE} required autoComplete="off" visibilityToggleButtonProps={{ 'aria-label': 'Show the passphrase' }} value={passphrase} onChange={(event) => setPassphrase(event.currentTarget.value)} />

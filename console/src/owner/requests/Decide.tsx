@@ -1,5 +1,5 @@
 import { Button, Checkbox, Group, Select, Textarea } from '@mantine/core';
-import { useMutation, useQueryClient } from '@tanstack/react-query';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { owner } from '../../api/ownerClient';
 import type { Access, Answered, Prepared } from '../../api/ownerTypes';
@@ -9,7 +9,7 @@ import { Facts, Page } from '../../shared/ui/Page';
 import { SixWords } from '../../shared/ui/SixWords';
 import { Note } from '../../shared/ui/State';
 import { Words } from '../../shared/ui/Words';
-import { canUsePasskeys, sayYes } from '../passkey';
+import { canUsePasskeys, endByPasskey, hasPasskeyHere, sayYes } from '../passkey';
 import { lengthsUpTo, sayMinutes, sayWho } from '../sessions/sayings';
 import { Steps } from './Steps';
 
@@ -129,7 +129,8 @@ function Yes({ item, onDone }: { item: Access; onDone: (done: Answered) => Promi
 function Sign({ prepared, people, onDone, onBack }: { prepared: Prepared; people: number; onDone: (done: Answered) => Promise<void>; onBack: () => void }) {
   const choice = canUsePasskeys() ? prepared.passkey : null;
   const approve = useMutation({
-    mutationFn: async (how: 'passkey' | 'key') => owner.approve(prepared.grant, how === 'passkey' && choice ? await sayYes(choice) : null),
+    mutationFn: async (how: 'passkey' | 'key') =>
+      how === 'passkey' && choice ? owner.approveByPasskey(prepared.grant, await sayYes(choice)) : owner.approve(prepared.grant),
     onSuccess: onDone,
   });
   const signing = (how: 'passkey' | 'key') => approve.isPending && approve.variables === how;
@@ -151,6 +152,9 @@ function Sign({ prepared, people, onDone, onBack }: { prepared: Prepared; people
       )}
       {!choice && !prepared.own_key && (
         <p className="small quiet">This browser cannot use passkeys, and the key in this folder may not say yes here.</p>
+      )}
+      {prepared.said.length > 0 && (
+        <p className="small quiet">{prepared.said.join(' and ')} said yes to this already.</p>
       )}
       {approve.error && <Failure failure={approve.error} />}
       <Group>
@@ -174,22 +178,33 @@ function Sign({ prepared, people, onDone, onBack }: { prepared: Prepared; people
 
 function No({ item, onDone }: { item: Access; onDone: (done: Answered) => Promise<void> }) {
   const [reason, setReason] = useState('');
-  const deny = useMutation({ mutationFn: () => owner.deny({ id: item.id, reason: reason.trim() }), onSuccess: onDone });
+  const state = useQuery({ queryKey: ['state'], queryFn: owner.state });
+  const deny = useMutation({
+    mutationFn: (how: 'passkey' | 'key') =>
+      how === 'passkey' ? endByPasskey('deny', item.id, reason.trim()) : owner.deny({ id: item.id, reason: reason.trim() }),
+    onSuccess: onDone,
+  });
+  const saying = (how: 'passkey' | 'key') => deny.isPending && deny.variables === how;
   return (
     <form
       className="access-block access-no"
       onSubmit={(event) => {
         event.preventDefault();
-        deny.mutate();
+        deny.mutate('key');
       }}
     >
       <Textarea label="Or say no, and why" autosize minRows={1} maxRows={4} maxLength={200} value={reason} onChange={(event) => setReason(event.currentTarget.value)} />
       {deny.error && <Failure failure={deny.error} />}
-      <div>
-        <Button type="submit" variant="default" loading={deny.isPending}>
+      <Group>
+        <Button type="submit" variant="default" loading={saying('key')} disabled={deny.isPending}>
           Say no
         </Button>
-      </div>
+        {hasPasskeyHere(state.data) && (
+          <Button type="button" variant="subtle" loading={saying('passkey')} disabled={deny.isPending} onClick={() => deny.mutate('passkey')}>
+            Say no by passkey
+          </Button>
+        )}
+      </Group>
     </form>
   );
 }

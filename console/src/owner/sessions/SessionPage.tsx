@@ -12,6 +12,7 @@ import { Icon } from '../../shared/ui/Icon';
 import { Facts, Page, Section } from '../../shared/ui/Page';
 import { Note, State } from '../../shared/ui/State';
 import { Words } from '../../shared/ui/Words';
+import { endByPasskey, hasPasskeyHere } from '../passkey';
 import { LiveView } from './LiveView';
 import { Replay } from './Replay';
 import { WhatChanged } from './WhatChanged';
@@ -105,8 +106,10 @@ function Stop({ item }: { item: Access }) {
 function AskStop({ item, onDone }: { item: Access; onDone: () => void }) {
   const [reason, setReason] = useState('');
   const client = useQueryClient();
+  const state = useQuery({ queryKey: ['state'], queryFn: owner.state });
   const stop = useMutation({
-    mutationFn: () => owner.stop({ id: item.id, reason: reason.trim() }),
+    mutationFn: (how: 'passkey' | 'key') =>
+      how === 'passkey' ? endByPasskey('stop', item.id, reason.trim()) : owner.stop({ id: item.id, reason: reason.trim() }),
     onSuccess: async () => {
       onDone();
       await client.invalidateQueries({ queryKey: ['access'] });
@@ -116,14 +119,17 @@ function AskStop({ item, onDone }: { item: Access; onDone: () => void }) {
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        stop.mutate();
+        stop.mutate('key');
       }}
     >
-      <p className="small quiet">Everything that was started in it ends with it. You sign this with the owner’s key.</p>
+      <p className="small quiet">Everything that was started in it ends with it. You sign this with the owner’s key, or with a passkey.</p>
       <Textarea label="Why" mt={14} autosize minRows={1} maxRows={4} maxLength={200} data-autofocus value={reason} onChange={(event) => setReason(event.currentTarget.value)} />
       {stop.error && <div className="form-failure"><Failure failure={stop.error} /></div>}
       <Group justify="flex-end" mt={18}>
         <Button variant="default" onClick={onDone}>Cancel</Button>
+        {hasPasskeyHere(state.data) && (
+          <Button type="button" variant="default" disabled={stop.isPending} onClick={() => stop.mutate('passkey')}>Stop by passkey</Button>
+        )}
         <Button type="submit" color="alarm" loading={stop.isPending}>Stop and sign</Button>
       </Group>
     </form>

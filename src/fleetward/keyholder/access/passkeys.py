@@ -107,9 +107,13 @@ def read_new_passkey(made: Assertion, challenge: bytes, place: Passkey) -> NewPa
 
 
 def passkeys_at(
-    policy: Policy, place: Passkey, requester: str, *, break_glass: bool = False
+    policy: Policy, place: Passkey, requester: str = "", *, break_glass: bool = False
 ) -> dict[str, RoleKey]:
-    """Return the passkeys that may approve at `place`; none of who asks."""
+    """Return the passkeys of approvers that work at `place`; none of `requester`, who asks.
+
+    Without a requester they are those that may say no or stop: for that everybody's counts.
+    With `break_glass` they are those of who stands in for the approvers.
+    """
     return {
         key_id: holder
         for key_id, holder in approvers_of(policy, break_glass=break_glass).keys.items()

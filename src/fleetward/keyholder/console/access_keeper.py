@@ -20,16 +20,13 @@ from fleetward.keyholder.access.answering import (
     check_may_approve,
     prepare_grant,
     read_question,
-    sign_blind_stop,
     sign_grant,
-    sign_stop,
     verify_own_grant,
 )
 from fleetward.keyholder.access.comparing import read_changes
 from fleetward.keyholder.access.cosigning import make_draft
 from fleetward.keyholder.access.judging import Judge
 from fleetward.keyholder.access.passkeys import Yes, add_yes
-from fleetward.keyholder.access.scope_words import parse_scope
 from fleetward.keyholder.access.server_rows import LIVE, WAITING, AccessApi, AccessRow
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.console.access_model import AccessView, Answered, ChangesView
@@ -38,14 +35,17 @@ from fleetward.keyholder.console.access_views import (
     show_doubted,
     show_what_changed,
 )
+from fleetward.keyholder.console.callers import Caller
+from fleetward.keyholder.console.ending_keeper import EndingKeeper
 from fleetward.keyholder.console.known_break_ins import KnownBreakIns
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
+from fleetward.keyholder.console.phone_log import PhoneLog
 from fleetward.keyholder.console.screening import Screen, open_screen
 from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.desk import Desk
 from fleetward.runtime.clock import Clock
 from fleetward.trust.envelope import RoleKey, read_envelope, seal
-from fleetward.trust.errors import FleetwardError, Refused, Untrusted
+from fleetward.trust.errors import FleetwardError, Misuse, Refused, Untrusted
 from fleetward.trust.grants.grant import MAX_GRANT_BYTES
 
 MAX_LOOKED_AT: Final = 100
@@ -77,9 +77,12 @@ class AccessKeeper:
         changes: Changes,
         clock: Clock,
         passkeys: PasskeyKeeper,
+        log: PhoneLog,
     ) -> None:
         self.passkeys: Final = passkeys
         self.known: Final = KnownBreakIns(desk.folder)
+        self.ending: Final = EndingKeeper(desk, reach, changes, clock, passkeys, log)
+        self._log = log
         self._desk = desk
         self._reach = reach
         self._changes = changes
@@ -103,18 +106,18 @@ class AccessKeeper:
             self._seen = seen
             self._changes.tell("access")
 
-    def views(self) -> tuple[list[AccessView], int]:
+    def views(self, caller: Caller) -> tuple[list[AccessView], int]:
         """Return what the server has, judged here, and how many older ones were left out."""
         api, judge = self._api(), self._judge()
         rows = api.rows()
-        shown = [self._view(api, judge, row) for row in rows[:MAX_LOOKED_AT]]
+        shown = [self._view(api, judge, row, caller) for row in rows[:MAX_LOOKED_AT]]
         shown = [self.known.mark(view) for view in shown]
         return shown, max(len(rows) - MAX_LOOKED_AT, 0)
 
-    def view(self, id_: str) -> AccessView:
+    def view(self, id_: str, caller: Caller) -> AccessView:
         """Return one request, judged anew. Raises as the API does."""
         api = self._api()
-        return self.known.mark(self._view(api, self._judge(), api.papers(id_)))
+        return self.known.mark(self._view(api, self._judge(), api.papers(id_), caller))
 
     def acknowledge(self, id_: str) -> Answered:
         """Somebody knows of this BREAK-GLASS: no banner tells of it any more on this computer."""
@@ -123,25 +126,31 @@ class AccessKeeper:
         self._changes.tell("access")
         return Answered(id=id_, session="", words="You know of it. It stays in the record.")
 
-    def prepare(self, id_: str, scopes: list[str], seconds: int, *, watched: bool) -> Prepared:
-        """Return the grant that an answer means, and keep it until it is signed."""
+    def prepare(self, id_: str, answer: Answer, caller: Caller) -> Prepared:
+        """Return the grant that an answer means, and keep it until it is signed.
+
+        Where somebody has signed that very grant already, on this page or on another phone, it is
+        his: who signs too is shown the same six words.
+        """
         now_ms = self._clock.wall_ms()
         documents = self._desk.documents()
         check_lease(documents, now_ms)
         question = read_question(self._judge(), self._api().papers(id_), now_ms)
-        self._check_somebody_may(question)
-        answer = Answer(tuple(parse_scope(text) for text in scopes), seconds, watched)
+        self._check_somebody_may(question, caller)
         prepared = prepare_grant(question, answer, now_ms)
         with self._acting:
+            if begun := self._find_begun(prepared, answer, now_ms):
+                return begun
             self._prepared[prepared.hash] = Shown(now_ms, prepared)
             while len(self._prepared) > MAX_PREPARED:
                 self._prepared.popitem(last=False)
         return prepared
 
-    def approve(self, grant: str, yes: Yes | None = None) -> Answered:
+    def approve(self, grant: str, caller: Caller, yes: Yes | None = None) -> Answered:
         """Sign a grant that was shown, and hand it over. Raises `Refused` for any other.
 
-        With a passkey's `yes` it is the signature; without, the approver's key signs.
+        With a passkey's `yes` it is the signature; without, the approver's key signs, but for
+        nobody who comes by a phone.
         """
         with self._acting:
             shown = self._prepared.get(grant)
@@ -150,15 +159,19 @@ class AccessKeeper:
                     "This was shown too long ago. Look at it again.", reason="not_prepared"
                 )
             prepared = shown.prepared
-            raw = self._sign(shown, yes)
+            raw = self._sign(shown, caller, yes)
+            request = prepared.question.request
+            self._log.note(
+                caller, "said yes", person=_last_person(raw, prepared), request=request.hash,
+                machine=prepared.question.entry.name, grant=grant,
+            )  # fmt: skip
             try:
                 verify_own_grant(raw, prepared)
             except Untrusted as e:
                 if e.reason != "too_few_signatures":
                     raise
                 self._prepared[grant] = Shown(shown.at_ms, prepared, raw)
-                raise self._keep_draft(prepared, raw) from e
-            request = prepared.question.request
+                raise self._keep_draft(prepared, raw, caller) from e
             self._api().hand(request.hash, "grant", raw)
             self._prepared.pop(grant, None)
         self._changes.tell("access")
@@ -169,60 +182,67 @@ class AccessKeeper:
             watched=prepared.terms.watched,
         )
 
-    def _sign(self, shown: Shown, yes: Yes | None) -> bytes:
+    def _find_begun(self, wanted: Prepared, answer: Answer, now_ms: int) -> Prepared | None:
+        """Return a grant of this request that others have signed, where it is what is wanted."""
+        for shown in reversed(self._prepared.values()):
+            begun = shown.prepared
+            if (
+                shown.signed
+                and now_ms - shown.at_ms < PREPARED_FOR_MS
+                and _same_question(begun.question, wanted.question)
+                and (answer == Answer() or _same_terms(begun, wanted))
+            ):
+                return begun
+        return None
+
+    def _sign(self, shown: Shown, caller: Caller, yes: Yes | None) -> bytes:
         """Return the grant as it was shown, with one more signature."""
         prepared = shown.prepared
         if yes is None:
+            if not caller.has_keys:
+                raise Misuse("A phone asked for the key of the folder.", reason="not_by_phone")
             return sign_grant(prepared, [self._desk.signer("approver")], shown.signed)
         # The envelope is made of what was shown, whatever the page says meanwhile.
         raw = shown.signed or seal(prepared.payload, [])
         envelope = read_envelope(raw, max_bytes=MAX_GRANT_BYTES)
-        return add_yes(envelope, yes, self.passkeys_for(prepared.question))
+        return add_yes(envelope, yes, self.passkeys_for(prepared.question, caller))
 
-    def passkeys_for(self, question: Question) -> dict[str, RoleKey]:
-        """Return the passkeys that may answer here."""
+    def passkeys_for(self, question: Question, caller: Caller) -> dict[str, RoleKey]:
+        """Return the passkeys that may answer at the caller's place."""
         request = question.request
         return self.passkeys.approvers(
-            question.policy, request.person, break_glass=request.break_glass
+            question.policy, caller, request.person, break_glass=request.break_glass
         )
 
-    def own_key_may(self, question: Question) -> bool:
+    def own_key_may(self, question: Question, caller: Caller) -> bool:
         """Say whether the approver's key of this folder may answer."""
         try:
             check_may_approve(question, self._desk.signer("approver").public.key_id)
         except Refused:
             return False
-        return True
+        return caller.has_keys
 
-    def _check_somebody_may(self, question: Question) -> None:
+    def said_yes(self, grant: str) -> list[str]:
+        """Return who has signed a grant that was shown."""
+        with self._acting:
+            shown = self._prepared.get(grant)
+        if shown is None or not shown.signed:
+            return []
+        keys = shown.prepared.question.policy.keys
+        signed = read_envelope(shown.signed, max_bytes=MAX_GRANT_BYTES).signatures
+        return [keys[each.key_id].person for each in signed if each.key_id in keys]
+
+    def _check_somebody_may(self, question: Question, caller: Caller) -> None:
         """Raise `Refused` when neither this folder's key nor a passkey here may answer."""
-        if not self.passkeys_for(question):
-            check_may_approve(question, self._desk.signer("approver").public.key_id)
-
-    def end(self, id_: str, reason: str, *, denying: bool) -> Answered:
-        """Say no to a request, or end its session. It is signed whatever the papers say."""
-        api, signer = self._api(), self._desk.signer("approver")
-        papers = api.papers(id_)
-        if denying and papers.state not in WAITING:
-            raise Refused(f"This is {papers.state} already.", reason="answered_already")
-        policy, now_ms = self._desk.documents().policy, self._clock.wall_ms()
-        try:
-            case = self._judge().read_case(papers)
-            ended = case.request if denying or case.grant is None else case.grant
-            raw, session, name = (
-                sign_stop(policy, ended, reason, signer, now_ms).raw,
-                case.session,
-                case.entry.name,
+        if self.passkeys_for(question, caller):
+            return
+        if not caller.has_keys:
+            raise Refused(
+                "The policy names no passkey that may say yes to this at this address. Make one "
+                "on the page This phone.",
+                reason="no_passkey_here",
             )
-        except FleetwardError:
-            subject = papers.id if denying or not papers.session else papers.session
-            raw = sign_blind_stop(policy, subject, reason, signer, now_ms)
-            session, name = papers.session, "The machine"
-        api.hand(papers.id, "stop", raw)
-        self._changes.tell("access")
-        what = "You said no" if denying else "Stopped"
-        words = f"{what}. {name} obeys as soon as it hears it."
-        return Answered(id=papers.id, session=session, words=words)
+        check_may_approve(question, self._desk.signer("approver").public.key_id)
 
     def changes(self, id_: str) -> ChangesView:
         """Return what changed during a session, checked here. Raises as `read_case` does."""
@@ -241,7 +261,7 @@ class AccessKeeper:
             self._screens.move_to_end(id_)
             return self._screens[id_]
 
-    def _view(self, api: AccessApi, judge: Judge, row: AccessRow) -> AccessView:
+    def _view(self, api: AccessApi, judge: Judge, row: AccessRow, caller: Caller) -> AccessView:
         if row.id in self._settled and row.state == self._settled[row.id].state:
             return self._settled[row.id]
         try:
@@ -249,7 +269,7 @@ class AccessKeeper:
             case = judge.read_case(papers)
             question: Question | FleetwardError | None = None
             if papers.state in WAITING:
-                question = self._ask(judge, papers.id, api)
+                question = self._ask(judge, papers.id, api, caller)
             view = show_case(case, papers, question)
         except FleetwardError as e:
             return show_doubted(row, e)
@@ -257,19 +277,27 @@ class AccessKeeper:
             self._settled[row.id] = view
         return view
 
-    def _ask(self, judge: Judge, id_: str, api: AccessApi) -> Question | FleetwardError:
+    def _ask(
+        self, judge: Judge, id_: str, api: AccessApi, caller: Caller
+    ) -> Question | FleetwardError:
         """Return what can be answered, or why nothing can by this folder."""
         try:
             question = read_question(judge, api.papers(id_), self._clock.wall_ms())
-            self._check_somebody_may(question)
+            self._check_somebody_may(question, caller)
         except FleetwardError as e:
             return e
         return question
 
-    def _keep_draft(self, prepared: Prepared, raw: bytes) -> Refused:
+    def _keep_draft(self, prepared: Prepared, raw: bytes, caller: Caller) -> Refused:
         documents = self._desk.documents()
         name = f"drafts/grant-{prepared.question.request.hash[:16]}.json"
         self._desk.folder.keep_draft(name, make_draft(documents, prepared.question, raw))
+        if not caller.has_keys:
+            return Refused(
+                f"You signed; it takes {prepared.question.people} people. Somebody else says yes "
+                "on his own phone now, or here with his own passkey.",
+                reason="more_signatures_needed",
+            )
         return Refused(
             f"You signed; it takes {prepared.question.people} people. Who else has a passkey can "
             "use it here now. The draft is in "
@@ -292,3 +320,24 @@ def _say_granted(prepared: Prepared) -> str:
     if prepared.question.request.break_glass:
         return f"BREAK-GLASS granted. It opens when somebody presses at {name}."
     return f"Granted. It opens when {name} has it."
+
+
+def _same_question(one: Question, other: Question) -> bool:
+    """Say whether two questions were made of the same papers, under the same policy."""
+    hashes = ((q.request.hash, q.offer.hash, q.policy.hash) for q in (one, other))
+    return next(hashes) == next(hashes)
+
+
+def _same_terms(one: Prepared, other: Prepared) -> bool:
+    """Say whether two grants of a request give the same; their times differ by when they were
+    prepared."""
+    a, b = one.terms, other.terms
+    return (a.scopes, a.seconds, a.watched, a.idle_seconds) == (
+        b.scopes, b.seconds, b.watched, b.idle_seconds,
+    )  # fmt: skip
+
+
+def _last_person(raw: bytes, prepared: Prepared) -> str:
+    last = read_envelope(raw, max_bytes=MAX_GRANT_BYTES).signatures[-1].key_id
+    holder = prepared.question.policy.keys.get(last)
+    return holder.person if holder else ""

@@ -165,14 +165,14 @@ class PreparedView(Answer, frozen=True, kw_only=True):
     passkey: PasskeyChoice | None = None
     own_key: bool = True
     """Whether the approver's key of this folder may sign it."""
+    said: list[str] = msgspec.field(default_factory=list)
+    """Who has signed it already, where it takes several people."""
 
 
 class Approve(Question, frozen=True, kw_only=True):
-    """Sign the grant with this hash, which was prepared and shown. Without a passkey's yes the
-    approver's key signs."""
+    """Sign the grant with this hash, which was prepared and shown, by the approver's key."""
 
     grant: Hash
-    passkey: PasskeyYes | None = None
 
 
 class EndWish(Question, frozen=True, kw_only=True):

@@ -28,11 +28,10 @@ from fleetward.keyholder.console.access_model import (
     RunView,
     ScopeView,
 )
-from fleetward.keyholder.console.passkey_keeper import RP_ID
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.access import Scope
 from fleetward.trust.access_runbook import RunbookScope
-from fleetward.trust.canonical import to_base64url
+from fleetward.trust.canonical import JsonObject, to_base64url
 from fleetward.trust.envelope import RoleKey, signed_bytes
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.passkey import challenge_of
@@ -148,25 +147,40 @@ def show_what_changed(changed: WhatChanged) -> ChangesView:
 
 
 def show_prepared(
-    prepared: Prepared, keys: Mapping[str, RoleKey], names: Sequence[str], *, own_key: bool
+    prepared: Prepared,
+    keys: Mapping[str, RoleKey],
+    names: Sequence[str],
+    said: Sequence[str],
+    *,
+    own_key: bool,
 ) -> PreparedView:
     """Return a grant that is ready to be signed, and the passkeys that may sign it here."""
     terms = prepared.terms
-    challenge = to_base64url(challenge_of(signed_bytes(prepared.payload)))
-    choice = PasskeyChoice(
-        challenge=challenge,
-        rp_id=RP_ID,
-        names=list(names),
-        people=sorted({holder.person for holder in keys.values()}),
-    )
     return PreparedView(
         grant=prepared.hash,
         six_words=prepared.words,
         scopes=show_scopes(terms.scopes, prepared.question.runbooks),
         seconds=terms.seconds,
         watched=terms.watched,
-        passkey=choice if keys else None,
+        passkey=show_choice(prepared.payload, keys, names) if keys else None,
         own_key=own_key,
+        said=list(said),
+    )
+
+
+def show_choice(
+    payload: JsonObject, keys: Mapping[str, RoleKey], names: Sequence[str]
+) -> PasskeyChoice:
+    """Return what a browser needs to have a document signed by one of these passkeys.
+
+    They all count at one place. The challenge is the document.
+    """
+    (rp_id,) = {holder.passkey.rp_id for holder in keys.values() if holder.passkey}
+    return PasskeyChoice(
+        challenge=to_base64url(challenge_of(signed_bytes(payload))),
+        rp_id=rp_id,
+        names=list(names),
+        people=sorted({holder.person for holder in keys.values()}),
     )
 
 

@@ -20,6 +20,8 @@ from fleetward.keyholder.auditor import own_folder
 from fleetward.keyholder.console.access_keeper import AccessKeeper, Reach
 from fleetward.keyholder.console.closing_keeper import ClosingKeeper
 from fleetward.keyholder.console.passkey_keeper import PasskeyKeeper
+from fleetward.keyholder.console.phone_keeper import PhoneKeeper
+from fleetward.keyholder.console.phone_log import PhoneLog
 from fleetward.keyholder.console.recovery_keeper import RecoveryKeeper
 from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.console.window_keeper import WindowKeeper
@@ -59,7 +61,11 @@ class Keeper:
         self._reach = reach or _reach_nobody
         self.passkeys: Final = PasskeyKeeper(desk, self._hand_over, clock)
         self.recovery: Final = RecoveryKeeper(desk, self._hand_over, clock)
-        self.access: Final = AccessKeeper(desk, self._reach, self.changes, clock, self.passkeys)
+        log = PhoneLog(desk.folder, clock)
+        self.phones: Final = PhoneKeeper(desk, self.changes, clock, self.passkeys, log)
+        self.access: Final = AccessKeeper(
+            desk, self._reach, self.changes, clock, self.passkeys, log
+        )
         self.windows: Final = WindowKeeper(desk, self._reach, self.changes, clock, self.passkeys)
         self.closing: Final = ClosingKeeper(desk, self._reach, self.changes, clock)
         self._clock = clock

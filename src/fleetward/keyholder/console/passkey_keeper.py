@@ -15,7 +15,13 @@ from typing import Final
 
 import msgspec
 
-from fleetward.keyholder.access.passkeys import CHALLENGE_BYTES, passkeys_at, read_new_passkey
+from fleetward.keyholder.access.passkeys import (
+    CHALLENGE_BYTES,
+    NewPasskey,
+    passkeys_at,
+    read_new_passkey,
+)
+from fleetward.keyholder.console.callers import Caller
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.policy_changes import (
@@ -73,12 +79,19 @@ class PasskeyKeeper:
         return self._place
 
     def approvers(
-        self, policy: Policy, requester: str, *, break_glass: bool = False
+        self, policy: Policy, caller: Caller, requester: str = "", *, break_glass: bool = False
     ) -> dict[str, RoleKey]:
-        """Return the passkeys that may say yes on this page to what `requester` asks."""
-        if self._place is None:
+        """Return the passkeys that may say yes at the caller's place to what `requester` asks.
+
+        Without a requester: those that may say no and stop.
+        """
+        if caller.place is None:
             return {}
-        return passkeys_at(policy, self._place, requester, break_glass=break_glass)
+        return passkeys_at(policy, caller.place, requester, break_glass=break_glass)
+
+    def caller(self) -> Caller:
+        """Return who acts on this computer's own pages."""
+        return Caller(self._place)
 
     def names(self, key_ids: list[str]) -> tuple[str, ...]:
         """Return the names of these passkeys for a browser to choose from.
@@ -116,11 +129,22 @@ class PasskeyKeeper:
             if begun is None or self._clock.wall_ms() - begun.at_ms > MADE_WITHIN_MS:
                 raise Refused("This was begun too long ago. Begin again.", reason="not_begun")
             new = read_new_passkey(made, begun.challenge, self.place)
-            change = add_passkey(begun.person, new.key, self.place)
-            documents = self._change(change, passphrase)
-            names = {**self._read_names(), new.key.key_id: to_base64url(new.credential_id)}
-            self._desk.folder.replace(NAMES_FILE, msgspec.json.encode(names))
-            return documents, self._hand_over(documents)
+            return self._name(begun.person, new, self.place, passphrase)
+
+    def name(
+        self, person: str, new: NewPasskey, place: Passkey, passphrase: str
+    ) -> tuple[OwnerDocuments, str]:
+        """Name a passkey that a phone has made and offered. Returns and raises as `add` does."""
+        with self._acting:
+            return self._name(person, new, place, passphrase)
+
+    def _name(
+        self, person: str, new: NewPasskey, place: Passkey, passphrase: str
+    ) -> tuple[OwnerDocuments, str]:
+        documents = self._change(add_passkey(person, new.key, place), passphrase)
+        names = {**self._read_names(), new.key.key_id: to_base64url(new.credential_id)}
+        self._desk.folder.replace(NAMES_FILE, msgspec.json.encode(names))
+        return documents, self._hand_over(documents)
 
     def remove(self, key_id: str, passphrase: str) -> tuple[OwnerDocuments, str]:
         """Take a passkey out of the policy. Returns and raises as `add` does."""

@@ -82,18 +82,18 @@ def make_passkey_handlers(keeper: PasskeyKeeper) -> list[ControllerRouterHandler
     def add(data: JSONBody[MadePasskey]) -> PolicySigned:
         """Name the passkey in the next policy, and hand that over."""
         made = Assertion(from_base64url(data.authenticator_data), from_base64url(data.client_data))
-        return say_signed(*keeper.add(data.challenge, made, data.passphrase))
+        return show_signed(*keeper.add(data.challenge, made, data.passphrase))
 
     @post("/passkeys/remove", sync_to_thread=True, status_code=200)
     def remove(data: JSONBody[RemovePasskey]) -> PolicySigned:
         """Take a passkey out of the policy."""
-        return say_signed(*keeper.remove(data.key_id, data.passphrase))
+        return show_signed(*keeper.remove(data.key_id, data.passphrase))
 
     return [begin, add, remove]
 
 
-def say_signed(documents: OwnerDocuments, trouble: str) -> PolicySigned:
-    """Return what the page is told of a policy that was signed."""
+def show_signed(documents: OwnerDocuments, trouble: str) -> PolicySigned:
+    """Say that a policy was signed, and whether it was handed over."""
     version = documents.policy.version
     return PolicySigned(
         version=version,

@@ -7,19 +7,24 @@ remembered in the owner's folder. While no passkey needs it, another is taken wh
 from __future__ import annotations
 
 import socket
-from typing import Final
+import weakref
+from typing import Any, Final
 
 from fleetward.keyholder.console.app import HOST
 from fleetward.keyholder.desk import Desk
 from fleetward.trust.errors import Unreachable
 
 PORT_FILE: Final = "console-port"
+ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104
+MAX_PHONE_CONNECTIONS: Final = 128
+MAX_OF_ONE_ADDRESS: Final = 32
+"""A browser opens six connections; five phones behind one address open thirty."""
 FIRST_PORTS: Final = range(7480, 7490)
 """Tried before any other: no system hands them out for connections of its own."""
 
 
 def bind_port(desk: Desk, wished: int = 0) -> socket.socket:
-    """Return a listening socket on loopback; there is no way to name another address.
+    """Return a listening socket on loopback. It serves plain HTTP, and never elsewhere.
 
     Port 0 takes the one of last time. Raises `Unreachable` when the port that is wished for, or
     that passkeys need, is taken.
@@ -61,15 +66,53 @@ def _bind_first(ports: list[int]) -> socket.socket:
     return _bind(0)
 
 
-def _bind(port: int) -> socket.socket:
+def bind_phone_port(port: int) -> socket.socket:
+    """Return a socket that listens on all of this computer's IPv4 addresses, for TLS alone.
+
+    It takes so many connections and no more. Raises `Unreachable` when the port is taken.
+    """
+    bound = _bind(port, ALL_ADDRESSES)
+    listening = BoundedSocket(fileno=bound.detach())
+    listening.listen(64)
+    return listening
+
+
+class BoundedSocket(socket.socket):
+    """A listening socket that closes at once what is too much, before a byte of it is read.
+
+    Somebody who opens connections and says nothing must not use up the descriptors of the whole
+    program, whose own pages are on loopback.
+    """
+
+    def __init__(self, *, fileno: int) -> None:
+        super().__init__(fileno=fileno)
+        self._open: list[tuple[weakref.ref[socket.socket], str]] = []
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection. Raises `BlockingIOError` when that was one too many."""
+        connection, address = super().accept()
+        self._open = [each for each in self._open if _is_open(each[0]())]
+        same = sum(host == address[0] for _, host in self._open)
+        if len(self._open) >= MAX_PHONE_CONNECTIONS or same >= MAX_OF_ONE_ADDRESS:
+            connection.close()
+            raise BlockingIOError
+        self._open.append((weakref.ref(connection), address[0]))
+        return connection, address
+
+
+def _is_open(connection: socket.socket | None) -> bool:
+    return connection is not None and connection.fileno() >= 0
+
+
+def _bind(port: int, address: str = "127.0.0.1") -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
+        listening.bind((address, port))
     except OSError as e:
         listening.close()
         raise Unreachable(
-            f"Expected port {port} of loopback to be free; the system says: {e.strerror}. "
+            f"Expected port {port} to be free; the system says: {e.strerror}. "
             "End what holds it, or name another by --port; passkeys work at their own port alone.",
             reason="port_taken",
         ) from e

@@ -7,7 +7,7 @@ from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 
 from fleetward.keyholder.console.model import Question, RecoveryView
-from fleetward.keyholder.console.passkey_routes import Passphrase, PolicySigned, say_signed
+from fleetward.keyholder.console.passkey_routes import Passphrase, PolicySigned, show_signed
 from fleetward.keyholder.console.recovery_keeper import RecoveryKeeper
 
 
@@ -36,6 +36,6 @@ def make_recovery_handlers(keeper: RecoveryKeeper) -> list[ControllerRouterHandl
     @post("/recovery/refuse", sync_to_thread=True, status_code=200)
     def refuse(data: JSONBody[RefuseRecovery]) -> PolicySigned:
         """Sign the next policy without recovery keys, and hand it over."""
-        return say_signed(*keeper.veto(data.passphrase))
+        return show_signed(*keeper.veto(data.passphrase))
 
     return [refuse]

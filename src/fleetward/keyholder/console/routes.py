@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from litestar import get, post
+from typing import Any
+
+from litestar import Request, get, post
 from litestar.params import JSONBody
 from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
 from fleetward.keyholder.console.access_routes import make_access_handlers
+from fleetward.keyholder.console.callers import caller_of
 from fleetward.keyholder.console.closing_routes import make_closing_handlers
 from fleetward.keyholder.console.keeper import Keeper
 from fleetward.keyholder.console.model import (
@@ -25,6 +28,10 @@ from fleetward.keyholder.console.model import (
     Verdict,
 )
 from fleetward.keyholder.console.passkey_routes import make_passkey_handlers
+from fleetward.keyholder.console.phone_routes import (
+    make_passkey_signers,
+    make_phone_list_handlers,
+)
 from fleetward.keyholder.console.recovery_routes import make_recovery_handlers, show_recoveries
 from fleetward.keyholder.console.views import (
     show_head,
@@ -51,7 +58,9 @@ def make_handlers(keeper: Keeper, clock: Clock) -> list[ControllerRouterHandler]
         *_make_signers(keeper, clock),
         *make_access_handlers(keeper.access),
         *make_window_handlers(keeper.windows),
+        *make_passkey_signers(keeper),
         *make_passkey_handlers(keeper.passkeys),
+        *make_phone_list_handlers(keeper, clock),
         *make_recovery_handlers(keeper.recovery),
         *make_closing_handlers(keeper.closing),
     ]
@@ -94,10 +103,11 @@ def _make_readers(keeper: Keeper) -> list[ControllerRouterHandler]:
         return show_policy(keeper.desk.documents().policy)
 
     @get("/stream")
-    async def stream_changes() -> Stream:
+    async def stream_changes(request: Request[Any, Any, Any]) -> Stream:
         """Stream what changed."""
+        caller = caller_of(request)
         return Stream(
-            keeper.changes.frames(),
+            keeper.changes.frames(caller.phone, lambda: keeper.phones.is_there(caller)),
             media_type="text/event-stream",
             headers={"X-Accel-Buffering": "no"},
         )

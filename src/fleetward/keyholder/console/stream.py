@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ HEARTBEAT_SECONDS: Final = 15
 MAX_WAITING: Final = 64
 """Events that a slow page may have waiting; beyond that it is told to fetch everything."""
 MAX_PAGES: Final = 32
+MAX_PAGES_OF_ONE: Final = 4
 
 
 class Changes:
@@ -21,6 +22,7 @@ class Changes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pages: dict[asyncio.Queue[str], asyncio.AbstractEventLoop] = {}
+        self._who: dict[asyncio.Queue[str], str] = {}
         self._closed = False
 
     def tell(self, topic: str) -> None:
@@ -34,26 +36,34 @@ class Changes:
         self._closed = True
         self.tell("")
 
-    async def frames(self) -> AsyncIterator[bytes]:
-        """Yield the frames of one page's stream until the program ends."""
+    async def frames(
+        self, who: str = "", is_there: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[bytes]:
+        """Yield the frames of one page's stream until the program ends, or `is_there` says no.
+
+        A caller with a name has a few streams only: phones leave room for this computer's pages.
+        """
         queue: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
         with self._lock:
-            if self._closed or len(self._pages) >= MAX_PAGES:
+            others = sum(each == who for each in self._who.values()) if who else 0
+            if self._closed or len(self._pages) >= MAX_PAGES or others >= MAX_PAGES_OF_ONE:
                 return
             self._pages[queue] = asyncio.get_running_loop()
+            self._who[queue] = who
         try:
             yield frame("hello")
-            while not self._closed:
+            while not self._closed and is_there():
                 try:
                     topic = await asyncio.wait_for(queue.get(), HEARTBEAT_SECONDS)
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue
-                if topic:
+                if topic and is_there():
                     yield frame(topic)
         finally:
             with self._lock:
                 self._pages.pop(queue, None)
+                self._who.pop(queue, None)
 
 
 def frame(topic: str) -> bytes:

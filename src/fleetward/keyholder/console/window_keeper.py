@@ -180,7 +180,7 @@ class WindowKeeper:
 
     def passkeys_for(self, prepared: PreparedStanding) -> dict[str, RoleKey]:
         """Return the passkeys that may allow this here."""
-        found = self.passkeys.approvers(prepared.policy, "")
+        found = self.passkeys.approvers(prepared.policy, self.passkeys.caller())
         return {i: holder for i, holder in found.items() if holder.person not in prepared.people}
 
     def own_key_may(self, prepared: PreparedStanding) -> bool:

@@ -6,7 +6,7 @@ from litestar import get, post
 from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 
-from fleetward.keyholder.console.access_routes import read_yes
+from fleetward.keyholder.console.phone_routes import read_yes
 from fleetward.keyholder.console.window_keeper import WindowKeeper
 from fleetward.keyholder.console.window_model import (
     AllowWindow,

@@ -23,6 +23,8 @@ BEAT_TYPE: Final = "fleetward.beat.v1"
 STANDING: Final = "standing"
 """What a stop is of when it takes back a permission given ahead."""
 MAX_ENDING_BYTES: Final = 4096
+"""A stop by a passkey has 670 to 1,760 bytes: the longest has the longest host name, and a reason
+of 200 characters of four bytes."""
 BEAT_SECONDS: Final = 15
 """A watched session ends when no beat has been signed for so long: a relay cannot hold a stop back
 longer, neither by holding back everything nor by saving beats up. By the first beat, which alone

@@ -32,6 +32,7 @@ CONSOLE: Final = ROOT / "console"
 PAGES: Final = (
     ROOT / "src/fleetward/server/web/static/index.html",
     ROOT / "src/fleetward/keyholder/console/static/index.html",
+    ROOT / "src/fleetward/keyholder/technician/static/index.html",
 )
 OLDEST_PYTHON: Final = (3, 11)
 OLDEST_NODE: Final = (20, 19)

@@ -23,6 +23,7 @@ from fleetward.cli.access_options import (
     open_api,
     open_folder,
 )
+from fleetward.cli.connect_browser import Browsing, browse, check_browsing
 from fleetward.keyholder.access.asking import Wait, ask
 from fleetward.keyholder.access.judging import Case
 from fleetward.keyholder.access.learning import Learned
@@ -78,6 +79,16 @@ class _Asking:
     case: str
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a command goes about it."""
+
+    passphrase_file: Path | None
+    no_wait: bool
+    as_json: bool
+    browsing: Browsing
+
+
 @connect_app.command(cls=_OptionalValues)
 def connect(
     machine: Machine,
@@ -111,6 +122,12 @@ def connect(
     length: For = "30m",
     request: Annotated[str, typer.Option("--request", help="Go on with this request.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, print its id, and end.")] = False,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="A page of this computer shows all of it.")
+    ] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="With --browser: only print the address.")
+    ] = False,
     as_: As = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -122,6 +139,8 @@ def connect(
     fleetward connect pump-7 --port 8080 --http --listen 8080 --reason "look at its page"
 
     fleetward connect pump-7 --files --get logs/pump.log --reason "read its log"
+
+    fleetward connect pump-7 --terminal --port 8080 --http --browser --reason "look at it"
 
     ssh -o ProxyCommand="fleetward connect pump-7 --port 2222 --stdio --reason update" pump-7
     """
@@ -136,10 +155,13 @@ def connect(
     work = Work(listen, stdio, lines, follow, tuple(lists or ()), tuple(gets or ()),
                 tuple(puts or ()), into, to)  # fmt: skip
     asking = _Asking(machine, request, tuple(scope or ()), length, reason, case)
+    browsing = Browsing(browser, no_browser, listen)
     with refusals():
-        _check(fronts, work, asking, as_json)
+        check_browsing(browsing, work)
+        _check(fronts, work, asking, as_json and not browser)
         folder_ = open_folder(as_)
-        _connect(folder_, asking, (fronts, work), (passphrase_file, no_wait, as_json))
+        how = _How(passphrase_file, no_wait, as_json, browsing)
+        _connect(folder_, asking, (fronts, work), how)
 
 
 def _check(fronts: Fronts, work: Work, asking: _Asking, as_json: bool) -> None:
@@ -158,13 +180,12 @@ def _connect(
     folder: RequesterFolder,
     asking: _Asking,
     wanted: tuple[Fronts, Work],
-    how: tuple[Path | None, bool, bool],
+    how: _How,
 ) -> None:
-    passphrase_file, no_wait, as_json = how
     api = open_api(folder)
     learned = folder.learn(api.client)
     entry = learned.find_machine(asking.machine)
-    signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
+    signer = folder.signer(ask_passphrase(how.passphrase_file, of="your folder"))
     if asking.request:
         hash_ = folder.find_kept(asking.request)
         if folder.kept(hash_).device != entry.device:
@@ -175,15 +196,18 @@ def _connect(
         made = ask(folder, api, learned, wish, (signer, SystemClock().wall_ms()))
         hash_ = made.hash
         say(f"Asked for {'; '.join(s.words() for s in scopes)}. Request {hash_[:16]}.")
-        if no_wait:
-            emit({**show_request(made), "machine": entry.name}, as_json, hash_)
+        if how.no_wait:
+            emit({**show_request(made), "machine": entry.name}, how.as_json, hash_)
             return
+    if how.browsing.wanted:
+        browse(folder, (api, learned), hash_, signer, how.browsing, how.as_json)
+        return
     try:
         granted = Wait(folder, api, hash_).until_granted(say)
     except KeyboardInterrupt:
         say(f"No longer waiting. The request stands: --request {hash_[:16]} goes on with it.")
         raise SystemExit(1) from None
-    _run(folder, (api, learned), granted, signer, wanted, as_json)
+    _run(folder, (api, learned), granted, signer, wanted, how.as_json)
 
 
 def _run(

@@ -50,6 +50,10 @@ export function keysFor(event: StreamEvent): Key[] | null {
       return [['sessions'], ['session-of'], ['today'], device, ['timeline'], ['access']];
     case 'record.changed':
       return [['record'], ['today'], ['state']];
+    case 'visit':
+      return [['visit']];
+    case 'transfers':
+      return [['transfers']];
     case 'access':
       return [['access'], ['timeline']];
     case 'drill.changed':

@@ -307,6 +307,12 @@ class Stage:
         return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=known, timeout=10)
 
 
+def _enter(session: Any) -> Any:
+    if session is None:
+        session = MemorySession()
+    return session if hasattr(session, "__aenter__") else contextlib.nullcontext(session)
+
+
 @contextlib.contextmanager
 def served(session: Any = None, static: Path = STATIC) -> Iterator[Stage]:
     """Serve a page over a session; `session` is one, or an async context manager of one."""
@@ -314,10 +320,7 @@ def served(session: Any = None, static: Path = STATIC) -> Iterator[Stage]:
     failed: list[BaseException] = []
 
     async def run() -> None:
-        chosen = session if session is not None else MemorySession()
-        async with (
-            chosen if hasattr(chosen, "__aenter__") else contextlib.nullcontext(chosen) as one
-        ):
+        async with _enter(session) as one:
             wait = FakeWait(one)
             wait.loop = asyncio.get_running_loop()
             doors = Doors(cast(Wait, wait), one.open, one.receipt)

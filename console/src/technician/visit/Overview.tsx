@@ -67,8 +67,8 @@ function Steps({ visit }: { visit: Visit }) {
   const steps: [boolean, string, string][] = [
     [true, 'You asked', 'Your request is signed with your own key. The server only carries it.'],
     [ready, ready ? `${visit.machine} is ready` : `Waiting for ${visit.machine}`, 'It checks your request by its owner’s rules, and makes a key for this one session.'],
-    [allowed, allowed ? `Allowed by ${sayPeople(visit.people)}` : `${visit.approvers_needed > 1 ? `${visit.approvers_needed} of ` : ''}${who} ${visit.approvers_needed > 1 ? 'were' : 'was'} asked`,
-      'Only the owner’s people can say yes, and each says it to these very scopes. The six words appear here then.'],
+    [allowed, allowed ? `Allowed by ${sayPeople(visit.people)}` : 'Waiting for the owner’s yes',
+      `Asked: ${who}.${visit.approvers_needed > 1 ? ` It takes ${visit.approvers_needed} of them.` : ''} Nobody else can say yes, and the yes is to these very things. The six words appear here with it.`],
     [false, 'You are in', 'The machine opens what was allowed, records it, and ends it in time.'],
   ];
   const now = steps.findIndex(([done]) => !done);

@@ -78,7 +78,7 @@ export interface Transfer {
   up: boolean;
   moved: number;
   size: number;
-  state: 'moving' | 'done' | 'failed';
+  state: 'begun' | 'moving' | 'done' | 'failed';
   trouble: string;
   sha256: string;
 }

@@ -55,6 +55,7 @@ function Below({ scope, open }: { scope: Given; open: boolean }) {
   const [trouble, setTrouble] = useState<unknown>(null);
   const transfers = useQuery({ queryKey: ['transfers'], queryFn: technician.transfers });
   const left = Math.max(0, scope.most_bytes - (transfers.data?.moved[String(scope.place)] ?? 0));
+  const free = open && !transfers.data?.items.some((each) => each.state === 'moving');
   const fetchFile = async (row: FileRow): Promise<void> => {
     setTrouble(null);
     try {
@@ -86,7 +87,7 @@ function Below({ scope, open }: { scope: Given; open: boolean }) {
           <Button variant="default" size="xs" disabled={!open} onClick={again}>Look again</Button>
           {scope.mode === 'write' && (
             <FileButton onChange={(files) => void putFiles(files)} multiple>
-              {(props) => <Button {...props} size="xs" disabled={!open}>Put files here…</Button>}
+              {(props) => <Button {...props} size="xs" disabled={!free}>Put files here…</Button>}
             </FileButton>
           )}
         </div>
@@ -97,7 +98,7 @@ function Below({ scope, open }: { scope: Given; open: boolean }) {
         <Panel>
           {folder.items.length === 0 ? <Empty title="This folder is empty." /> : (
             <Table label={`Files in ${scope.name}/${path}`} rows={folder.items} keyOf={(row) => row.name}
-              columns={columnsFor(open, (row) => setPath(join(path, row.name)), (row) => void fetchFile(row))} />
+              columns={columnsFor({ open, free }, (row) => setPath(join(path, row.name)), (row) => void fetchFile(row))} />
           )}
           {folder.odd > 0 && <p className="small quiet panel-pad">{folder.odd} names that no file can have were left out.</p>}
         </Panel>
@@ -124,7 +125,7 @@ function Steps({ root, path, onGo }: { root: string; path: string; onGo: (path: 
   );
 }
 
-function columnsFor(open: boolean, go: (row: FileRow) => void, fetchFile: (row: FileRow) => void): Column<FileRow>[] {
+function columnsFor({ open, free }: { open: boolean; free: boolean }, go: (row: FileRow) => void, fetchFile: (row: FileRow) => void): Column<FileRow>[] {
   return [
     {
       id: 'name', title: 'Name', width: 'minmax(0, 1fr)',
@@ -139,7 +140,7 @@ function columnsFor(open: boolean, go: (row: FileRow) => void, fetchFile: (row: 
     {
       id: 'fetch', title: 'Fetch', width: '92px', end: true,
       cell: (row) => row.kind === 'file' ? (
-        <Button variant="subtle" size="compact-sm" disabled={!open} aria-label={`Fetch ${row.shown}`} onClick={() => fetchFile(row)}>Fetch</Button>
+        <Button variant="subtle" size="compact-sm" disabled={!free} aria-label={`Fetch ${row.shown}`} onClick={() => fetchFile(row)}>Fetch</Button>
       ) : null,
     },
   ];

@@ -26,7 +26,7 @@ function One({ transfer }: { transfer: Transfer }) {
       <p className="tech-transfer-name">
         <bdi>{name}</bdi> <span className="quiet small">{up ? 'to the machine' : 'from the machine'}</span>
       </p>
-      {state === 'moving' ? (
+      {state === 'moving' || state === 'begun' ? (
         <>
           <Progress value={done} aria-label={`${name}: ${Math.round(done)} percent`} />
           <p className="small quiet number">{saySize(moved)} of {saySize(size)}</p>

@@ -13,12 +13,25 @@ const DRAW_MS = 150;
 
 /** A unit's journal: its last lines, and the new ones as they come; searched in the page. */
 export function Logs({ visit, given }: { visit: Visit; given: Given[] }) {
+  const [place, setPlace] = useState(given[0]?.place);
+  const scope = given.find((each) => each.place === place) ?? given[0];
   return (
     <Page title="Logs" heading={`Logs of ${visit.machine}`} lead="Text as the machine keeps it. Control sequences in it were taken out.">
-      {given.map((scope) => <One key={scope.place} scope={scope} open={visit.phase === 'open'} />)}
+      {given.length > 1 && (
+        <div className="tech-actions tech-under">
+          {given.map((each) => (
+            <Button key={each.place} size="xs" variant={each === scope ? 'filled' : 'default'} onClick={() => setPlace(each.place)}>
+              {sayUnit(each)}
+            </Button>
+          ))}
+        </div>
+      )}
+      {scope && <One key={scope.place} scope={scope} open={visit.phase === 'open'} />}
     </Page>
   );
 }
+
+const sayUnit = (scope: Given): string => (scope.name === '*' ? 'All logs' : scope.name);
 
 interface Reading {
   kept: Kept;
@@ -71,7 +84,7 @@ function One({ scope, open }: { scope: Given; open: boolean }) {
   useEffect(() => {
     if (following && !paused && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [shown.length, following, paused]);
-  const name = scope.name === '*' ? 'All logs' : scope.name;
+  const name = sayUnit(scope);
   return (
     <section className="panel tech-log" aria-label={name}>
       <div className="tech-log-bar">

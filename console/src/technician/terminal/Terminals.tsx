@@ -6,6 +6,8 @@ import { Page } from '../../shared/ui/Page';
 import { Note } from '../../shared/ui/State';
 import { attach, type Attached } from './attach';
 
+/** As many as the program on this computer opens: a browser has few connections to it. */
+const MOST = 2;
 const KEYS: [string, string][] = [
   ['Esc', '\x1b'], ['Tab', '\t'], ['Ctrl C', '\x03'], ['Ctrl D', '\x04'], ['↑', '\x1b[A'], ['↓', '\x1b[B'],
 ];
@@ -14,6 +16,7 @@ const KEYS: [string, string][] = [
 export function Terminals({ visit, given }: { visit: Visit; given: Given[] }) {
   const [opened, setOpened] = useState<{ key: number; scope: Given }[]>([]);
   const open = visit.phase === 'open';
+  useStay(open && opened.length > 0);
   return (
     <Page title="Terminal" heading={`Terminal on ${visit.machine}`} lead="Everything that is typed and shown is recorded by the machine, for its owner.">
       {opened.map(({ key, scope }) => (
@@ -21,7 +24,7 @@ export function Terminals({ visit, given }: { visit: Visit; given: Given[] }) {
       ))}
       <div className="tech-actions">
         {given.map((scope) => (
-          <Button key={scope.place} variant={opened.length > 0 ? 'default' : 'filled'} size={opened.length > 0 ? 'sm' : 'md'} disabled={!open}
+          <Button key={scope.place} variant={opened.length > 0 ? 'default' : 'filled'} size={opened.length > 0 ? 'sm' : 'md'} disabled={!open || opened.length >= MOST}
             onClick={() => setOpened((old) => [...old, { key: Date.now(), scope }])}>
             {opened.length > 0 ? 'Another: ' : 'Open '}{scope.words}
           </Button>
@@ -29,6 +32,16 @@ export function Terminals({ visit, given }: { visit: Visit; given: Given[] }) {
       </div>
     </Page>
   );
+}
+
+/** A terminal ends with its page: the browser asks before it goes. */
+function useStay(needed: boolean): void {
+  useEffect(() => {
+    if (!needed) return;
+    const ask = (event: BeforeUnloadEvent): void => event.preventDefault();
+    addEventListener('beforeunload', ask);
+    return () => removeEventListener('beforeunload', ask);
+  }, [needed]);
 }
 
 function One({ scope, visit, onClose }: { scope: Given; visit: Visit; onClose: () => void }) {

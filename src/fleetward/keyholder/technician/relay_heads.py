@@ -69,14 +69,16 @@ def check_request(page: Page, method: bytes, fields: Sequence[tuple[bytes, bytes
 
     Another page may send the browser here, by a link, and may do nothing else.
     """
-    for origin in values_of(fields, b"origin"):
-        if origin.decode("latin-1") != page.origin:
-            raise Untrusted("Another page asked for this.", reason="origin_not_allowed")
+    site = values_of(fields, b"sec-fetch-site")
+    # A form of a page that sends no Referer has the origin "null" (Fetch, section 3.2): the browser
+    # says beside it whether it is the same one.
+    own = {page.origin.encode("ascii")} | ({b"null"} if site == [b"same-origin"] else set())
+    if not set(values_of(fields, b"origin")) <= own:
+        raise Untrusted("Another page asked for this.", reason="origin_not_allowed")
     if values_of(fields, b"service-worker"):
         raise Refused(
             "A page of a session may install nothing that outlives it.", reason="no_service_worker"
         )
-    site = values_of(fields, b"sec-fetch-site")
     if set(site) <= _FROM_HERE:
         return
     opened = (
@@ -95,6 +97,8 @@ def to_machine(page: Page, fields: Sequence[tuple[bytes, bytes]], *, upgrade: bo
     sent: Fields = [(b"host", own)]
     if values_of(fields, b"origin"):
         sent.append((b"origin", b"http://" + own))
+    if values_of(fields, b"sec-fetch-site") == [b"same-origin"]:
+        sent.append((b"referer", b"http://" + own + b"/"))
     sent += [(name, value) for name, value in fields if name not in dropped]
     if upgrade:
         sent += [(b"connection", b"Upgrade")]

@@ -66,7 +66,7 @@ def make_download(rooms: Rooms) -> ControllerRouterHandler:
         site = request.headers.get("sec-fetch-site", "same-origin")
         if site not in ("same-origin", "none"):
             raise Untrusted("Another page asked for this.", reason="origin_not_allowed")
-        fetched = rooms.transfers.redeem(ticket)
+        fetched = await rooms.transfers.redeem(ticket)
         return Stream(
             fetched.content,
             media_type=BYTES,

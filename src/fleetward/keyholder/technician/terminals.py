@@ -22,7 +22,9 @@ from fleetward.trust.access import RootScope, TerminalScope
 from fleetward.trust.errors import FleetwardError, Refused
 from fleetward.wire.access import MAX_DATA_BYTES, OpenStream
 
-MAX_TERMINALS: Final = 8
+MAX_TERMINALS: Final = 2
+"""A browser keeps six connections to a host: these, one log, one stream of news, one transfer, and
+one that is left for everything else."""
 TERM: Final = "xterm-256color"
 FINISH_SECONDS: Final = 2.0
 """How long the machine's last words on a stream are waited for."""

@@ -62,7 +62,8 @@ class Transfer:
     up: bool
     size: int
     moved: int = 0
-    state: str = "moving"
+    state: str = "begun"
+    """`begun`, `moving`, `done` or `failed`."""
     trouble: str = ""
     sha256: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -97,6 +98,11 @@ class Transfers:
         self._moved: dict[str, int] = {}
         self._told_ms = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether a file is on its way: one at a time."""
+        return any(each.state == "moving" for each in self._known.values())
+
     async def list_folder(self, place: int, path: str) -> FolderView:
         """Return what is in a folder. Raises `Refused` with the machine's words."""
         self._require_scope(place)
@@ -118,8 +124,9 @@ class Transfers:
     async def promise(self, place: int, path: str) -> Ticket:
         """Have the machine begin a file; return the address that fetches it. Raises `Refused`."""
         self._require_scope(place)
+        self._require_free()
         link = self._visit.require_link()
-        self._drop_old_tickets()
+        await self._drop_old_tickets()
         stream = await link.open_stream(place, OpenStream(verb="get", path=path.strip("/")))
         size = _read_size(await stream.wait_ready())
         transfer = Transfer(place, save_name(path), up=False, size=size)
@@ -130,9 +137,9 @@ class Transfers:
             await _let_go(oldest.stream)
         return Ticket(address=f"/download/{ticket}", name=transfer.name, size=size)
 
-    def redeem(self, ticket: str) -> Fetched:
+    async def redeem(self, ticket: str) -> Fetched:
         """Return the file of a ticket, once. Raises `Refused` for another or an old one."""
-        self._drop_old_tickets()
+        await self._drop_old_tickets()
         promised = self._tickets.pop(ticket, None)
         if promised is None:
             raise Refused(
@@ -150,6 +157,7 @@ class Transfers:
         scope = self._require_scope(place)
         if scope.mode != "write":
             raise Refused("The owner gave reading of files, not writing.", reason="not_granted")
+        self._require_free()
         link = self._visit.require_link()
         transfer = Transfer(place, save_name(path), up=True, size=size)
         self._keep(transfer)
@@ -180,6 +188,7 @@ class Transfers:
         self, stream: Stream, transfer: Transfer, content: AsyncIterable[bytes]
     ) -> None:
         digest = hashlib.sha256()
+        transfer.state = "moving"
         async for data in content:
             if data:
                 digest.update(data)
@@ -195,6 +204,7 @@ class Transfers:
     async def _send_on(self, stream: Stream, transfer: Transfer) -> AsyncIterator[bytes]:
         digest = hashlib.sha256()
         trouble = "The browser stopped taking it."
+        transfer.state = "moving"
         try:
             while data := await stream.receive():
                 digest.update(data)
@@ -233,11 +243,15 @@ class Transfers:
             self._known.popitem(last=False)
         self._visit.changes.tell(TOPIC)
 
-    def _drop_old_tickets(self) -> None:
+    async def _drop_old_tickets(self) -> None:
         now = self._clock.monotonic_ms()
         old = [ticket for ticket, each in self._tickets.items() if each.until_ms < now]
         for ticket in old:
-            self._tickets.pop(ticket)
+            await _let_go(self._tickets.pop(ticket).stream)
+
+    def _require_free(self) -> None:
+        if self.busy:
+            raise Refused("A file is on its way; wait for its end.", reason="transfer_busy")
 
     def _require_scope(self, place: int) -> FilesScope:
         scopes = self._visit.require_link().scopes

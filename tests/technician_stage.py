@@ -77,6 +77,7 @@ class WebEnd(MachineEnd):
         super().__init__(*arguments)
         self.ports: dict[int, int] = {}
         self.joined: dict[int, asyncio.StreamWriter] = {}
+        self.dialled: list[asyncio.StreamWriter] = []
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def _begin(self, piece: Piece) -> None:
@@ -91,7 +92,18 @@ class WebEnd(MachineEnd):
                 await self._close(piece.stream, f"Nothing listens on port {scope.port}.")
                 return
             self.joined[piece.stream] = writer
+            self.dialled.append(writer)
             self.tasks.add(asyncio.create_task(self._pump(piece.stream, reader)))
+
+    async def hang_up(self) -> None:
+        """Close what was dialled."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for writer in self.dialled:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _pump(self, number: int, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(65536):
@@ -159,11 +171,14 @@ class MemorySession:
 
     @contextlib.asynccontextmanager
     async def open(self, case: Case) -> AsyncIterator[SessionLink]:
-        async with (
-            self.machine.running(),
-            SessionLink(self.wire, case, self.world.session_private) as link,
-        ):
-            yield link
+        try:
+            async with (
+                self.machine.running(),
+                SessionLink(self.wire, case, self.world.session_private) as link,
+            ):
+                yield link
+        finally:
+            await self.machine.hang_up()
 
     async def stop(self, words: str) -> None:
         await self.machine.end(words)

@@ -57,7 +57,8 @@ class OwnPages:
 
     def _judge_absolute(self, found: re.Match[str]) -> str | None:
         host, port = found["host"].lower(), int(found["port"] or _HTTP)
-        rest = found["rest"] or "/"
+        rest = found["rest"] or ""
+        rest = rest if rest.startswith("/") else f"/{rest}"
         origin = self.origins.get(port)
         if host in MACHINE_NAMES and origin is not None:
             return origin + rest

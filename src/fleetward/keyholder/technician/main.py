@@ -27,7 +27,7 @@ from fleetward.keyholder.technician.app import STATIC, create_app
 from fleetward.keyholder.technician.hosts import Hosts
 from fleetward.keyholder.technician.relay import Relay
 from fleetward.keyholder.technician.routes import Rooms
-from fleetward.keyholder.technician.switch import Switch
+from fleetward.keyholder.technician.switch import Switch, Turn
 from fleetward.keyholder.technician.terminals import Terminals
 from fleetward.keyholder.technician.transfers import Transfers
 from fleetward.keyholder.technician.views import Subject, show_visit
@@ -84,7 +84,7 @@ class House:
         self.visit: Final = Visit(doors, Changes(), clock)
         self.addresses: Final = Addresses(self.hosts, serving.tell)
         self.visit.on_open(self._open_addresses)
-        self.relay: Final = Relay(lambda: self.visit.link)
+        self.turn: Final = Turn(self.addresses.find_page, Relay(lambda: self.visit.link))
         self.told: Final = asyncio.Event()
         """Set when the program shall end, whoever still reads the page."""
         rooms = Rooms(
@@ -109,7 +109,7 @@ class House:
 
     def make_server(self) -> uvicorn.Server:
         """Return the server of everything that is no page of the machine."""
-        switch: Any = functools.partial(Switch, self.addresses.find_page, self.relay)
+        switch: Any = functools.partial(Switch, self.turn)
         config = uvicorn.Config(
             self.app,
             http=switch,
@@ -161,7 +161,7 @@ async def serve_house(house: House, serving: Serving) -> None:
         await _linger(house.visit.changes, house.told)
     finally:
         house.visit.changes.close()
-        await house.relay.stop()
+        await house.turn.stop()
         server.should_exit = True
         await running
 

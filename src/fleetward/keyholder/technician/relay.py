@@ -42,6 +42,8 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 """As much as the machine's own reader takes (`device.access.http_gate`)."""
 MAX_RELAYED: Final = 48
 """Connections at once; a session has 64 streams, and terminals and files need some."""
+CLOSE_SECONDS: Final = 1.0
+"""So long a browser may take to read what was sent last; then the connection is cut."""
 IDLE_SECONDS: Final = 60
 """A browser's connection that asks for nothing is closed after so long."""
 
@@ -68,7 +70,7 @@ class Relay:
         except (OSError, h11.ProtocolError, asyncio.CancelledError, TimeoutError):
             pass
         finally:
-            writer.close()
+            await _close(writer)
 
     async def stop(self) -> None:
         """End every connection."""
@@ -91,6 +93,8 @@ class Relay:
 
     async def _answer(self, exchange: Exchange, request: h11.Request) -> None:
         # 1.
+        if not request.target.startswith(b"/"):
+            raise Untrusted("Only the machine's own pages are asked for here.", reason="bad_target")
         check_request(exchange.page, request.method, list(request.headers))
         link = self._find_link()
         if link is None:
@@ -274,3 +278,12 @@ class Exchange:
         if data := self._browser.send(event):
             self._writer.write(data)
             await self._writer.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await writer.wait_closed()
+    except (OSError, TimeoutError, asyncio.CancelledError):
+        writer.transport.abort()

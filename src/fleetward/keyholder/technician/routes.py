@@ -103,7 +103,7 @@ def _make_visit(rooms: Rooms) -> list[ControllerRouterHandler]:
     async def read_logs(place: PlaceQuery, lines: LinesQuery = 200, follow: YesQuery = 0) -> Stream:
         """Stream a unit's last lines; with `follow` 1 the new ones too."""
         text = await open_logs(rooms.visit, place, lines, follow=follow == 1)
-        return Stream(text, media_type="text/plain; charset=utf-8", headers=AS_IT_COMES)
+        return Stream(text, media_type="text/plain", headers=AS_IT_COMES)
 
     return [show_visit, leave, stream_changes, read_logs]
 

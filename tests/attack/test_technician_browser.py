@@ -11,13 +11,12 @@ import contextlib
 import http.server
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import httpx
 import pytest
-from tests.technician_stage import MemorySession, Stage, served
+from tests.technician_stage import MemorySession, Stage, served, site
 
 from fleetward.keyholder.technician.terminals import MAX_TERMINALS
 from fleetward.trust.access import FilesScope, LogsScope, TcpScope, TerminalScope
@@ -87,23 +86,10 @@ class Site(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@contextlib.contextmanager
-def site(handler: type[http.server.BaseHTTPRequestHandler] = Site) -> Iterator[int]:
-    """Serve a page on a port of loopback."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
     """An open session, and a machine that is hostile."""
-    with site() as port:
+    with site(Site) as port:
         session = MemorySession(ports={8080: port})
         session.machine.files = dict(NAMES)
         session.machine.banner = HOSTILE
@@ -128,8 +114,9 @@ def reason(answer: httpx.Response) -> str:
 def ask(stage: Stage, place: int, path: str, method: str = "GET", **fields: str) -> httpx.Response:
     """Ask the machine's page for something, as its own page would."""
     host = stage.page(place).removeprefix("http://")
-    headers = {"Host": host, **{name.replace("_", "-"): value for name, value in fields.items()}}
-    return httpx.request(method, f"http://127.0.0.1:{stage.port}{path}", headers=headers)
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    with stage.client(secret=False, **{"Host": host, **headers}) as browser:
+        return browser.request(method, path)
 
 
 # --- our API
@@ -227,14 +214,14 @@ def test_it_listens_on_loopback_alone(stage: Stage) -> None:
 def test_the_page_of_a_session_is_reached_by_its_own_name_alone(stage: Stage) -> None:
     assert ask(stage, 1, "/hello?x=1").text == "GET /hello?x=1 0"
     for host in ("page-" + "a" * 26 + ".localhost", stage.page(1)[7:].upper() + ".evil.example"):
-        answer = httpx.get(f"http://127.0.0.1:{stage.port}/hello", headers={"Host": host})
-        assert answer.status_code == 403
+        with stage.client(secret=False, Host=host) as browser:
+            assert browser.get("/hello").status_code == 403
 
 
 def test_the_page_of_another_session_is_not_here(stage: Stage, other: Stage) -> None:
     host = other.page(0).removeprefix("http://").partition(":")[0]
-    answer = httpx.get(f"http://127.0.0.1:{stage.port}/", headers={"Host": f"{host}:{stage.port}"})
-    assert answer.status_code == 403
+    with stage.client(secret=False, Host=f"{host}:{stage.port}") as browser:
+        assert browser.get("/").status_code == 403
 
 
 def test_the_machine_sees_neither_our_host_nor_our_page(stage: Stage) -> None:
@@ -364,10 +351,8 @@ def test_a_machine_that_answers_nonsense_breaks_its_own_page_alone(stage: Stage)
         machine: Any = stage.session
         machine.machine.ports[8081] = port
         for path in ("/split", "/long", "/short", "/two", "/switch", "/"):
-            host = stage.page(2).removeprefix("http://")
             with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
-                answer = httpx.get(f"http://127.0.0.1:{stage.port}{path}", headers={"Host": host})
-                assert answer.status_code == 502, path
+                assert ask(stage, 2, path).status_code == 502, path
     assert ask(stage, 1, "/hello").status_code == 200
 
 
@@ -481,7 +466,7 @@ def test_a_grant_to_read_puts_nothing() -> None:
 
 
 def test_before_the_owners_yes_and_after_the_end_nothing_of_the_machine_is_there() -> None:
-    with site() as port:
+    with site(Site) as port:
         session = MemorySession(
             TerminalScope("app"), TcpScope(8080, "http"), TcpScope(8082, "raw"),
             ports={8080: port, 8082: port},

@@ -27,17 +27,23 @@ export function Leave({ machine, waiting = false }: { machine: string; waiting?:
       <Button size="md" color="alarm" className="tech-leave" onClick={modal.open}>
         Leave
       </Button>
-      <Modal opened={open} onClose={modal.close} title={`Leave ${machine}?`} centered closeButtonProps={{ 'aria-label': 'Close' }}>
-        <p className="small quiet">
-          Everything that was started in this session ends with it, and what is on its way is cut off. Coming back takes
-          another yes of the owner.
-        </p>
-        {leave.error && <div className="form-failure"><Failure failure={leave.error} /></div>}
-        <Group justify="flex-end" mt={18}>
-          <Button variant="default" onClick={modal.close}>Stay</Button>
-          <Button color="alarm" loading={leave.isPending} data-autofocus onClick={() => leave.mutate()}>Leave now</Button>
-        </Group>
-      </Modal>
+      <Modal.Root opened={open} onClose={modal.close} centered>
+        <Modal.Overlay />
+        <Modal.Content aria-label={`Leave ${machine}?`}>
+          <Modal.Body p="lg">
+            <h2 className="tech-ask">Leave {machine}?</h2>
+            <p className="small quiet">
+              Everything that was started in this session ends with it, and what is on its way is cut off. Coming back
+              takes another yes of the owner.
+            </p>
+            {leave.error && <div className="form-failure"><Failure failure={leave.error} /></div>}
+            <Group justify="flex-end" mt={18}>
+              <Button variant="default" onClick={modal.close}>Stay</Button>
+              <Button color="alarm" loading={leave.isPending} data-autofocus onClick={() => leave.mutate()}>Leave now</Button>
+            </Group>
+          </Modal.Body>
+        </Modal.Content>
+      </Modal.Root>
     </>
   );
 }

@@ -55,7 +55,7 @@ lock: setup ## resolve the packages again, at least a week old, with hashes
 changelog: ## show what the fragments in changes/ will say
 	@"$(PYTHON)" -m tools.changelog
 
-build: setup ## the wheel, with both web programs in it, into dist/
+build: setup ## the wheel, with the web programs in it, into dist/
 	@$(BIN)/uv build --wheel --offline --no-build-isolation --python $(BIN)/python --out-dir dist .
 
 clean: ## remove what setup, build and tests made; never the data of a demo

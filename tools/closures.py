@@ -34,6 +34,7 @@ PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
         "session": "fleetward.device.access.session_main",
         "server": "fleetward.server.main",
         "owner-console": "fleetward.keyholder.console.main",
+        "technician-page": "fleetward.keyholder.technician.main",
         "verifier": "fleetward.keyholder.verify",
         "fleetward": "fleetward.cli.main",
     }

@@ -3,6 +3,7 @@ terminal. The page is served by this very computer, which holds the session's ke
 
 from __future__ import annotations
 
+import threading
 import time
 import webbrowser
 from dataclasses import dataclass
@@ -72,8 +73,9 @@ def browse(
             f"Your side of it is at:\n  {ready.opened}\nThe address holds the secret of this "
             "start: give it to nobody. Ctrl-C leaves the session."
         )
-        if not browsing.no_browser and not _open(ready.opened):
-            say("No browser could be opened here: open the address in one on this computer.")
+        if not browsing.no_browser:
+            # Beside the program: some browsers return only when they have loaded the page.
+            threading.Thread(target=_open, args=(ready.opened,), daemon=True).start()
 
     known = serve_visit(
         Subject.of(learned, request), doors, SystemClock(), Serving(browsing.port, show, say)
@@ -83,11 +85,13 @@ def browse(
         raise SystemExit(1)
 
 
-def _open(url: str) -> bool:
+def _open(url: str) -> None:
     """Open a browser with windows; one inside this terminal would take it."""
     try:
         browser = webbrowser.get()
+        graphic = isinstance(browser, webbrowser.BackgroundBrowser | webbrowser.UnixBrowser)
+        opened = graphic and browser.open(url)
     except webbrowser.Error:
-        return False
-    graphic = isinstance(browser, webbrowser.BackgroundBrowser | webbrowser.UnixBrowser)
-    return graphic and browser.open(url)
+        opened = False
+    if not opened:
+        say("No browser could be opened here: open the address in one on this computer.")

@@ -141,7 +141,12 @@ def test_an_answer_is_kept_in_its_host() -> None:
             (b"strict-transport-security", b"max-age=1"),
             (b"referrer-policy", b"unsafe-url"),
             (b"cross-origin-opener-policy", b"unsafe-none"),
-            (b"content-security-policy", b"default-src *"),
+            (
+                b"content-security-policy",
+                b"report-uri http://127.0.0.1:22; default-src *;report-to x",
+            ),
+            (b"content-security-policy-report-only", b"default-src 'none'; report-uri http://x"),
+            (b"clear-site-data", b'"cookies"'),
             (b"www-authenticate", b"Negotiate"),
             (b"www-authenticate", b'Basic realm="pump"'),
             (b"location", b"http://localhost:8080/a"),
@@ -152,7 +157,8 @@ def test_an_answer_is_kept_in_its_host() -> None:
         b"sid=1; Path=/; HttpOnly", b"b=2", b"domain=3; domainx=4"
     ]  # fmt: skip
     for gone in (b"access-control-allow-origin", b"service-worker-allowed", b"refresh",
-                 b"strict-transport-security"):  # fmt: skip
+                 b"strict-transport-security", b"content-security-policy-report-only",
+                 b"clear-site-data"):  # fmt: skip
         assert values_of(sent, gone) == []
     assert values_of(sent, b"referrer-policy") == [b"no-referrer"]
     assert values_of(sent, b"cross-origin-opener-policy") == [b"same-origin"]
@@ -160,6 +166,7 @@ def test_an_answer_is_kept_in_its_host() -> None:
     assert values_of(sent, b"location") == [HERE.encode() + b"/a"]
     policies = values_of(sent, b"content-security-policy")
     assert len(policies) == 2
+    assert policies[0].strip(b"; ") == b"default-src *"
     assert b"form-action 'self'" in policies[1]
 
 

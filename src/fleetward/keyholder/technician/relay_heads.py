@@ -30,8 +30,11 @@ _NOT_TO_BROWSER: Final = _HOP | {
     *(b"refresh", b"location", b"content-location", b"report-to", b"reporting-endpoints", b"nel"),
     *(b"referrer-policy", b"permissions-policy", b"origin-agent-cluster", b"sourcemap"),
     *(b"cross-origin-opener-policy", b"cross-origin-resource-policy", b"x-sourcemap"),
+    *(b"content-security-policy-report-only", b"clear-site-data"),
 }
 _DOMAIN: Final = re.compile(rb";[ \t]*domain[ \t]*(?:=[^;]*|(?=;|\Z))", re.IGNORECASE)
+_REPORTS: Final = re.compile(rb"(?<![^;,])[ \t]*report-(?:uri|to)\b[^;,]*;?", re.IGNORECASE)
+"""What of a page's own policy would send its violations elsewhere (CSP, section 6.4)."""
 _CHALLENGE: Final = re.compile(rb"[ \t]*(basic|bearer|digest)\b", re.IGNORECASE)
 _SAFE: Final = frozenset({b"GET", b"HEAD"})
 _FROM_HERE: Final = frozenset({b"same-origin", b"none"})
@@ -119,6 +122,8 @@ def to_browser(page: Page, fields: Sequence[tuple[bytes, bytes]]) -> Fields | Bl
             continue
         if name == b"set-cookie":
             value = _DOMAIN.sub(b"", value)
+        elif name == b"content-security-policy":
+            value = _REPORTS.sub(b"", value)
         elif name == b"www-authenticate" and not _CHALLENGE.match(value):
             continue
         sent.append((name, value))

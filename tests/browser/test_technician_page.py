@@ -18,7 +18,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.console_chromium import NARROW, WIDE, Walk, chromium, missing, walk
 from tests.browser.demo_walk import SCREENS
-from tests.technician_stage import Stage, real_session, served, site
+from tests.technician_stage import MemorySession, Stage, real_session, served, site
+
+from fleetward.trust.access import LogsScope, TcpScope
 
 pytestmark = [
     pytest.mark.browser,
@@ -405,3 +407,31 @@ def test_the_owner_ends_it_and_the_page_says_so(stage: Stage, browser: Browser) 
         tab.reload()
         expect(tab.get_by_role("heading")).to_have_text("The session is over")
         assert tab.context.cookies() == []
+
+
+def test_logs_are_searched_and_paused(browser: Browser) -> None:
+    session = MemorySession(LogsScope("nginx.service"), TcpScope(8082, "raw"))
+    session.machine.lines = tuple(f"line {number} <b>pump</b>\x1b[31m" for number in range(300))
+    with served(session) as memory, walk(browser, NARROW) as walker:
+        memory.allow()
+        page = walker.page
+        walker.open(memory.ready.opened)
+        go(walker, "Web page")
+        expect(page.locator(".tech-page code")).to_have_text(memory.page(1))
+        judge(walker)
+        go(walker, "Logs")
+        lines = page.get_by_role("region", name="Lines of nginx.service")
+        expect(lines).to_contain_text("line 299 <b>pump</b>")
+        page.get_by_label("Search in nginx.service").fill("LINE 29")
+        expect(page.get_by_text("11 of 300 lines")).to_be_visible()
+        page.get_by_role("button", name="Pause").click()
+        memory.do(session.machine.output(1, b"line 29 and more\n"))
+        page.wait_for_timeout(400)
+        expect(page.get_by_text("11 of 300 lines; paused")).to_be_visible()
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_text("12 of 301 lines")).to_be_visible()
+        judge(walker)
+        shoot(walker, "05-technician-8-logs")
+        page.get_by_role("button", name="Leave").click()
+        page.get_by_role("button", name="Leave now").click()
+        expect(page.get_by_text("You left.").first).to_be_visible()

@@ -26,6 +26,7 @@ HERE = "http://page-a.localhost:7490"
 OTHER = "http://page-b.localhost:7490"
 PAGES = OwnPages({8080: HERE, 8081: OTHER}, 8080)
 PAGE = Page(1, 8080, HERE, PAGES)
+OWN_HOST = (b"host", b"page-a.localhost:7490")
 NAVIGATION = [
     (b"sec-fetch-site", b"cross-site"),
     (b"sec-fetch-mode", b"navigate"),
@@ -184,23 +185,40 @@ def test_an_answer_is_kept_in_its_host() -> None:
 )
 def test_another_page_gets_nothing(fields: list[tuple[bytes, bytes]]) -> None:
     with pytest.raises(Untrusted):
-        check_request(PAGE, b"GET", fields)
+        check_request(PAGE, b"GET", b"/", [OWN_HOST, *fields])
 
 
 def test_another_page_may_send_the_browser_here_and_do_no_more() -> None:
-    check_request(PAGE, b"GET", NAVIGATION)
+    check_request(PAGE, b"GET", b"/", [OWN_HOST, *NAVIGATION])
     with pytest.raises(Untrusted):
-        check_request(PAGE, b"POST", NAVIGATION)
+        check_request(PAGE, b"POST", b"/", [OWN_HOST, *NAVIGATION])
 
 
 def test_the_page_itself_may_post() -> None:
-    check_request(PAGE, b"POST", [(b"origin", HERE.encode()), (b"sec-fetch-site", b"same-origin")])
-    check_request(PAGE, b"POST", [(b"origin", b"null"), (b"sec-fetch-site", b"same-origin")])
+    for origin in (HERE.encode(), b"null"):
+        own = [OWN_HOST, (b"origin", origin), (b"sec-fetch-site", b"same-origin")]
+        check_request(PAGE, b"POST", b"/set", own)
+
+
+@pytest.mark.parametrize(
+    ("target", "hosts"),
+    [
+        (b"/", []),
+        (b"/", [b"technician.localhost:7490"]),
+        (b"/", [b"page-b.localhost:7490"]),
+        (b"/", [b"page-a.localhost:7490", b"page-a.localhost:7490"]),
+        (b"http://127.0.0.1:22/", [b"page-a.localhost:7490"]),
+        (b"*", [b"page-a.localhost:7490"]),
+    ],
+)
+def test_a_request_for_another_host_goes_to_nobody(target: bytes, hosts: list[bytes]) -> None:
+    with pytest.raises(Untrusted):
+        check_request(PAGE, b"GET", target, [(b"host", host) for host in hosts])
 
 
 def test_nothing_is_installed_that_outlives_a_session() -> None:
     with pytest.raises(Refused):
-        check_request(PAGE, b"GET", [(b"service-worker", b"script")])
+        check_request(PAGE, b"GET", b"/", [OWN_HOST, (b"service-worker", b"script")])
 
 
 def test_hosts_differ_by_session_place_and_start() -> None:

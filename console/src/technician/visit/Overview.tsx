@@ -19,7 +19,7 @@ export function Overview({ visit }: { visit: Visit }) {
     over: `Your session at ${visit.machine} is over`,
   };
   return (
-    <Page title="Session" heading={headings[visit.phase]} lead={<State face={faceOfVisit(visit)} />}
+    <Page title="Session" heading={headings[visit.phase]} lead={visit.phase === 'open' ? 'What you do here is recorded by the machine, for its owner.' : <State face={faceOfVisit(visit)} />}
       aside={visit.phase === 'waiting' ? <Leave machine={visit.machine} waiting /> : undefined}>
       {visit.phase === 'over' && <Over visit={visit} />}
       {visit.unreachable !== '' && visit.phase === 'waiting' && (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import secrets
@@ -186,9 +187,16 @@ def _signals(house: House) -> Iterator[None]:
     """Let Ctrl-C, SIGTERM and SIGHUP leave the session and end the program."""
     loop = asyncio.get_running_loop()
     taken: list[signal.Signals] = []
+
+    def act() -> None:
+        """End in order; the next signal ends at once, as it would without us."""
+        house.end()
+        for number in taken:
+            loop.remove_signal_handler(number)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with contextlib.suppress(ValueError, RuntimeError):  # not the main thread
-            loop.add_signal_handler(number, house.end)
+            loop.add_signal_handler(number, act)
             taken.append(number)
     try:
         yield
@@ -228,7 +236,7 @@ def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
         listening.listen(64)
     except OSError as e:
         listening.close()
-        missing = family is socket.AF_INET6 and port and e.errno in (99, 97)
+        missing = family is socket.AF_INET6 and e.errno == errno.EADDRNOTAVAIL
         raise Unreachable(
             f"Expected port {port} of loopback to be free; the system says: {e.strerror}. "
             "Name another by --listen.",

@@ -24,16 +24,12 @@ from fleetward.keyholder.technician.relay_heads import (
     Blocked,
     Page,
     check_request,
-    confine,
+    pass_fields,
     to_browser,
     to_machine,
     wants_upgrade,
 )
-from fleetward.keyholder.technician.relay_words import (
-    blocked_words,
-    refusal_fields,
-    refusal_page,
-)
+from fleetward.keyholder.technician.relay_words import blocked_words, make_refusal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
 from fleetward.wire.access import OpenStream
 
@@ -93,9 +89,7 @@ class Relay:
 
     async def _answer(self, exchange: Exchange, request: h11.Request) -> None:
         # 1.
-        if not request.target.startswith(b"/"):
-            raise Untrusted("Only the machine's own pages are asked for here.", reason="bad_target")
-        check_request(exchange.page, request.method, list(request.headers))
+        check_request(exchange.page, request.method, request.target, list(request.headers))
         link = self._find_link()
         if link is None:
             await exchange.refuse(
@@ -146,10 +140,9 @@ class Exchange:
         if self._browser.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._writer.transport.abort()
             return
-        body = refusal_page(title, words)
-        fields = refusal_fields(len(body), over=over)
-        await self._send(h11.Response(status_code=status, headers=fields))
-        await self._send(h11.Data(data=body))
+        shown = make_refusal(title, words, over=over)
+        await self._send(h11.Response(status_code=status, headers=shown.fields))
+        await self._send(h11.Data(data=shown.body))
         await self._send(h11.EndOfMessage())
 
     async def run(self, request: h11.Request, stream: Stream) -> None:
@@ -188,7 +181,7 @@ class Exchange:
             event = await self._next_from_machine(machine, stream)
             if isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101:
-                    await self._send(self._switching(event))
+                    await self._send(_switching(event))
                     return True
             elif isinstance(event, h11.Response):
                 if not await self._begin_answer(event):
@@ -211,14 +204,6 @@ class Exchange:
             return False
         await self._send(h11.Response(status_code=event.status_code, headers=fields))
         return True
-
-    def _switching(self, event: h11.InformationalResponse) -> h11.InformationalResponse:
-        fields = to_browser(self.page, list(event.headers))
-        kept = [] if isinstance(fields, Blocked) else fields[: -len(confine(self.page))]
-        upgrade = [(n, v) for n, v in event.headers if n == b"upgrade"]
-        return h11.InformationalResponse(
-            status_code=101, headers=[*kept, *upgrade, (b"connection", b"Upgrade")]
-        )
 
     async def _join(self, machine: h11.Connection, stream: Stream) -> None:
         early_here, early_there = self._browser.trailing_data[0], machine.trailing_data[0]
@@ -278,6 +263,13 @@ class Exchange:
         if data := self._browser.send(event):
             self._writer.write(data)
             await self._writer.drain()
+
+
+def _switching(event: h11.InformationalResponse) -> h11.InformationalResponse:
+    """Return the machine's yes to an upgrade as the browser gets it."""
+    fields = list(event.headers)
+    kept = pass_fields(fields) + [(n, v) for n, v in fields if n == b"upgrade"]
+    return h11.InformationalResponse(status_code=101, headers=[*kept, (b"connection", b"Upgrade")])
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

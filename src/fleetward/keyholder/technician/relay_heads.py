@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from fleetward.keyholder.technician.hosts import read_host
 from fleetward.keyholder.technician.locations import OwnPages
 from fleetward.trust.errors import Refused, Untrusted
 
@@ -67,11 +68,17 @@ class Blocked:
     location: str
 
 
-def check_request(page: Page, method: bytes, fields: Sequence[tuple[bytes, bytes]]) -> None:
+def check_request(
+    page: Page, method: bytes, target: bytes, fields: Sequence[tuple[bytes, bytes]]
+) -> None:
     """Raise `Untrusted` for a request that another page made, `Refused` for a service worker.
 
-    Another page may send the browser here, by a link, and may do nothing else.
+    Another page may send the browser here, by a link, and may do nothing else. A connection that
+    began with a request for this page may not go on with one for another host.
     """
+    named = [read_host(value.decode("latin-1")) for value in values_of(fields, b"host")]
+    if named != [page.host] or not target.startswith(b"/"):
+        raise Untrusted("Only this page of the machine is asked for here.", reason="bad_target")
     site = values_of(fields, b"sec-fetch-site")
     # A form of a page that sends no Referer has the origin "null" (Fetch, section 3.2): the browser
     # says beside it whether it is the same one.
@@ -115,6 +122,18 @@ def to_machine(page: Page, fields: Sequence[tuple[bytes, bytes]], *, upgrade: bo
 
 def to_browser(page: Page, fields: Sequence[tuple[bytes, bytes]]) -> Fields | Blocked:
     """Return the fields of an answer as the browser gets them, or what it must not follow."""
+    sent = pass_fields(fields)
+    for value in values_of(fields, b"location"):
+        location = value.decode("utf-8", "replace")
+        followed = page.pages.judge(location)
+        if followed is None:
+            return Blocked(location)
+        sent.append((b"location", followed.encode("utf-8")))
+    return sent + confine(page)
+
+
+def pass_fields(fields: Sequence[tuple[bytes, bytes]]) -> Fields:
+    """Return those fields of an answer that pass, as they may."""
     dropped = _NOT_TO_BROWSER | _named_hop(fields)
     sent: Fields = []
     for name, value in fields:
@@ -127,13 +146,7 @@ def to_browser(page: Page, fields: Sequence[tuple[bytes, bytes]]) -> Fields | Bl
         elif name == b"www-authenticate" and not _CHALLENGE.match(value):
             continue
         sent.append((name, value))
-    for value in values_of(fields, b"location"):
-        location = value.decode("utf-8", "replace")
-        followed = page.pages.judge(location)
-        if followed is None:
-            return Blocked(location)
-        sent.append((b"location", followed.encode("utf-8")))
-    return sent + confine(page)
+    return sent
 
 
 def confine(page: Page) -> Fields:

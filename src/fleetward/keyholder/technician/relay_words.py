@@ -1,35 +1,48 @@
-"""What a browser is shown in the place of a machine's page: plain words, no script. Pure."""
+"""What a browser is shown in the place of a machine's page: plain words, no script."""
 
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from typing import Final
 
 from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.keyholder.technician.relay_heads import Fields
+from fleetward.runtime.http.headers import make_nonce
 
-_POLICY: Final = (
-    b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox"
+_STYLE: Final = (
+    "body{margin:0;font:16px/1.5 system-ui,sans-serif}"
+    "main{max-width:36em;margin:12vh auto;padding:0 20px;overflow-wrap:anywhere}"
+    "h1{font-size:1.6em;line-height:1.2}p{opacity:.85}"
 )
 
 
-def refusal_page(title: str, words: str) -> bytes:
-    """Return a page that says why there is none."""
-    return (
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A page that says why there is none, and its head."""
+
+    body: bytes
+    fields: Fields
+
+
+def make_refusal(title: str, words: str, *, over: bool = False) -> Refusal:
+    """Return such a page. `over`: what the session left in the browser is wiped with it."""
+    nonce = make_nonce()
+    body = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{_text(title)}</title></head><body><main><h1>{_text(title)}</h1>"
-        f"<p>{_text(words)}</p></main></body></html>"
+        f'<meta name="color-scheme" content="light dark"><title>{_text(title)}</title>'
+        f'<style nonce="{nonce}">{_STYLE}</style></head>'
+        f"<body><main><h1>{_text(title)}</h1><p>{_text(words)}</p></main></body></html>"
     ).encode()
-
-
-def refusal_fields(size: int, *, over: bool = False) -> Fields:
-    """Return the fields of such a page. `over`: what the session left in the browser is wiped."""
+    policy = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; frame-ancestors 'none'; "
+        "base-uri 'none'; form-action 'none'; sandbox"
+    )
     fields: Fields = [
         (b"content-type", b"text/html; charset=utf-8"),
-        (b"content-length", str(size).encode("ascii")),
-        (b"content-security-policy", _POLICY),
+        (b"content-length", str(len(body)).encode("ascii")),
+        (b"content-security-policy", policy.encode("ascii")),
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),
         (b"cross-origin-opener-policy", b"same-origin"),
@@ -39,7 +52,7 @@ def refusal_fields(size: int, *, over: bool = False) -> Fields:
     ]
     if over:
         fields.append((b"clear-site-data", b'"cookies", "storage", "cache"'))
-    return fields
+    return Refusal(body, fields)
 
 
 def blocked_words(location: str) -> str:

@@ -194,6 +194,8 @@ class Transfers:
                 digest.update(data)
                 await stream.send(data)
                 self._count(transfer, len(data))
+            if transfer.moved > transfer.size:
+                break
         if transfer.moved != transfer.size:
             raise Unreachable("The page stopped sending.", reason="file_cut_off")
         await stream.end()

@@ -128,7 +128,9 @@ class Visit:
         entered = False
         try:
             async with self._doors.opener(case) as link:
-                welcome = await link.open()
+                welcome = await self._open(link)
+                if welcome is None:
+                    return
                 entered = True
                 await self._enter(link, welcome)
                 await self._until_over(link)
@@ -136,6 +138,18 @@ class Visit:
             self._link = None
             if entered:
                 await self._find_end()
+
+    async def _open(self, link: SessionLink) -> Welcome | None:
+        """Return the machine's first word, or None when somebody leaves before it comes."""
+        opening = asyncio.create_task(link.open())
+        leaving = asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait({opening, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            return opening.result() if opening.done() else None
+        finally:
+            for task in (opening, leaving):
+                task.cancel()
+            await asyncio.gather(opening, leaving, return_exceptions=True)
 
     async def _enter(self, link: SessionLink, welcome: Welcome) -> None:
         self._link = link

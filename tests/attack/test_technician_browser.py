@@ -58,6 +58,11 @@ class Site(http.server.BaseHTTPRequestHandler):
         self.seen.append((self.command, self.path, fields, body))
         if self.path.startswith("/to?"):
             self._send(302, b"", Location=self.path[4:])
+        elif self.path == "/forever":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"data: 1\n\n")
+            self.rfile.read(1)
         elif self.path == "/cookie":
             self._send(200, b"ok", **{"Set-Cookie": "sid=1; Domain=localhost; Path=/"})
         elif self.path == "/open":
@@ -358,6 +363,18 @@ def test_a_machine_that_answers_nonsense_breaks_its_own_page_alone(stage: Stage)
             with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
                 assert ask(stage, 2, path).status_code == 502, path
     assert ask(stage, 1, "/hello").status_code == 200
+
+
+def test_a_window_that_was_closed_holds_no_stream(stage: Stage) -> None:
+    link = stage.house.visit.require_link()
+    before = set(link._streams)
+    head = f"GET /forever HTTP/1.1\r\nHost: {stage.page(1)[7:]}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", stage.port), 5) as line:
+        line.sendall(head.encode())
+        assert b" 200 " in line.recv(65536)
+        (held,) = [link._streams[number] for number in set(link._streams) - before]
+        assert not held.closed
+    stage.until(lambda: held.closed, "the stream is closed")
 
 
 # --- what the machine sends into our page

@@ -156,24 +156,40 @@ class Exchange:
             headers=to_machine(self.page, fields, upgrade=upgrade),
         )
         await self._to_machine(machine, stream, head)
-        going = asyncio.create_task(self._carry_body(machine, stream))
+        # 3.
+        going = asyncio.create_task(self._carry_body(machine, stream, watch=not upgrade))
+        coming = asyncio.create_task(self._carry_answer(machine, stream))
         try:
-            # 3.
-            switched = await self._carry_answer(machine, stream)
+            await asyncio.wait({going, coming}, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                _check_there(going)
+            switched = await coming
         finally:
-            going.cancel()
-            await asyncio.gather(going, return_exceptions=True)
+            for task in (going, coming):
+                task.cancel()
+            await asyncio.gather(going, coming, return_exceptions=True)
         if switched:
             # 4.
             await self._join(machine, stream)
 
-    async def _carry_body(self, machine: h11.Connection, stream: Stream) -> None:
-        while True:
-            event = await self._next_from_browser()
-            if isinstance(event, h11.Data | h11.EndOfMessage):
-                await self._to_machine(machine, stream, event)
+    async def _carry_body(self, machine: h11.Connection, stream: Stream, *, watch: bool) -> None:
+        """Carry the body; then, with `watch`, return only when the browser is gone.
+
+        Else an answer that never ends would hold a stream for a window that was closed.
+        """
+        while not isinstance(event := await self._next_from_browser(), h11.EndOfMessage):
             if not isinstance(event, h11.Data):
-                return
+                raise ConnectionResetError
+            await self._to_machine(machine, stream, event)
+        await self._to_machine(machine, stream, event)
+        early = 0
+        while watch and (data := await self._reader.read(READ_BYTES)):
+            self._browser.receive_data(data)
+            early += len(data)
+            if early > MAX_HEAD_BYTES:
+                raise ConnectionResetError
+        if watch:
+            raise ConnectionResetError
 
     async def _carry_answer(self, machine: h11.Connection, stream: Stream) -> bool:
         """Carry an answer back; return whether the protocol was switched."""
@@ -263,6 +279,13 @@ class Exchange:
         if data := self._browser.send(event):
             self._writer.write(data)
             await self._writer.drain()
+
+
+def _check_there(going: asyncio.Task[None]) -> None:
+    """Raise what says that the browser is gone; that the machine takes no more is its answer's."""
+    error = going.exception()
+    if isinstance(error, OSError | h11.ProtocolError):
+        raise error
 
 
 def _switching(event: h11.InformationalResponse) -> h11.InformationalResponse:

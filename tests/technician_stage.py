@@ -368,7 +368,8 @@ def served(session: Any = None, static: Path = STATIC) -> Iterator[Stage]:
     try:
         yield begun[0]
     finally:
-        begun[0].loop.call_soon_threadsafe(begun[0].house.end)
+        with contextlib.suppress(RuntimeError):  # it has ended by itself, and so has its loop
+            begun[0].loop.call_soon_threadsafe(begun[0].house.end)
         thread.join(30)
         assert not thread.is_alive()
         if failed:

@@ -134,7 +134,7 @@ function Now({ row, now }: { row: AccessDetail; now: number }) {
 function GoOn({ row }: { row: AccessDetail }) {
   return (
     <>
-      <p>Who asked waits for it on his own computer:</p>
+      <p className="session-next">Who asked waits for it on his own computer:</p>
       <div className="session-commands">
         <GoOnCommand device={row.device_id} request={row.id.slice(0, 16)} />
       </div>

@@ -55,11 +55,12 @@ lock: setup ## resolve the packages again, at least a week old, with hashes
 changelog: ## show what the fragments in changes/ will say
 	@"$(PYTHON)" -m tools.changelog
 
-build: setup ## the wheel, with both web programs in it, into dist/
+build: setup ## the wheel, with the web programs in it, into dist/
 	@$(BIN)/uv build --wheel --offline --no-build-isolation --python $(BIN)/python --out-dir dist .
 
 clean: ## remove what setup, build and tests made; never the data of a demo
 	@rm -rf .venv build dist console/node_modules console/dist .mypy_cache .ruff_cache \
 	  .pytest_cache .hypothesis .import_linter_cache \
-	  src/fleetward/server/web/static src/fleetward/keyholder/console/static
+	  src/fleetward/server/web/static src/fleetward/keyholder/console/static \
+	  src/fleetward/keyholder/technician/static
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -35,6 +35,7 @@ PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
         "closer": "fleetward.device.access.closer_main",
         "server": "fleetward.server.main",
         "owner-console": "fleetward.keyholder.console.main",
+        "technician-page": "fleetward.keyholder.technician.main",
         "verifier": "fleetward.keyholder.verify",
         "fleetward": "fleetward.cli.main",
     }

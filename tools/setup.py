@@ -32,6 +32,7 @@ CONSOLE: Final = ROOT / "console"
 PAGES: Final = (
     ROOT / "src/fleetward/server/web/static/index.html",
     ROOT / "src/fleetward/keyholder/console/static/index.html",
+    ROOT / "src/fleetward/keyholder/technician/static/index.html",
 )
 OLDEST_PYTHON: Final = (3, 11)
 OLDEST_NODE: Final = (20, 19)
@@ -127,7 +128,7 @@ class Setup:
             *("--no-deps", "--no-build-isolation", "--editable", ROOT),
         )
 
-    # --- the two web programs --------------------------------------------------------------
+    # --- the web programs ------------------------------------------------------------------
 
     def find_node(self) -> str:
         """Put a Node that is new enough on the path, and return its version."""
@@ -172,7 +173,7 @@ class Setup:
             (programs / name).symlink_to(package / target)
 
     def build_console(self) -> None:
-        """Build both static bundles into the folders that the programs serve."""
+        """Build the static bundles into the folders that the programs serve."""
         self.run("npm", "run", "--silent", "build", cwd=CONSOLE)
 
     # --- all of it -------------------------------------------------------------------------

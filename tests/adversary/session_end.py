@@ -100,6 +100,7 @@ class MachineEnd:
     seen: list[Piece] = field(default_factory=list)
     over: bool = False
     _channel: Channel | None = None
+    _first: bytes = b""
     _open: dict[int, tuple[int, OpenStream]] = field(default_factory=dict)
     _putting: dict[int, bytearray] = field(default_factory=dict)
     _window: dict[int, int] = field(default_factory=dict)
@@ -132,7 +133,7 @@ class MachineEnd:
             data = await self.wire.receive()
             if self._channel is None:
                 await self._take_first(data)
-            elif len(data) != ENC_BYTES:
+            elif data != self._first:  # which comes again until our answer has arrived
                 await self._take(read_piece(self._channel.open(data)))
 
     async def _take_first(self, data: bytes) -> None:
@@ -141,6 +142,7 @@ class MachineEnd:
         if self.silent_for:
             self.silent_for -= 1
             return
+        self._first = data
         self._channel = open_as_machine(self.private, self.requester_key, data, self.session)
         first = {
             "session": self.session,

@@ -25,6 +25,7 @@ AXE: Final = REPOSITORY / "console" / "node_modules" / "axe-core" / "axe.min.js"
 BUNDLES: Final = (
     REPOSITORY / "src/fleetward/server/web/static/index.html",
     REPOSITORY / "src/fleetward/keyholder/console/static/index.html",
+    REPOSITORY / "src/fleetward/keyholder/technician/static/index.html",
 )
 FLAGS: Final = [
     "--no-sandbox",

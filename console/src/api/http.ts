@@ -92,16 +92,26 @@ export class Http {
   ) {}
 
   async send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+    const json = body === undefined ? undefined : JSON.stringify(body);
+    return this.request(method, path, json, 'application/json', signal);
+  }
+
+  /** Sends bytes as they are: what is typed on a terminal, a file. */
+  async sendBytes(path: string, body: Uint8Array<ArrayBuffer> | Blob): Promise<void> {
+    await this.request('POST', path, body, 'application/octet-stream');
+  }
+
+  private async request(method: string, path: string, body: BodyInit | undefined, type: string, signal?: AbortSignal): Promise<Response> {
     const headers: Record<string, string> = { Accept: 'application/json' };
     const secret = this.transport.secret();
     if (secret) headers.Authorization = `Bearer ${secret}`;
-    if (body !== undefined) headers['Content-Type'] = 'application/json';
+    if (body !== undefined) headers['Content-Type'] = type;
     let response: Response;
     try {
       response = await fetch(this.base + path, {
         method,
         headers,
-        body: body === undefined ? undefined : JSON.stringify(body),
+        body,
         credentials: 'omit',
         cache: 'no-store',
         redirect: 'error',

@@ -28,6 +28,7 @@ from fleetward.cli.access_options import (
     open_folder,
     read_wanted_runbook,
 )
+from fleetward.cli.connect_browser import Browsing, browse, check_browsing
 from fleetward.keyholder.access.asking import Wait, ask
 from fleetward.keyholder.access.coming import enter_ahead, find_fit, list_ahead, say_next
 from fleetward.keyholder.access.judging import Case
@@ -95,6 +96,16 @@ class _Asking:
     ask_owner: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a command goes about it."""
+
+    passphrase_file: Path | None
+    no_wait: bool
+    as_json: bool
+    browsing: Browsing
+
+
 @connect_app.command(cls=_OptionalValues)
 def connect(
     machine: Machine,
@@ -136,6 +147,12 @@ def connect(
     request: Annotated[str, typer.Option("--request", help="Go on with this request.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, print its id, and end.")] = False,
     ask_owner: AskOwner = False,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="A page of this computer shows all of it.")
+    ] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="With --browser: only print the address.")
+    ] = False,
     as_: As = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -154,10 +171,13 @@ def connect(
 
     fleetward connect pump-7 --runbook bundle.runbook --argument day=2026-11-26 --reason "look"
 
+    fleetward connect pump-7 --terminal --port 8080 --http --browser --reason "look at it"
+
     ssh -o ProxyCommand="fleetward connect pump-7 --port 2222 --stdio --reason update" pump-7
     """
     work = Work(listen, stdio, lines, follow, tuple(lists or ()), tuple(gets or ()),
                 tuple(puts or ()), into, to)  # fmt: skip
+    browsing = Browsing(browser, no_browser, listen)
     with refusals():
         wanted = read_wanted_runbook(runbook, argument)
         fronts = Fronts(
@@ -174,9 +194,11 @@ def connect(
         document = wanted[1] if wanted else b""
         asking = _Asking(machine, request, tuple(scope or ()), length, reason, case, document,
                          break_glass, ask_owner)  # fmt: skip
-        _check(fronts, work, asking, as_json)
+        check_browsing(browsing, work)
+        _check(fronts, work, asking, as_json and not browser)
         folder_ = open_folder(as_)
-        _connect(folder_, asking, (fronts, work), (passphrase_file, no_wait, as_json))
+        how = _How(passphrase_file, no_wait, as_json, browsing)
+        _connect(folder_, asking, (fronts, work), how)
 
 
 def _check(fronts: Fronts, work: Work, asking: _Asking, as_json: bool) -> None:
@@ -196,13 +218,12 @@ def _connect(
     folder: RequesterFolder,
     asking: _Asking,
     wanted: tuple[Fronts, Work],
-    how: tuple[Path | None, bool, bool],
+    how: _How,
 ) -> None:
-    passphrase_file, no_wait, as_json = how
     api = open_api(folder)
     learned = folder.learn(api.client)
     entry = learned.find_machine(asking.machine)
-    signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
+    signer = folder.signer(ask_passphrase(how.passphrase_file, of="your folder"))
     if asking.request:
         hash_ = folder.find_kept(asking.request)
         if folder.kept(hash_).device != entry.device:
@@ -232,9 +253,12 @@ def _connect(
             enter_ahead(folder, (api, learned), made, fit, signer)
         elif later := say_next(ahead, wish, now_ms):
             say(later)
-        if no_wait:
-            emit({**show_request(made), "machine": entry.name}, as_json, hash_)
+        if how.no_wait:
+            emit({**show_request(made), "machine": entry.name}, how.as_json, hash_)
             return
+    if how.browsing.wanted:
+        browse(folder, (api, learned), hash_, signer, how.browsing, how.as_json)
+        return
     try:
         granted = Wait(folder, api, hash_).until_granted(say)
         if granted.request.break_glass:
@@ -242,7 +266,7 @@ def _connect(
     except KeyboardInterrupt:
         say(f"No longer waiting. The request stands: --request {hash_[:16]} goes on with it.")
         raise SystemExit(1) from None
-    _run(folder, (api, learned), granted, signer, wanted, as_json)
+    _run(folder, (api, learned), granted, signer, wanted, how.as_json)
 
 
 def _run(

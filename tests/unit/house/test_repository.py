@@ -46,7 +46,11 @@ LOOKS_AT_MACHINES = (
 TELLS_OF_LOGINS = ("src/fleetward/wire/posture.py", "src/fleetward/server/posture/")
 """Whether a user of a machine has a password (set, locked, empty) is evidence, not a secret."""
 
-MADE_LATER = ("src/fleetward/server/web/static", "src/fleetward/keyholder/console/static")
+MADE_LATER = (
+    "src/fleetward/server/web/static",
+    "src/fleetward/keyholder/console/static",
+    "src/fleetward/keyholder/technician/static",
+)
 
 
 @cache

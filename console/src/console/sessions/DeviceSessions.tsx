@@ -4,7 +4,7 @@ import { api } from '../../api/client';
 import { Answer } from '../../shared/ui/Answer';
 import { Panel, Section } from '../../shared/ui/Page';
 import { Table } from '../../shared/ui/Table';
-import { AskCommand } from './AskCommand';
+import { AskCommand, AskInBrowser } from './AskCommand';
 import { DeviceAhead } from './DeviceAhead';
 import { sessionColumns } from './columns';
 import './sessions.css';
@@ -37,8 +37,12 @@ export function DeviceSessions({ id }: { id: string }) {
             )}
             <DeviceAhead id={id} />
             <div className="session-ask">
-              <p className="small quiet">A technician asks for one from his own computer:</p>
+              <p className="small quiet">
+                A technician asks for one from his own computer, which holds the keys; this server only carries what he
+                signs. In a terminal, or with a page that his own computer serves:
+              </p>
               <AskCommand device={id} />
+              <AskInBrowser device={id} />
             </div>
           </Panel>
         )}

@@ -13,6 +13,7 @@ import { SixWords } from '../../shared/ui/SixWords';
 import { Note, State } from '../../shared/ui/State';
 import { sayCount } from '../../shared/ui/Table';
 import { faceOfSession } from '../../shared/words/faces';
+import { GoOnCommand } from './AskCommand';
 import { Steps } from './Steps';
 import { WhatChanged } from './WhatChanged';
 import { isOverdue, sayBytes, sayEnding, sayFor, saySession } from './sayings';
@@ -89,6 +90,7 @@ function Now({ row, now }: { row: AccessDetail; now: number }) {
           <CopyLine text={`fleetward owner approve ${short}`} label="the command that says yes" />
           <CopyLine text={`fleetward owner deny ${short}`} label="the command that says no" />
         </div>
+        <GoOn row={row} />
       </Note>
     );
   }
@@ -97,6 +99,7 @@ function Now({ row, now }: { row: AccessDetail; now: number }) {
       <Note tone="quiet" icon="clock">
         <strong>The device has not answered.</strong>
         <p>It is asked again when it connects. A request that is older than a week is not brought any more: ask again.</p>
+        <GoOn row={row} />
       </Note>
     );
   }
@@ -137,6 +140,18 @@ function Now({ row, now }: { row: AccessDetail; now: number }) {
     );
   }
   return null;
+}
+
+/** For who asked: his page is served by his own computer, never from here. */
+function GoOn({ row }: { row: AccessDetail }) {
+  return (
+    <>
+      <p className="session-next">Who asked waits for it on his own computer:</p>
+      <div className="session-commands">
+        <GoOnCommand device={row.device_id} request={row.id.slice(0, 16)} />
+      </div>
+    </>
+  );
 }
 
 function Asked({ row }: { row: AccessDetail }) {

@@ -54,6 +54,10 @@ export function keysFor(event: StreamEvent): Key[] | null {
       return [['closing']];
     case 'record.changed':
       return [['record'], ['today'], ['state']];
+    case 'visit':
+      return [['visit']];
+    case 'transfers':
+      return [['transfers']];
     case 'access':
       return [['access'], ['timeline']];
     case 'drill.changed':

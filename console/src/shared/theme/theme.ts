@@ -8,6 +8,10 @@ const PLUM: MantineColorsTuple = [
   '#f7ecf4', '#ecd5e6', '#dba8cf', '#c585b6', '#ae679e',
   '#9a5489', '#8c4a7c', '#844374', '#7a3e6d', '#5f2f54',
 ];
+const INDIGO: MantineColorsTuple = [
+  '#eceef9', '#d8dcf2', '#b6bee8', '#98a3df', '#7682cf',
+  '#5b67bd', '#4c58ad', '#4550a4', '#3f4a9a', '#2f3876',
+];
 const ALARM: MantineColorsTuple = [
   '#fdecea', '#f9d2ce', '#f59a90', '#e6695d', '#d5453a',
   '#c5352b', '#bb2d23', '#b3281f', '#ac241c', '#8a1a14',
@@ -35,10 +39,14 @@ const FONT =
   "-apple-system, 'Segoe UI Variable Text', 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Liberation Sans', Arial, system-ui, sans-serif";
 
 /** Colours, corners and letters for one program; the rest is in base.css. */
-export function makeTheme(program: 'console' | 'owner'): MantineThemeOverride {
+export type Program = 'console' | 'owner' | 'technician';
+
+const COLOURS: Record<Program, string> = { console: 'water', owner: 'plum', technician: 'indigo' };
+
+export function makeTheme(program: Program): MantineThemeOverride {
   return createTheme({
-    colors: { dark: DARK, water: WATER, plum: PLUM, alarm: ALARM },
-    primaryColor: program === 'owner' ? 'plum' : 'water',
+    colors: { dark: DARK, water: WATER, plum: PLUM, indigo: INDIGO, alarm: ALARM },
+    primaryColor: COLOURS[program],
     primaryShade: { light: 8, dark: 6 },
     defaultRadius: 8,
     fontFamily: FONT,

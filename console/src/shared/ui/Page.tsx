@@ -11,10 +11,12 @@ interface PageProps {
   children: ReactNode;
 }
 
+const PROGRAMS: Record<string, string> = { owner: "Owner's console", technician: 'Technician' };
+
 /** A page asks or answers one thing; its heading says it. */
 export function Page({ title, heading, lead, above, aside, children }: PageProps) {
   useEffect(() => {
-    const program = document.documentElement.dataset.program === 'owner' ? "Owner's console" : 'Fleetward';
+    const program = PROGRAMS[document.documentElement.dataset.program ?? ''] ?? 'Fleetward';
     document.title = `${title} · ${program}`;
   }, [title]);
   return (

@@ -77,7 +77,7 @@ class SessionLink:
         if case.grant is None or case.offer is None:
             raise Refused("There is no grant to open a session with.", reason="not_granted")
         self._wire = wire
-        self._session = case.grant.hash
+        self.session: Final = case.grant.hash
         self.scopes: Final = case.grant.scopes
         self._first, self._channel = open_as_requester(
             private, case.offer.session_key, case.grant.hash
@@ -168,7 +168,7 @@ class SessionLink:
             welcome = msgspec.json.decode(piece.data, type=Welcome)
         except (msgspec.MsgspecError, UnicodeDecodeError) as e:
             raise Malformed(f"Expected the machine's first word; {e}.", reason="bad_frame") from e
-        if welcome.session not in (self._session, session_name(self._session)):
+        if welcome.session not in (self.session, session_name(self.session)):
             raise Untrusted("The machine opened another session.", reason="another_session")
         self._welcome.set_result(welcome)
 

@@ -31,6 +31,11 @@ class Changes:
             for queue, loop in self._pages.items():
                 loop.call_soon_threadsafe(_offer, queue, topic)
 
+    @property
+    def pages(self) -> int:
+        """How many pages listen now."""
+        return len(self._pages)
+
     def close(self) -> None:
         """End every stream."""
         self._closed = True

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: aff5c385be1c8df2e67633283c578adcc22a82a5474fcbc8f4d4cdef8448d1c4
+// SHA-256 of openapi.json: 16c9c9d8f944e6866df5dd6dc804d5b0535268f7f269eda02d7f3946e87e203e
 
 export interface components {
     schemas: {
@@ -8,14 +8,18 @@ export interface components {
          * @description A request with its signed envelopes (base64url; empty where there is none).
          *
          *         `people` are those whose keys signed the grant, by the stored policy. `recording_done` says
-         *         that the whole recording is here.
+         *         that the whole recording is here. Steps of kind `notice` say who was told of the request. Who
+         *         was let in by what was allowed ahead has an `entry` in the place of the grant, and
+         *         `standing_document` is what the owner's people signed.
          */
         AccessDetail: {
             /** @example 2026-11-23T14:02:05.123Z */
             asked_at: string;
+            break_glass: boolean;
             bytes_in: number;
             bytes_out: number;
             case: string;
+            changes: components["schemas"]["SessionChanges"] | null;
             denial: string;
             denied_words: string;
             device_id: string;
@@ -24,9 +28,12 @@ export interface components {
             ended_at: string | null;
             ended_by: string;
             ended_who: string;
+            entry: string;
             grant: string;
             granted_at: string | null;
             id: string;
+            next_notice: components["schemas"]["NextNotice"] | null;
+            not_compared: string;
             offer: string;
             offered_at: string | null;
             opened_at: string | null;
@@ -39,11 +46,14 @@ export interface components {
             recording_done: boolean;
             request: string;
             requester: string;
+            runbooks: components["schemas"]["AccessRunbook"][];
             sandbox: string;
             scopes: string[];
             seconds: number;
             session: string;
             site: string;
+            standing: string;
+            standing_document: string;
             /** @enum {unknown} */
             state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
             steps: components["schemas"]["AccessStep"][];
@@ -65,13 +75,15 @@ export interface components {
          * AccessRow
          * @description A request and what became of it.
          *
-         *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant, `words`
-         *         its six words. Person, org and scopes are shown as the request and the stored policy have them:
-         *         the machine and the owner's tools verify, this server does not.
+         *         `id` is the hash of the request, `requester` a key id, `session` the hash of the grant (or of
+         *         the entry by what was allowed ahead, whose hash is `standing` then), `words` its six words.
+         *         `break_glass`: the usual approvers were away. Person, org and scopes are shown as the request
+         *         and the stored policy have them: the machine and the owner's tools verify, this server does not.
          */
         AccessRow: {
             /** @example 2026-11-23T14:02:05.123Z */
             asked_at: string;
+            break_glass: boolean;
             case: string;
             device_id: string;
             device_name: string;
@@ -90,9 +102,20 @@ export interface components {
             seconds: number;
             session: string;
             site: string;
+            standing: string;
             /** @enum {unknown} */
             state: "asked" | "denied" | "ended" | "granted" | "offered" | "open" | "stopped";
             words: string;
+        };
+        /**
+         * AccessRunbook
+         * @description A runbook that came with a request. Its name and version are its own words.
+         */
+        AccessRunbook: {
+            digest: string;
+            envelope: string;
+            name: string;
+            version: number;
         };
         /**
          * AccessStep
@@ -104,6 +127,15 @@ export interface components {
             kind: string;
             who: string;
             words: string;
+        };
+        /**
+         * Asking
+         * @description A signed request, and the signed runbooks that its scopes name; all base64url.
+         */
+        Asking: {
+            envelope: string;
+            /** @default [] */
+            runbooks: string[];
         };
         /**
          * Card
@@ -146,7 +178,23 @@ export interface components {
             device_id: string;
             device_name: string;
             kind: string;
+            /**
+             * @default normal
+             * @enum {unknown}
+             */
+            severity: "critical" | "normal";
             words: string;
+        };
+        /**
+         * ChangeView
+         * @description One thing that was added, removed or changed.
+         */
+        ChangeView: {
+            after: string;
+            before: string;
+            change: string;
+            kind: string;
+            name: string;
         };
         /**
          * Check
@@ -496,6 +544,17 @@ export interface components {
             words: string;
         };
         /**
+         * FindingView
+         * @description A change that somebody should look at. `attack` are techniques of MITRE ATT&CK.
+         */
+        FindingView: {
+            attack: string[];
+            evidence: string;
+            rule: string;
+            severity: string;
+            words: string;
+        };
+        /**
          * FinishedCeremony
          * @description What the browser's authenticator answered: a PublicKeyCredential as JSON.
          */
@@ -579,6 +638,15 @@ export interface components {
             page: number;
             per_page: number;
             total: number;
+        };
+        /**
+         * NextNotice
+         * @description Who is told next, and when, while nobody answers.
+         */
+        NextNotice: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            names: string[];
         };
         /**
          * OpenPort
@@ -902,6 +970,34 @@ export interface components {
             words: string;
         };
         /**
+         * RecoveryList
+         * @description Every recovery that waits, oldest first.
+         */
+        RecoveryList: {
+            items: components["schemas"]["RecoveryRow"][];
+        };
+        /**
+         * RecoveryRow
+         * @description A recovery that waits. Verify `policy`; do not trust the server.
+         *
+         *         `earliest_at` is when a machine that heard of it at once, and was on all the time, may take it.
+         */
+        RecoveryRow: {
+            announced_at: string;
+            earliest_at: string;
+            hash: string;
+            people: string[];
+            policy: string;
+            version: number;
+        };
+        /**
+         * RecoverySubmitted
+         * @description A policy that recovery keys signed, base64url.
+         */
+        RecoverySubmitted: {
+            policy: string;
+        };
+        /**
          * RoleWish
          * @description Another role for somebody.
          */
@@ -944,6 +1040,23 @@ export interface components {
             state: "running" | "stopped";
             unit: string;
             user: string | null;
+        };
+        /**
+         * SessionChanges
+         * @description What changed on a machine during a session, as the machine says. `here` says that its
+         *         document has come; the owner's tools compare it with the receipt. `left` are changes that are
+         *         not listed here, `notes` say what was not looked at.
+         */
+        SessionChanges: {
+            change_count: number;
+            changes: components["schemas"]["ChangeView"][];
+            digest: string;
+            finding_count: number;
+            findings: components["schemas"]["FindingView"][];
+            here: boolean;
+            left: number;
+            notes: string[];
+            words: string;
         };
         /**
          * SessionOpened
@@ -998,6 +1111,27 @@ export interface components {
          */
         SignedClosing: {
             envelope: string;
+        };
+        /**
+         * SignedPage
+         * @description A page of signed batches, by machine.
+         */
+        SignedPage: {
+            items: components["schemas"]["SignedRow"][];
+            page: number;
+            per_page: number;
+            total: number;
+        };
+        /**
+         * SignedRow
+         * @description The newest batch of a machine in which an entry of a kind stands; `batch` is base64url.
+         *
+         *         Verify it by the machine's key; do not trust the server.
+         */
+        SignedRow: {
+            batch: string;
+            device_id: string;
+            sequence: number;
         };
         /**
          * SiteRow
@@ -1060,6 +1194,81 @@ export interface components {
             words: string;
         };
         /**
+         * StandingEntry
+         * @description Somebody came by a window of it. `window` counts from 0.
+         */
+        StandingEntry: {
+            device_id: string;
+            request: string;
+            session: string;
+            state: string;
+            window: number;
+        };
+        /**
+         * StandingList
+         * @description Permissions given ahead, the newest first; at most 200.
+         */
+        StandingList: {
+            items: components["schemas"]["StandingRow"][];
+        };
+        /**
+         * StandingMachine
+         * @description A machine of a permission, and what it has signed about it last.
+         *
+         *         `state` is empty before it has said anything, then `held`, `dropped` (its owner's policy does
+         *         not permit it) or `revoked`. `next_window` is the lowest window that it may still open, from 0.
+         *         `signed` is its signed word, base64url; verify it.
+         */
+        StandingMachine: {
+            device_id: string;
+            device_name: string;
+            next_window: number;
+            said_at: string | null;
+            signed: string;
+            site: string;
+            state: string;
+            words: string;
+        };
+        /**
+         * StandingRow
+         * @description A permission given ahead, as its signed document says; this server judges none of it.
+         *
+         *         `id` is its hash, `words` the six words of it. `people` are those whose keys signed it, and
+         *         `requesters` who may come by it, by the stored policy. `envelope` and `stop` (base64url; empty
+         *         while nobody has taken it back) are the signed documents: verify them.
+         */
+        StandingRow: {
+            entries: components["schemas"]["StandingEntry"][];
+            envelope: string;
+            id: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            issued_at: string;
+            machines: components["schemas"]["StandingMachine"][];
+            people: string[];
+            reason: string;
+            requesters: string[];
+            revoked_at: string | null;
+            scopes: string[];
+            seconds: number;
+            stop: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            stored_at: string;
+            time_zone: string;
+            watched: boolean;
+            windows: components["schemas"]["StandingWindow"][];
+            words: string;
+        };
+        /**
+         * StandingWindow
+         * @description One window.
+         */
+        StandingWindow: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            not_after: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            not_before: string;
+        };
+        /**
          * StoredDocuments
          * @description Owner documents as this server holds them. Verify them; do not trust the server.
          */
@@ -1117,6 +1326,11 @@ export interface components {
             kind: string;
             leaf: number | null;
             sequence: number | null;
+            /**
+             * @default normal
+             * @enum {unknown}
+             */
+            severity: "critical" | "normal";
             /** @enum {unknown} */
             source: "machine" | "record";
             words: string;

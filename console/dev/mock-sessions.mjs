@@ -30,7 +30,7 @@ function makeRow(story, at, device) {
     scopes: story.scopes, seconds: story.seconds, asked_at: iso(asked), offered_at: story.state === 'asked' ? null : iso(asked - 4000),
     granted_at: granted ? iso(asked - MINUTE) : null, opened_at: inside ? iso(asked - 1.2 * MINUTE) : null,
     ended_at: ['ended', 'denied', 'stopped'].includes(story.state) ? iso(asked - (story.state === 'ended' ? 9 : 0.2) * MINUTE) : null,
-    ended_by: story.ended_by ?? '', session, standing: '', words: session ? wordsOf(at) : '', recording_bytes: story.bytes ?? 0, watched: story.watched ?? false,
+    ended_by: story.ended_by ?? '', session, standing: '', words: session ? wordsOf(at) : '', recording_bytes: story.bytes ?? 0, break_glass: story.break_glass ?? false, watched: story.watched ?? false,
   };
 }
 

@@ -17,6 +17,7 @@ from fleetward.cli.owner_options import (
     TokenFile,
     open_desk,
 )
+from fleetward.keyholder.access.break_glass_rules import tell_break_glass
 from fleetward.keyholder.access.policy_rules import (
     Limits,
     allow_scope,
@@ -323,6 +324,8 @@ def _tell(policy: Policy) -> str:
     asking = [f"  {r['person']} ({r['org'] or '-'}): {r['words']}" for r in _requesters(policy)]
     rules = [f"  {say_allowed(kind, rule)}" for kind, rule in (policy.access.rules or {}).items()]
     lines = ["May ask:", *(asking or ["  nobody"]), "For:", *(rules or ["  nothing"])]
+    if policy.access.break_glass is not None:
+        lines.append(tell_break_glass(policy))
     if policy.access.walls == "sandbox":
         lines.append("Only on machines that put a session into a sandbox.")
     return "\n".join(lines)

@@ -116,7 +116,7 @@ Group={UPLINK_USER}
 ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.uplink_main --folder {data}/uplink \
 --connect {SOCKET_PATH}
 ReadWritePaths={data}/uplink
-InaccessiblePaths=-{data}/guard
+InaccessiblePaths=-{data}/guard -{data}/panel
 ProtectClock=yes
 MemoryMax=256M
 TasksMax=64

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from fleetward.device.access.panel_desk import PanelDesk
 from fleetward.device.access.panel_door import PanelDoor, open_folder
 from fleetward.device.access.panel_words import socket_folder
-from fleetward.device.privileges import UPLINK_USER
+from fleetward.device.privileges import uplink_ids
 from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.trust.canonical import decode, encode
 from fleetward.trust.errors import FleetwardError, Refused, Untrusted
@@ -50,7 +50,9 @@ def name_panel_user(data: Path, name: str) -> str:
             f"There is no user {name[:80]!r} on this machine. Make one for the panel first.",
             reason="no_such_user",
         ) from e
-    if name == UPLINK_USER:
+    if found.pw_uid == 0:
+        return "Root uses the panel anyway; nothing was changed."
+    if found.pw_uid == uplink_ids().uid:
         raise Refused(
             "That user has the machine's network connection. Make another one for the panel.",
             reason="user_with_network",

@@ -19,6 +19,8 @@ from fleetward.device.access import panel_user
 from fleetward.device.access.panel_door import PanelDoor
 from fleetward.device.access.words import End
 from fleetward.device.cli import main
+from fleetward.device.privileges import UPLINK_UID
+from fleetward.trust.errors import Refused
 
 
 @dataclass
@@ -126,14 +128,21 @@ def test_a_guard_whose_panel_cannot_be_opened_goes_on(
 def test_one_more_user_is_named_by_root(
     served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kiosk = SimpleNamespace(pw_name="kiosk", pw_uid=64_898, pw_gid=64_898)
-    monkeypatch.setattr(pwd, "getpwnam", lambda _: kiosk)
+    known = {
+        "kiosk": SimpleNamespace(pw_name="kiosk", pw_uid=64_898, pw_gid=64_898),
+        "root": SimpleNamespace(pw_name="root", pw_uid=0, pw_gid=0),
+        "uplink": SimpleNamespace(pw_name="uplink", pw_uid=UPLINK_UID, pw_gid=7),
+    }
+    monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
     data = served.guard.folder.parent
     join = served.guard.fleet.world.join_string().to_text()
     assert main(["join", join, "--data", str(data), "--panel-user", "kiosk"]) == 0
     assert panel_user.read_users(served.guard.folder)[64_898] == "kiosk"
     found = (data / "panel").stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 64_898, 0o750)
-    monkeypatch.undo()
+    assert "anyway" in panel_user.name_panel_user(data, "root")
+    with pytest.raises(Refused, match="network"):
+        panel_user.name_panel_user(data, "uplink")
+    assert panel_user.read_users(served.guard.folder)[64_898] == "kiosk"
     assert main(["join", join, "--data", str(data), "--panel-user", "no-such-user-here"]) == 1
     assert "no_such_user" in capsys.readouterr().err

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from fleetward.device.posture.changes import describe_changes
+from fleetward.device.posture.changes import describe_changes, describe_tools
+from fleetward.server.posture.attention import Since, judge_attention
 from fleetward.wire.posture import (
     Change,
     Fact,
@@ -16,8 +17,11 @@ from fleetward.wire.posture import (
     Section,
     Sight,
     Socket,
+    Tool,
     Update,
     User,
+    decode_inventory,
+    encode_inventory,
 )
 
 FULL = Sight("full")
@@ -139,3 +143,34 @@ def test_long_names_stay_within_what_a_message_may_hold() -> None:
     new = inventory(packages=packages(("n" * 512, "2" + long)))
     for change in describe_changes(old, new):
         assert msgspec.convert(msgspec.to_builtins(change), Change) == change
+
+
+def test_a_remote_tool_is_told_when_it_is_first_seen_and_when_nobody_approves_it_any_more() -> None:
+    tool = Tool("anydesk", "AnyDesk", "the screen", "package anydesk")
+    approved = msgspec.structs.replace(tool, approved_by="Ada", reason="contract")
+    found, fine, none = (Section(Sight("full"), rows) for rows in ((tool,), (approved,), ()))
+    told = [describe_tools(*each) for each in (
+        (None, found), (none, found), (found, found), (none, fine), (fine, found), (found, none),
+        (found, None), (None, none),
+    )]  # fmt: skip
+    assert [[(c.what, c.severity) for c in each] for each in told] == [
+        [("tool.found", "warning")],
+        [("tool.found", "warning")],
+        [],
+        [("tool.approved", "info")],
+        [("tool.found", "warning")],
+        [("tool.gone", "info")],
+        [],
+        [],
+    ]
+    (approval,) = describe_tools(none, fine)
+    assert approval.words == "AnyDesk is on this machine, approved by Ada"
+
+
+def test_a_remote_tool_that_nobody_approved_needs_a_person() -> None:
+    tool = Tool("anydesk", "AnyDesk", "the screen", "package anydesk")
+    approved = msgspec.structs.replace(tool, id="vnc", approved_by="Ada", reason="contract")
+    made = inventory(tools=(tool, approved))
+    (card,) = judge_attention(made, Since(1, 1, 1))
+    assert (card.key, card.urgent) == ("tools/anydesk", True)
+    assert decode_inventory(encode_inventory(made)) == made

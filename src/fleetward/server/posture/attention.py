@@ -65,6 +65,7 @@ def judge_attention(inventory: Inventory, since: Since) -> list[Attention]:
     found = [
         *_judge_ports(inventory, since),
         *_judge_users(inventory, since.said_ms),
+        *_judge_tools(inventory, since.said_ms),
         *_judge_updates(inventory, since.updates_ms),
         *_judge_sight(inventory, since.said_ms),
     ]
@@ -146,6 +147,26 @@ def _judge_users(inventory: Inventory, since_ms: int) -> list[Attention]:
             tab="users",
             urgent=True,
         )
+    ]
+
+
+def _judge_tools(inventory: Inventory, since_ms: int) -> list[Attention]:
+    """Name programs by which others reach in that nobody approved on the machine."""
+    tools = inventory.tools
+    rows = tools.items if tools is not None and is_visible(tools) else ()
+    return [
+        Attention(
+            key=f"tools/{tool.id}",
+            kind="exposure",
+            title=f"{tool.name} is on this device and nobody approved it",
+            why=f"It gives others {tool.why}. Known by: {tool.how}.",
+            since_ms=since_ms,
+            verb="See what runs",
+            tab="services",
+            urgent=True,
+        )
+        for tool in rows
+        if not tool.approved_by
     ]
 
 

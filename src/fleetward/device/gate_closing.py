@@ -7,7 +7,8 @@
 4. What is accepted is in the journal, then on the disk, and only then carried out.
 5. What is refused is recorded with the first rule that was broken, signed, and answered with a
    signed denial.
-6. The one that holds already, handed over again, is neither taken nor refused.
+6. The one that holds already, handed over again, is neither taken nor refused: how it stands is
+   said once more, now and then, for a server that has lost it.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class ClosingGate:
         # 6. The server says again what it said before.
         wanted = self._closings.standing.wanted
         if wanted is not None and wanted.closing == envelope.hash:
+            self._closings.say_again()
             return
         # 1. Signed by those who may, for this machine; now.
         closing = verify_closing(data, self._here.view().policy, self._here.device)

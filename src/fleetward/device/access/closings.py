@@ -117,6 +117,7 @@ class Closings:
         self._run: _Run | None = None
         self._mark = ""
         self._due_ms: int | None = None
+        self._say_again_ms = 0
         self._check_ms = self._clock.boottime_ms() + CHECK_EVERY_MS
         self._on_refused: Callable[[str, str, str], None] = lambda *_: None
         self._on_news: Callable[[], None] = lambda: None
@@ -163,6 +164,21 @@ class Closings:
         if held is not None:
             words = f"Stays closed: {say_closed(held.ports, held.local_access)}."
             self._report("kept", held.closing, held.serial, words)
+
+    def say_again(self) -> None:
+        """Say how the closing that holds stands, for a server that has not heard of it.
+
+        Not more often than every ten minutes, and not before it was carried out.
+        """
+        held, now = self.standing.wanted, self._clock.boottime_ms()
+        if held is None or self._memory.owed is not None or now < self._say_again_ms:
+            return
+        self._say_again_ms = now + CHECK_EVERY_MS
+        trial = self.standing.trial is not None
+        outcome = "applied" if trial or not (held.ports or held.local_access) else "kept"
+        words = f"Closed now: {say_closed(held.ports, held.local_access)}."
+        with contextlib.suppress(Unreachable):
+            self._report(outcome, held.closing, held.serial, words)
 
     def say_refused(self, closing: str, serial: int, rule: str, words: str) -> None:
         """Write down that a closing was refused. It does not raise."""

@@ -96,6 +96,8 @@ def test_a_machine_that_cannot_tell_the_time_says_what_helps(
     assert came.exit_code == 1
     assert "press at its panel" in came.stderr
     assert "clock_untrusted" in came.stderr
+    (listed,) = answer(as_owner("window", "list", "--json", sealed=False))
+    assert listed["machines"][0]["windows"] == ["open"]
     asked = as_tom(
         request_app, "pump-7", "--scope", "terminal:app", "--reason", "update", "--ask-owner"
     )

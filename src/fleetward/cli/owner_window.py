@@ -52,7 +52,9 @@ from fleetward.keyholder.access.window_times import (
 )
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
+from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.hand import reach_server
+from fleetward.keyholder.place import find_owner
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import read_bounded
@@ -147,7 +149,6 @@ def list_windows(
     data: Data = None,
     server: Server = "",
     token_file: TokenFile = None,
-    passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
     """List what was allowed ahead, the newest first, with the next window of each.
@@ -155,9 +156,9 @@ def list_windows(
     fleetward owner window list --data DIR
     """
     with refusals():
-        desk = open_desk(owner, data, passphrase_file)
-        api = StandingApi(reach_server(desk.folder, data, server, token_file))
-        cases, doubted = read_all(desk, api)
+        folder = OwnerFolder.open(find_owner(owner, data))
+        api = StandingApi(reach_server(folder, data, server, token_file))
+        cases, doubted = read_all(folder, api)
         now_ms = SystemClock().wall_ms()
         lines = [tell_standing_line(case, now_ms) for case in cases]
         lines += [f"{each.id[:16]}  {each.trouble}" for each in doubted]
@@ -173,7 +174,6 @@ def show(
     data: Data = None,
     server: Server = "",
     token_file: TokenFile = None,
-    passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one permission: its windows, what machines have signed of it, and who came.
@@ -181,9 +181,9 @@ def show(
     fleetward owner window show 3f9a01bc --data DIR
     """
     with refusals():
-        desk = open_desk(owner, data, passphrase_file)
-        api = StandingApi(reach_server(desk.folder, data, server, token_file))
-        case = find_case(read_all(desk, api)[0], named)
+        folder = OwnerFolder.open(find_owner(owner, data))
+        api = StandingApi(reach_server(folder, data, server, token_file))
+        case = find_case(read_all(folder, api)[0], named)
         now_ms = SystemClock().wall_ms()
         emit(show_standing_case(case, now_ms), as_json, tell_standing_case(case, now_ms))
 
@@ -208,7 +208,7 @@ def revoke(
     with refusals():
         desk = open_desk(owner, data, passphrase_file)
         api = StandingApi(reach_server(desk.folder, data, server, token_file))
-        case = find_case(read_all(desk, api)[0], named)
+        case = find_case(read_all(desk.folder, api)[0], named)
         now_ms = SystemClock().wall_ms()
         raw = take_back(desk, case.standing.hash, reason, now_ms)
         try:
@@ -218,7 +218,7 @@ def revoke(
                 raise
             api.add(case.standing.raw)  # a server that was put back learns of both
             api.revoke(case.standing.hash, raw)
-        after = find_case(read_all(desk, api)[0], case.standing.hash)
+        after = find_case(read_all(desk.folder, api)[0], case.standing.hash)
         names = ", ".join(after.waiting_for)
         words = (
             "Taken back; every machine has signed so."

@@ -96,7 +96,7 @@ class Ahead:
             ],
             "entries": [
                 {"request": request, "device_id": device, "window": window, "session": "",
-                 "state": "ended"}
+                 "state": self.scene.rows[request].state}
                 for request, standing, window in self.came
                 if standing == name
             ],
@@ -116,6 +116,7 @@ class Ahead:
             grant = verify_entry(raw, moment, standing, request, offer)
         except FleetwardError as e:
             scene._deny(row, row.session, e)
+            self.came.append((row.id, name, int(str(read_envelope(raw).payload["window"]))))
             return
         assert grant.ahead is not None
         self.used[name] = grant.ahead.window

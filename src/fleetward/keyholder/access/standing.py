@@ -47,6 +47,8 @@ MISSED: Final = "missed"
 OPEN: Final = "open"
 AHEAD: Final = "ahead"
 CLOSED: Final = "revoked"
+CAME: Final = ("open", "ended")
+"""States of a request that somebody was let in by; a machine may have said no to an entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,8 @@ class MachineCase:
         server says which, and `session verify` proves.
         """
         span, next_window = standing.windows[window], self.said.next_window if self.said else 0
-        if window == next_window - 1 or any(e.window == window for e in self.entries):
+        came = any(e.window == window and e.state in CAME for e in self.entries)
+        if window == next_window - 1 or came:
             return USED
         if self.said is not None and self.said.state == REVOKED:
             return CLOSED

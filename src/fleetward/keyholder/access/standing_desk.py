@@ -21,6 +21,8 @@ from fleetward.keyholder.access.standing import (
 from fleetward.keyholder.access.standing_draft import make_standing_draft
 from fleetward.keyholder.access.standing_rows import StandingApi, StandingRow
 from fleetward.keyholder.desk import Desk
+from fleetward.keyholder.documents import load_documents
+from fleetward.keyholder.folder import OwnerFolder
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.errors import FleetwardError, Refused, Untrusted
 from fleetward.trust.grants.standing import verify_standing
@@ -59,28 +61,30 @@ def finish_standing(desk: Desk, prepared: PreparedStanding, raw: bytes) -> None:
     desk.folder.write_once(f"{_FOLDER}/{prepared.hash}.json", raw)
 
 
-def kept_rows(desk: Desk) -> dict[str, StandingRow]:
+def kept_rows(folder: OwnerFolder) -> dict[str, StandingRow]:
     """Return what the folder holds, by hash."""
     found: dict[str, StandingRow] = {}
-    for path in sorted((desk.folder.path / _FOLDER).glob("*.json")):
+    for path in sorted((folder.path / _FOLDER).glob("*.json")):
         name = path.stem
         stop = f"{_FOLDER}/{name}.stop"
         found[name] = StandingRow(
             id=name,
-            envelope=to_base64url(desk.folder.read(f"{_FOLDER}/{path.name}")),
-            stop=to_base64url(desk.folder.read(stop)) if desk.folder.has(stop) else "",
+            envelope=to_base64url(folder.read(f"{_FOLDER}/{path.name}")),
+            stop=to_base64url(folder.read(stop)) if folder.has(stop) else "",
         )
     return found
 
 
-def read_all(desk: Desk, api: StandingApi | None) -> tuple[list[StandingCase], list[Doubted]]:
+def read_all(
+    folder: OwnerFolder, api: StandingApi | None
+) -> tuple[list[StandingCase], list[Doubted]]:
     """Return every permission that is known, the newest first, and what is not believed.
 
     Without an `api`, what the folder knows.
     """
-    documents = desk.documents()
+    documents = load_documents(folder)
     judge = Judge(documents.policies, documents.entries)
-    rows = kept_rows(desk)
+    rows = kept_rows(folder)
     for row in api.rows() if api is not None else ():
         known = rows.get(row.id)
         rows[row.id] = (

@@ -103,9 +103,9 @@ class WindowKeeper:
         """Return what was allowed ahead, judged here, and what one more can be made of."""
         documents, now_ms = self._desk.documents(), self._clock.wall_ms()
         try:
-            cases, doubted = read_all(self._desk, StandingApi(self._reach()))
+            cases, doubted = read_all(self._desk.folder, StandingApi(self._reach()))
         except Unreachable:
-            cases, doubted = read_all(self._desk, None)
+            cases, doubted = read_all(self._desk.folder, None)
         policy = documents.policy
         people = [policy.keys[key].person for key in policy.access.requesters]
         active = [entry for entry in documents.entries if entry.state == ACTIVE]
@@ -165,7 +165,7 @@ class WindowKeeper:
     def revoke(self, standing: str, reason: str) -> WindowSaid:
         """Take a permission back. It is done when every machine has signed so."""
         api = StandingApi(self._reach())
-        case = find_case(read_all(self._desk, api)[0], standing)
+        case = find_case(read_all(self._desk.folder, api)[0], standing)
         raw = take_back(self._desk, standing, reason, self._clock.wall_ms())
         try:
             api.revoke(standing, raw)

@@ -182,7 +182,7 @@ def runbook(given: Given) -> Found:
         "name": plan.name,
         "run_as": plan.run_as,
         "seconds": plan.seconds,
-        "steps": [list(step) for step in plan.steps],
+        "argv": [list(step) for step in plan.steps],
         "version": plan.version,
     }
 

@@ -162,5 +162,5 @@ export function runOf(data: Buffer, policy: Policy, json: JsonObject): JsonObjec
   const filled = steps.map((step) =>
     step.map((word) => (typeof word === "string" ? word : scope.given.get(word.hole)!)),
   );
-  return { name, run_as: runAs, seconds, steps: filled, version };
+  return { argv: filled, name, run_as: runAs, seconds, version };
 }

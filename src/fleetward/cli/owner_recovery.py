@@ -260,7 +260,9 @@ def finish(
         begun = open_begun(path, passphrase, "recovery")
         clock = SystemClock()
         if begun.folder.has("owner.toml"):
-            documents = Desk(begun.folder, passphrase, clock).documents()
+            desk = Desk(begun.folder, passphrase, clock)
+            documents = desk.documents()
+            documents = documents if documents.settled else desk.renew()
             client = reach_server(begun.folder, data, server, token_file)
         else:
             client, papers = _reach((data, server, token_file), (old, root, enrol, server_ca))

@@ -14,6 +14,7 @@ record contradicts itself nothing begins. It judges nothing: `trust.documents` d
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -22,7 +23,7 @@ from fleetward.device.state import GuardState, KeptRecovery
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import Bundle, OwnerView, find_announced
-from fleetward.trust.errors import Refused
+from fleetward.trust.errors import Refused, Unreachable
 from fleetward.trust.policy import Policy
 
 ANNOUNCED: Final = "recovery.announced"
@@ -66,6 +67,7 @@ class RecoveryGate:
         """Write down the recovered policy of a bundle that waits; return whether it is new here.
 
         Raises `Refused` when too many wait, `Unreachable` for a full disk, and as `find_announced`.
+        Once it is written down, a state that cannot be saved only means that it is told again.
         """
         found = find_announced(view, bundle, self.waited)
         if found is None or any(k.policy == found[0].hash for k in self._state.recoveries):
@@ -80,7 +82,7 @@ class RecoveryGate:
         self._state.recoveries.append(
             KeptRecovery(policy.hash, policy.version, delay_seconds, sequence)
         )
-        self._save()
+        self._try_to_save()
         return True
 
     def tick(self) -> None:
@@ -98,7 +100,7 @@ class RecoveryGate:
                 self._diary.evidence(READY, _body(kept, words))
 
     def follow(self, view: OwnerView) -> None:
-        """Forget what the policy in force has overtaken. Raises `Unreachable`."""
+        """Forget what the policy in force has overtaken, and say what became of it."""
         over = [k for k in self._state.recoveries if k.version <= view.policy.version]
         for kept in over:
             held = kept.policy == view.policies[kept.version - 1].hash
@@ -111,6 +113,11 @@ class RecoveryGate:
             self._diary.evidence(ENDED, {**_body(kept, words), "held": held})
             self._state.recoveries.remove(kept)
         if over:
+            self._try_to_save()
+
+    def _try_to_save(self) -> None:
+        """Persist the state; guard tries again every few seconds, so a full disk stops nobody."""
+        with contextlib.suppress(Unreachable):
             self._save()
 
     def _begin(self, kept: KeptRecovery) -> None:
@@ -120,7 +127,7 @@ class RecoveryGate:
             f"effect when this machine has been on for {_say_time(kept.delay_seconds)} from now."
         )
         self._diary.evidence(COUNTING, _body(kept, words))
-        self._save()
+        self._try_to_save()
 
     def _left_ms(self, kept: KeptRecovery) -> int:
         """Return what is left of a delay; all of it, and never 0, before it has begun."""

@@ -184,7 +184,11 @@ def _build_view(anchor: Anchor, bundle: Bundle, recovered_to: int) -> OwnerView:
         policies.append(verify_following_policy(data, policies[-1]))
         # 10.
         if policies[-1].recovered and policies[-1].version > recovered_to:
-            raise _waits(policies[-1])
+            raise Refused(
+                f"Policy {policies[-1].version} was signed by recovery keys after this join string "
+                "was made. Ask the owner for a new one.",
+                reason="recovery_waits",
+            )
     # 4. The lowest acceptable policy is in it.
     lowest = [p for p in policies if p.version == anchor.policy_version]
     if not lowest or lowest[0].hash != anchor.policy_hash:

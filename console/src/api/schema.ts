@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: d5d268497c2fd4cb9eb1cf9b021a8d592f927236f8b1b937b07ae071ee7be3ac
+// SHA-256 of openapi.json: 60bae6102fb6e4e4b503bfb165a879cb8e535ce580a7290d9b101ca6ab780d02
 
 export interface components {
     schemas: {

@@ -6,7 +6,8 @@
    and is measured in powered-on time: no clock that can be set has a part in it, a reboot takes
    nothing off it, and who wants it to run has to let the owner, and every witness, read of it.
 3. When the delay is over the machine takes that policy, once it comes with its documents.
-4. A policy of that version or a newer one ends the wait: the present keys have said no.
+4. A policy of that version or a newer one ends the wait: the present keys have said no. So does
+   another policy before it than the one whose delay was taken.
 
 What waits is kept in guard's state, by hash. Losing that file begins the wait anew. Where the
 record contradicts itself nothing begins. It judges nothing: `trust.documents` does.
@@ -72,7 +73,8 @@ class RecoveryGate:
         found = find_announced(view, bundle, self.waited)
         if found is None or any(k.policy == found[0].hash for k in self._state.recoveries):
             return False
-        policy, delay_seconds = found
+        policy, before, recovery = found
+        delay_seconds = recovery.delay_seconds
         if len(self._state.recoveries) >= MOST_ANNOUNCED:
             raise Refused(
                 f"{MOST_ANNOUNCED} recovered policies wait here already.",
@@ -80,7 +82,7 @@ class RecoveryGate:
             )
         sequence = self._diary.order(ANNOUNCED, _announce(view, policy, delay_seconds))
         self._state.recoveries.append(
-            KeptRecovery(policy.hash, policy.version, delay_seconds, sequence)
+            KeptRecovery(policy.hash, policy.version, before.hash, delay_seconds, sequence)
         )
         self._try_to_save()
         return True
@@ -101,9 +103,9 @@ class RecoveryGate:
 
     def follow(self, view: OwnerView) -> None:
         """Forget what the policy in force has overtaken, and say what became of it."""
-        over = [k for k in self._state.recoveries if k.version <= view.policy.version]
+        over = [k for k in self._state.recoveries if _is_over(k, view)]
         for kept in over:
-            held = kept.policy == view.policies[kept.version - 1].hash
+            held = any(kept.policy == policy.hash for policy in view.policies)
             words = (
                 f"The recovery holds: policy {kept.version} is in force."
                 if held
@@ -135,6 +137,12 @@ class RecoveryGate:
         if kept.started_powered_ms < 0:
             return whole_ms
         return max(0, whole_ms - (self._time.powered_ms() - kept.started_powered_ms))
+
+
+def _is_over(kept: KeptRecovery, view: OwnerView) -> bool:
+    if kept.version <= view.policy.version:
+        return True
+    return kept.version == view.policy.version + 1 and kept.before != view.policy.hash
 
 
 def _announce(view: OwnerView, policy: Policy, delay_seconds: int) -> JsonObject:

@@ -47,7 +47,7 @@ export function makeOwner(fleet) {
           roster: { version: 4, count: state.roster.length, hash: HASH },
           head: { version: 7, lease_until: iso(-6 * 86_400_000), hash: HASH },
           server: { url: 'http://console.localhost:8443/', reachable: scenario !== 'unreachable', words: 'It was last heard 3 minutes ago. What you sign is kept here and sent when it is back.' },
-          recoveries: [],
+          recoveries: scenario === 'big' ? [{ version: 8, people: ['Nora Ndiaye'], announced_at: new Date(Date.now() - 3600e3).toISOString(), earliest_at: new Date(Date.now() + 6 * 86400e3).toISOString() }] : [],
           same_host: scenario !== 'unreachable',
           same_host_words: 'The owner’s keys lie on the server’s own computer. Whoever breaks into this computer can sign as you. The cure is a new root, made on another computer, and joining again.',
         };
@@ -63,6 +63,7 @@ export function makeOwner(fleet) {
         if (found) found.state = 'retired';
         return { id: body.device_id, state: 'retired', roster: 5, handed_over: true, words: '' };
       }
+      case 'POST /recovery/refuse': return { version: 8, handed_over: true, words: 'Policy 8 is signed. Machines have it as soon as they hear.' };
       case 'POST /invitations': return { join: `fw1.${HASH}${HASH}${HASH}`, expires_at: iso(-body.ttl_seconds * 1000), owner_root: HASH };
       case 'POST /verify': return {
         entries: 4182, as_of: iso(0),

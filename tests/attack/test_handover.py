@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.keys_world import hand_over, handover, name_recovery, recovered
 from tests.trust_world import NOW_MS, Machine, World, payload_of, refused, resign
-from tests.unit.device.device_world import pushed
+from tests.unit.device.device_world import Fleet, Guarded, pushed
 from tests.unit.device.session_guard import SessionGuard
 
 from fleetward.device.gate import ACCEPTED, HANDED_OVER
-from fleetward.device.port import TakePushed
+from fleetward.device.port import TakeCertificate, TakePushed, Vouch
 from fleetward.runtime.keys import make_key
+from fleetward.runtime.x509 import certificate_sha256, make_authority
 from fleetward.trust.canonical import Json, to_base64url
 from fleetward.trust.documents import Bundle, advance, first_view
 from fleetward.trust.envelope import seal
@@ -27,6 +29,7 @@ from fleetward.trust.head import make_head_payload, make_lease_payload
 from fleetward.trust.keys import ED25519, ES256, Signer
 from fleetward.trust.policy import verify_following_policy, verify_next_policy
 from fleetward.trust.roster import make_roster_payload
+from fleetward.wire.identity import CertificateReply
 
 
 @pytest.fixture
@@ -242,3 +245,44 @@ def test_who_joins_after_the_sale_joins_the_buyer(seller: World) -> None:
     # A join string of the seller's leads to the buyer too: its policy is in the chain.
     view = first_view(replace(before, device=device), seller.bundle(device))
     assert view.policy.epoch == 2
+
+
+def renewed(machine: Guarded, chain_of: Fleet, bundle: Bundle) -> str:
+    """Let the machine renew, with a chain by this fleet CA; return why that was refused."""
+    transport = make_key(ES256).public
+    machine.core.handle(Vouch(), transport.spki)
+    reply = CertificateReply(
+        certificate=chain_of.issue(machine.device, transport),
+        bundle=to_base64url(bundle.to_bytes()),
+    )
+    try:
+        machine.core.handle(TakeCertificate(), msgspec.json.encode(reply))
+    except FleetwardError as e:
+        return e.reason
+    return ""
+
+
+def test_a_sale_reaches_a_machine_by_its_renewal_and_a_strangers_chain_does_not(
+    tmp_path: Path,
+) -> None:
+    """The buyer's fleet CA comes with his policy: first whom to obey, then whose certificate."""
+    fleet = Fleet.make()
+    machine = Guarded(tmp_path / "guard", fleet)
+    other = make_authority("buyer", not_before_ms=NOW_MS, days=9, path_length=0)
+    buyer = Fleet(fleet.world, fleet.server_ca, other)
+    before = fleet.world.bundle(machine.device)
+    assert renewed(machine, buyer, before) == "wrong_fleet_ca"
+    roots = payload_of(fleet.world.policy.raw)["roots"]
+    assert isinstance(roots, dict)
+    sold: dict[str, Json] = {**roots, "fleet_ca": certificate_sha256(other.certificate)}
+    hand_over(fleet.world, "Care Ltd", {"roots": sold})
+    fleet.world.publish()
+    after = fleet.world.bundle(machine.device)
+    assert renewed(machine, buyer, replace(after, lease=b"x")) != ""
+    assert machine.core.view.policy.epoch == 1
+    assert renewed(machine, buyer, after) == ""
+    assert machine.core.view.owner_name == "Care Ltd"
+    # The seller's fleet CA vouches for nothing any more, whatever comes with it.
+    for bundle in (before, after):
+        assert renewed(machine, fleet, bundle) == "wrong_fleet_ca"
+    machine.core.close()

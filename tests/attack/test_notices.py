@@ -20,11 +20,12 @@ from tests.access_server import AccessServer, access_server
 
 from fleetward.runtime.database import Database
 from fleetward.runtime.files import make_private_directory
-from fleetward.server.access.notice_plan import Recipient, read_plan
+from fleetward.server.access.notice_plan import SETTLE_MS, Recipient, read_plan
 from fleetward.server.access.notice_send import send_by_apprise
 from fleetward.server.access.notifying import MOST_AN_HOUR, Notifier, load_plan
 from fleetward.server.notices_main import describe, main
 from fleetward.trust.errors import FleetwardError
+from fleetward.trust.grants.request import Request
 
 MINUTE_MS = 60_000
 
@@ -92,6 +93,13 @@ def notifier(there: AccessServer, folder: Path, text: str, send: Any = send_by_a
     return made
 
 
+def ask(there: AccessServer, **wish: Any) -> Request:
+    """Ask, and let so much time pass that somebody is told of it."""
+    request = there.ask(**wish)
+    there.world.clock.now += SETTLE_MS
+    return request
+
+
 def remember(told: list[str], words: str) -> bool:
     """Take a message, and say that it was taken."""
     told.append(words)
@@ -113,7 +121,7 @@ def test_approvers_are_told_by_mail_and_webhook_and_who_asked_sees_it(
         )
         text += step("10m", ("the night shift", f"json://127.0.0.1:{port}/hook?secret=hunter2"))
         telling = notifier(there, tmp_path, text)
-        request = there.ask(reason="the pump <b>does</b> not start")
+        request = ask(there, reason="the pump <b>does</b> not start")
         assert telling.run_round() == 1
         assert telling.run_round() == 0, "once"
         (mail,) = mails
@@ -142,7 +150,7 @@ def test_when_somebody_has_answered_nobody_else_is_woken(
     told: list[str] = []
     text = step("0m", ("Ada", "jsons://a.example")) + step("5m", ("Ben", "jsons://b.example"))
     telling = notifier(there, tmp_path, text, lambda to, *_: remember(told, to.name))
-    request = there.ask()
+    request = ask(there)
     telling.run_round()
     there.grant(request, there.note_offer(request))
     there.world.clock.now += 10 * MINUTE_MS
@@ -160,7 +168,7 @@ def test_a_recipient_who_cannot_be_reached_is_tried_thrice_and_said(
         raise OSError("the network is down")
 
     telling = notifier(there, tmp_path, step("0m", ("Ada", "jsons://a.example/?p=hunter2")), fail)
-    request = there.ask()
+    request = ask(there)
     for _ in range(6):
         telling.run_round()
         there.world.clock.now += 2 * MINUTE_MS
@@ -176,7 +184,7 @@ def test_a_flood_of_requests_wakes_nobody_all_night(there: AccessServer, tmp_pat
         lambda _, title, __: remember(told, title),
     )  # fmt: skip
     for number in range(MOST_AN_HOUR + 5):
-        request = there.ask(reason=f"flood {number}")
+        request = ask(there, reason=f"flood {number}")
         telling.run_round()
         there.stop(request, request.hash)
     assert len(told) == MOST_AN_HOUR + 1
@@ -188,7 +196,7 @@ def test_notices_leave_a_machine_room_for_its_own_notes(
 ) -> None:
     many = [step(f"{n}s", *((f"p{i}", "jsons://a.example") for i in range(16))) for n in range(8)]
     telling = notifier(there, tmp_path, "".join(many), lambda *_: True)
-    request = there.ask()
+    request = ask(there)
     there.world.clock.now += MINUTE_MS
     while telling.run_round():
         there.world.clock.now += 3_700_000 // 60

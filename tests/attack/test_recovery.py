@@ -389,3 +389,28 @@ def test_a_machine_that_was_away_waits_all_the_same(scene: Scene) -> None:
     scene.pass_days(DAYS)
     scene.push(bundle)
     assert scene.version == 4
+
+
+def test_a_wait_counts_under_the_policy_that_demanded_it(scene: Scene) -> None:
+    """A machine that is behind hears of a recovery upon one policy, and then takes another."""
+    world = scene.world
+    short = payload_of(world.policy.raw)["recovery"]
+    assert isinstance(short, dict)
+    one = seal(world.next_payload({"recovery": {**short, "delay_seconds": 86_400}}), world.signers)
+    world.policies.append(verify_following_policy(one, world.policy))
+    raw, _ = recovered(world, scene.keepers)
+    ahead = Bundle(root=b"", policies=(one, raw))
+    scene.push(ahead)
+    assert len(scene.machine.bodies(ANNOUNCED)) == 1
+    scene.prove()
+    scene.pass_days(2)
+    world.policies.pop()
+    world.next_policy({"never_ports": [22, 99]})  # The owner contradicts himself.
+    world.publish()
+    scene.push(world.bundle(scene.machine.device))
+    assert scene.version == 4
+    assert scene.machine.core.state.recoveries == []
+    scene.announce(raw)
+    scene.pass_days(2)
+    scene.announce(raw)
+    assert scene.version == 4

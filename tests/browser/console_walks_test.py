@@ -295,6 +295,23 @@ def test_the_owner_invites_and_retires(server: MadeUpServer, browser: Browser) -
     assert walker.complaints == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_owner_refuses_a_recovery(server: MadeUpServer, browser: Browser, scheme: str) -> None:
+    server.play("big")
+    with walk(browser, NARROW if scheme == "dark" else WIDE, scheme) as walker:
+        walker.open(f"{server.owner}/#secret=made-up")
+        banner = walker.page.get_by_role("alert")
+        expect(banner).to_contain_text("Nora Ndiaye would decide over every machine")
+        banner.get_by_role("link", name="refuse it now").click()
+        walker.page.get_by_role("button", name="Refuse it").click()
+        expect(walker.page.get_by_role("button", name="Refuse and sign")).to_be_disabled()
+        assert walker.accessibility() == []
+        walker.page.get_by_label("Passphrase of the owner").fill("a long passphrase")
+        walker.page.get_by_role("button", name="Refuse and sign").click()
+        expect(walker.page.get_by_text("Policy 8 is signed")).to_be_visible()
+    assert walker.complaints == []
+
+
 def test_exact_time_on_focus(server: MadeUpServer, browser: Browser) -> None:
     with walk(browser) as walker:
         sign_in(walker, server)

@@ -192,7 +192,8 @@ def hand_over(view: OwnerView, node: Node, waited: frozenset[str]) -> tuple[Owne
         assert e.reason == "recovery_waits"
         found = find_announced(view, bundle, waited)
         assert found is not None
-        assert (found[0].hash, found[1]) == (node.hash, 7 * DAY)
+        assert (found[0].hash, found[1]) == (node.hash, view.policy)
+        assert found[2].delay_seconds == 7 * DAY
         return view, "wait"
     except (Malformed, Untrusted):
         return view, "refuse"

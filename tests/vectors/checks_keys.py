@@ -54,7 +54,7 @@ def waiting_view(given: Given) -> Found:
             assert held is not None
             found = find_announced(held, bundle, frozenset(waited))
             assert found is not None
-            steps.append({"waits": found[0].hash, "seconds": found[1]})
+            steps.append({"waits": found[0].hash, "seconds": found[2].delay_seconds})
         except FleetwardError as e:
             steps.append({"family": type(e).__name__, "reason": e.reason})
     return {"steps": steps}

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 16c9c9d8f944e6866df5dd6dc804d5b0535268f7f269eda02d7f3946e87e203e
+// SHA-256 of openapi.json: 5c19d080c9639ef38613f30b2e92217ad19a8a87bd2be5b537b9538f92778462
 
 export interface components {
     schemas: {

@@ -184,8 +184,8 @@ def announce_recovery(
             )
         row = announce(client, raw)
         words = (
-            f"Announced: policy {row.version}, under which {', '.join(row.people)} decide. Each "
-            f"machine waits by its own clock; none takes it before {row.earliest_at}, and the "
+            f"Announced: policy {row.version}, under which {', '.join(row.people)} would decide. "
+            f"Each machine waits by itself; none takes it before {row.earliest_at}, and the "
             "present keys can refuse it until then.\n"
             "See each machine: fleetward owner recover status"
         )
@@ -260,7 +260,9 @@ def finish(
         begun = open_begun(path, passphrase, "recovery")
         clock = SystemClock()
         if begun.folder.has("owner.toml"):
-            documents = Desk(begun.folder, passphrase, clock).documents()
+            desk = Desk(begun.folder, passphrase, clock)
+            documents = desk.documents()
+            documents = documents if documents.settled else desk.renew()
             client = reach_server(begun.folder, data, server, token_file)
         else:
             client, papers = _reach((data, server, token_file), (old, root, enrol, server_ca))
@@ -409,7 +411,7 @@ def _emit_recovery(policy: Policy, as_json: bool) -> None:
     }
     words = (
         f"Policy {policy.version}: {recovery.role.threshold} of {', '.join(people)} may recover "
-        f"the machines, which then wait for {days} days."
+        f"the machines, which then wait for {days} {'day' if days == 1 else 'days'}."
     )
     emit(shown, as_json, words)
 

@@ -46,8 +46,8 @@ def init(
         made = make_witness(folder, name, root)
         public = made.path / "public.pem"
         shown = {"folder": str(folder), "name": name, "public": str(public)}
-        emit(shown, as_json, f"Give {public} to the owner: fleetward owner policy set-witness "
-             f"--name {name} --key {public}")  # fmt: skip
+        emit(shown, as_json, f"Give {public} to the owner: fleetward owner policy set witness "
+             f"{name} {public}")  # fmt: skip
 
 
 @witness_app.command("sign")

@@ -109,6 +109,7 @@ def _status(arguments: argparse.Namespace) -> int:
     for line in (
         f"{status.name or status.device}   {status.words}",
         f"owner       {status.owner_name} ({status.state})",
+        *([f"recovery    {status.recovery}"] if status.recovery else []),
         f"connection  {status.connection.state}  {status.connection.words}",
         *([f"server      {said}"] if (said := status.connection.server_says) else []),
         f"wall        {status.wall}",

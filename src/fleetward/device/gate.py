@@ -110,6 +110,7 @@ class Gate:
     def use_recovery(self, recovery: RecoveryGate) -> None:
         """Have recovered policies wait here; without it none is ever taken."""
         self._recovery = recovery
+        recovery.follow(self._view)  # A crash may have come between the view and this.
 
     def tick(self) -> None:
         """End what the owner's documents no longer carry, open what was pressed for, and see what

@@ -6,7 +6,8 @@
    and is measured in powered-on time: no clock that can be set has a part in it, a reboot takes
    nothing off it, and who wants it to run has to let the owner, and every witness, read of it.
 3. When the delay is over the machine takes that policy, once it comes with its documents.
-4. A policy of that version or a newer one ends the wait: the present keys have said no.
+4. A policy of that version or a newer one ends the wait: the present keys have said no. So does
+   another policy before it than the one whose delay was taken.
 
 What waits is kept in guard's state, by hash. Losing that file begins the wait anew. Where the
 record contradicts itself nothing begins. It judges nothing: `trust.documents` does.
@@ -14,6 +15,7 @@ record contradicts itself nothing begins. It judges nothing: `trust.documents` d
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -22,7 +24,7 @@ from fleetward.device.state import GuardState, KeptRecovery
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import Bundle, OwnerView, find_announced
-from fleetward.trust.errors import Refused
+from fleetward.trust.errors import Refused, Unreachable
 from fleetward.trust.policy import Policy
 
 ANNOUNCED: Final = "recovery.announced"
@@ -66,11 +68,13 @@ class RecoveryGate:
         """Write down the recovered policy of a bundle that waits; return whether it is new here.
 
         Raises `Refused` when too many wait, `Unreachable` for a full disk, and as `find_announced`.
+        Once it is written down, a state that cannot be saved only means that it is told again.
         """
         found = find_announced(view, bundle, self.waited)
         if found is None or any(k.policy == found[0].hash for k in self._state.recoveries):
             return False
-        policy, delay_seconds = found
+        policy, before, recovery = found
+        delay_seconds = recovery.delay_seconds
         if len(self._state.recoveries) >= MOST_ANNOUNCED:
             raise Refused(
                 f"{MOST_ANNOUNCED} recovered policies wait here already.",
@@ -78,9 +82,9 @@ class RecoveryGate:
             )
         sequence = self._diary.order(ANNOUNCED, _announce(view, policy, delay_seconds))
         self._state.recoveries.append(
-            KeptRecovery(policy.hash, policy.version, delay_seconds, sequence)
+            KeptRecovery(policy.hash, policy.version, before.hash, delay_seconds, sequence)
         )
-        self._save()
+        self._try_to_save()
         return True
 
     def tick(self) -> None:
@@ -98,10 +102,10 @@ class RecoveryGate:
                 self._diary.evidence(READY, _body(kept, words))
 
     def follow(self, view: OwnerView) -> None:
-        """Forget what the policy in force has overtaken. Raises `Unreachable`."""
-        over = [k for k in self._state.recoveries if k.version <= view.policy.version]
+        """Forget what the policy in force has overtaken, and say what became of it."""
+        over = [k for k in self._state.recoveries if _is_over(k, view)]
         for kept in over:
-            held = kept.policy == view.policies[kept.version - 1].hash
+            held = any(kept.policy == policy.hash for policy in view.policies)
             words = (
                 f"The recovery holds: policy {kept.version} is in force."
                 if held
@@ -111,6 +115,11 @@ class RecoveryGate:
             self._diary.evidence(ENDED, {**_body(kept, words), "held": held})
             self._state.recoveries.remove(kept)
         if over:
+            self._try_to_save()
+
+    def _try_to_save(self) -> None:
+        """Persist the state; guard tries again every few seconds, so a full disk stops nobody."""
+        with contextlib.suppress(Unreachable):
             self._save()
 
     def _begin(self, kept: KeptRecovery) -> None:
@@ -120,7 +129,7 @@ class RecoveryGate:
             f"effect when this machine has been on for {_say_time(kept.delay_seconds)} from now."
         )
         self._diary.evidence(COUNTING, _body(kept, words))
-        self._save()
+        self._try_to_save()
 
     def _left_ms(self, kept: KeptRecovery) -> int:
         """Return what is left of a delay; all of it, and never 0, before it has begun."""
@@ -128,6 +137,12 @@ class RecoveryGate:
         if kept.started_powered_ms < 0:
             return whole_ms
         return max(0, whole_ms - (self._time.powered_ms() - kept.started_powered_ms))
+
+
+def _is_over(kept: KeptRecovery, view: OwnerView) -> bool:
+    if kept.version <= view.policy.version:
+        return True
+    return kept.version == view.policy.version + 1 and kept.before != view.policy.hash
 
 
 def _announce(view: OwnerView, policy: Policy, delay_seconds: int) -> JsonObject:

@@ -80,6 +80,7 @@ class KeptRecovery(_Word):
 
     policy: str
     version: int
+    before: str
     delay_seconds: int
     sequence: int
     started_powered_ms: int = -1

@@ -15,6 +15,7 @@ import msgspec
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.documents import OwnerDocuments
+from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.journal import Entry, verify_batch
@@ -23,6 +24,8 @@ from fleetward.trust.roster import ACTIVE, RosterEntry
 ACCEPTED: Final = "gate.accepted"
 PAGE: Final = 100
 MAX_PAGES: Final = 10_000
+CLOCKS_APART_MS: Final = 86_400_000
+"""How far the owner's clock and the server's may be apart."""
 
 
 class SignedRow(msgspec.Struct, frozen=True):
@@ -49,16 +52,20 @@ class Acknowledgement:
     at_ms: int
 
 
-def fetch_signed(client: ApiClient, owner: str, entries: Sequence[RosterEntry], kind: str
-) -> Mapping[str, Entry]:  # fmt: skip
+def fetch_signed(
+    client: ApiClient, owner: str, entries: Sequence[RosterEntry], kind: str, since_ms: int
+) -> Mapping[str, Entry]:
     """Return each machine's newest entry of a kind, out of a batch that it signed.
 
-    What does not verify is left out, as if it had been kept back. Raises as the client does.
+    `since_ms` is from when on it matters, by the owner's clock; a day more is asked for. What does
+    not verify is left out, as if it had been kept back. Raises as the client does.
     """
     known = {entry.device: entry for entry in entries}
     found: dict[str, Entry] = {}
+    since = to_rfc3339(max(0, since_ms - CLOCKS_APART_MS))
     for number in range(1, MAX_PAGES):
-        page = client.get(f"/events/signed?kind={kind}&page={number}&per_page={PAGE}", SignedPage)
+        path = f"/events/signed?kind={kind}&since={since}&page={number}&per_page={PAGE}"
+        page = client.get(path, SignedPage)
         for row in page.items:
             machine = known.get(row.device_id)
             entry = _read_row(row, machine, owner, kind) if machine else None
@@ -71,7 +78,8 @@ def fetch_signed(client: ApiClient, owner: str, entries: Sequence[RosterEntry], 
 
 def read_acknowledgements(client: ApiClient, documents: OwnerDocuments) -> list[Acknowledgement]:
     """Return for each active machine the policy that it last signed to have taken."""
-    signed = fetch_signed(client, documents.owner, documents.entries, ACCEPTED)
+    signed = fetch_signed(client, documents.owner, documents.entries, ACCEPTED,
+                          documents.policy.issued_at_ms)  # fmt: skip
     hashes = {p.version: p.hash for p in documents.policies}
     return [
         _acknowledged(machine, signed.get(machine.device), hashes)

@@ -204,8 +204,18 @@ def announce(client: ApiClient, raw: bytes) -> RecoveryRow:
 
 def fetch_waiting(client: ApiClient, before: Policy) -> list[tuple[RecoveryRow, Policy]]:
     """Return the recoveries that a server shows, as far as they follow `before` and verify."""
+    return verify_rows(fetch_rows(client), before)
+
+
+def fetch_rows(client: ApiClient) -> list[RecoveryRow]:
+    """Return what a server says of recoveries. Nothing in it is verified."""
+    return client.get("/owner/recovery", RecoveryList).items
+
+
+def verify_rows(rows: Sequence[RecoveryRow], before: Policy) -> list[tuple[RecoveryRow, Policy]]:
+    """Return those that follow `before`, with their verified policies."""
     found: list[tuple[RecoveryRow, Policy]] = []
-    for row in client.get("/owner/recovery", RecoveryList).items:
+    for row in rows:
         try:
             found.append((row, verify_recovered_policy(from_base64url(row.policy), before)))
         except FleetwardError:
@@ -218,7 +228,7 @@ def read_heard(
 ) -> list[Heard]:
     """Return what each active machine has signed of a recovery."""
     seen, counting, ready = (
-        _of_policy(fetch_signed(client, owner, entries, kind), policy)
+        _of_policy(fetch_signed(client, owner, entries, kind, policy.issued_at_ms), policy)
         for kind in (SEEN, COUNTING, READY)
     )
     rows: list[Heard] = []

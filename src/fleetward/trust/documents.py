@@ -40,6 +40,7 @@ from fleetward.trust.policy import (
     verify_first_policy,
     verify_following_policy,
 )
+from fleetward.trust.recovery import Recovery
 from fleetward.trust.root import OwnerRoot, verify_root
 from fleetward.trust.roster import Roster, RosterEntry, verify_entry, verify_roster
 
@@ -191,7 +192,11 @@ def _build_view(anchor: Anchor, bundle: Bundle, recovered_to: int) -> OwnerView:
         policies.append(verify_following_policy(data, policies[-1]))
         # 10.
         if policies[-1].recovered and policies[-1].version > recovered_to:
-            raise _waits(policies[-1])
+            raise Refused(
+                f"Policy {policies[-1].version} was signed by recovery keys after this join string "
+                "was made. Ask the owner for a new one.",
+                reason="recovery_waits",
+            )
     # 4. The lowest acceptable policy is in it.
     lowest = [p for p in policies if p.version == anchor.policy_version]
     if not lowest or lowest[0].hash != anchor.policy_hash:
@@ -239,19 +244,19 @@ def advance(view: OwnerView, bundle: Bundle, waited: frozenset[str] = frozenset(
 
 def find_announced(
     view: OwnerView, bundle: Bundle, waited: frozenset[str]
-) -> tuple[Policy, int] | None:
+) -> tuple[Policy, Policy, Recovery] | None:
     """Return the first recovered policy of a bundle for which a machine has to wait, if any.
 
-    With it comes the delay, in seconds, that the policy before it demands. Nothing but the
-    policies is looked at. Raises as `advance` does.
+    With it comes the policy before it, and whose delay that demands. Nothing but the policies is
+    looked at. Raises as `advance` does.
     """
     policies = list(view.policies)
     for data in bundle.policies:
         _advance_policies(view.root, policies, data)
         newest = policies[-1]
         if newest.recovered and newest.hash not in waited and not _knows(view, newest):
-            before = policies[-2].recovery
-            return (newest, before.delay_seconds) if before else None
+            before = policies[-2]
+            return (newest, before, before.recovery) if before.recovery else None
     return None
 
 

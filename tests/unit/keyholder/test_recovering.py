@@ -34,6 +34,7 @@ from fleetward.keyholder.recovering import (
 from fleetward.keyholder.signing import Person
 from fleetward.keyholder.taking_over import finish_folder
 from fleetward.runtime.files import atomic_write
+from fleetward.runtime.http.times import to_rfc3339
 from fleetward.runtime.keys import FileSigner, make_key
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.errors import Malformed, Refused
@@ -158,7 +159,8 @@ def test_a_server_that_lies_about_recoveries(
     ((_, found),) = fetch_waiting(client, papers.policies[-1])
     assert found.hash == policy.hash  # What verifies counts, and its own words.
     for kind in ("recovery.announced", "recovery.counting", "recovery.ready"):
-        path = f"/events/signed?kind={kind}&page=1&per_page=100"
+        since = to_rfc3339(clock.now - 86_400_000)
+        path = f"/events/signed?kind={kind}&since={since}&page=1&per_page=100"
         lie = {"device_id": "a" * 32, "sequence": 1, "batch": "AAAA"}
         server.answers[path] = {"items": [lie], "total": 1}
     assert read_heard(client, papers.root.owner, papers.entries, policy) == []

@@ -169,7 +169,7 @@ def test_the_newest_signed_batch_of_each_machine(world: ServerWorld) -> None:
     two.write("agent.started")
     world.send(two, Up.BATCH, two.cut())
     with world.database.read() as conn:
-        rows, total = events.select_signed(conn, "gate.accepted", (0, 10), None)
+        rows, total = events.select_signed(conn, "gate.accepted", 0, (0, 10), None)
     assert total == 1
     ((device, sequence, header, entries),) = rows
     assert device == one.device

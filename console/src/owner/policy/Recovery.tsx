@@ -1,4 +1,4 @@
-import { Button, Group, PasswordInput } from '@mantine/core';
+import { Button, Group, PasswordInput, Stack } from '@mantine/core';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { owner } from '../../api/ownerClient';
@@ -16,22 +16,24 @@ export function Recoveries({ state }: { state: OwnerState }) {
   if (state.recoveries.length === 0 && done === '') return null;
   return (
     <Section title="Recovery">
-      {state.recoveries.map((each) => (
-        <Announced key={each.version + each.announced_at} of={each} />
-      ))}
-      {done !== '' ? (
-        <Note tone="good" icon="check" live>
-          <strong>{done}</strong>
-        </Note>
-      ) : asked ? (
-        <Refuse onCancel={() => ask(false)} onDone={setDone} />
-      ) : (
-        <Group>
-          <Button color="alarm" onClick={() => ask(true)}>
-            Refuse it…
-          </Button>
-        </Group>
-      )}
+      <Stack gap="md" mb="lg">
+        {state.recoveries.map((each) => (
+          <Announced key={each.version + each.announced_at} of={each} />
+        ))}
+        {done !== '' ? (
+          <Note tone="good" icon="check" live>
+            <strong>{done}</strong>
+          </Note>
+        ) : asked ? (
+          <Refuse onCancel={() => ask(false)} onDone={setDone} />
+        ) : (
+          <Group>
+            <Button color="alarm" onClick={() => ask(true)}>
+              Refuse it…
+            </Button>
+          </Group>
+        )}
+      </Stack>
     </Section>
   );
 }

@@ -282,7 +282,7 @@ def _check_never(what: str, never: tuple[int, ...]) -> None:
     if first == last and first in never:
         raise Refused(
             f"Port {first} is on your list of ports that are never opened. Change that list first: "
-            "`fleetward owner policy set-ports`.",
+            "`fleetward owner policy set ports`.",
             reason="port_never",
         )
 

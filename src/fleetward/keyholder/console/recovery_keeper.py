@@ -14,7 +14,7 @@ from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.policy_changes import change_policy
-from fleetward.keyholder.recovering import RecoveryRow, fetch_waiting, veto_change
+from fleetward.keyholder.recovering import RecoveryRow, fetch_rows, verify_rows, veto_change
 from fleetward.runtime.clock import Clock
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.policy import Policy
@@ -42,7 +42,9 @@ class RecoveryKeeper:
         before = [row.hash for row, _ in self._waiting]
         # An older server has no such page.
         with contextlib.suppress(FleetwardError):
-            self._waiting = fetch_waiting(client, self._desk.documents().policy)
+            rows = fetch_rows(client)
+            # The folder is read, and verified, only when there is something to compare.
+            self._waiting = verify_rows(rows, self._desk.documents().policy) if rows else []
         return before != [row.hash for row, _ in self._waiting]
 
     def veto(self, passphrase: str) -> tuple[OwnerDocuments, str]:

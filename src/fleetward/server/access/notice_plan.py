@@ -31,6 +31,8 @@ MAX_AFTER_SECONDS: Final = 7 * 86_400
 """A request that nobody answered for a week is over."""
 TRIES: Final = 3
 AGAIN_MS: Final = 60_000
+SETTLE_MS: Final = 5_000
+"""Who comes by what was allowed ahead asks for a moment only: nobody is woken for that."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 _OPEN: Final = frozenset({"json", "xml", "form", "mailto"})
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
@@ -120,7 +122,7 @@ def list_due(plan: Plan, asked_at_ms: int, now_ms: int, tried: Sequence[Tried]) 
     """
     due: list[Due] = []
     for number, step in enumerate(plan.steps):
-        if now_ms < asked_at_ms + step.after_seconds * 1000:
+        if now_ms < asked_at_ms + max(SETTLE_MS, step.after_seconds * 1000):
             break
         for recipient in step.to:
             before = [t for t in tried if (t.step, t.name) == (number, recipient.name)]

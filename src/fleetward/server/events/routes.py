@@ -62,17 +62,20 @@ def make_event_handlers(database: Database, machines: Machines) -> list[Controll
     def list_signed(
         request: ApiRequest,
         kind: FromQuery[str],
+        since: FromQuery[str] = "",
         page: PageNumber = 1,
         per_page: PerPage = DEFAULT_PER_PAGE,
     ) -> SignedPage:
         """Return of each machine the newest signed batch in which an entry of `kind` stands.
 
         This is how an owner's tool learns by the machine's own signature what it has taken.
+        `since` is a time of arrival (RFC 3339).
         """
         with database.read() as conn:
             rows, total = store.select_signed(
                 conn,
                 kind,
+                from_rfc3339(since) if since else 0,
                 (offset_of(page, per_page), per_page),
                 machines.covered(request.user.scope),
             )

@@ -177,13 +177,15 @@ def select_events(
 
 
 def select_signed(
-    conn: Connection, kind: str, span: tuple[int, int], within: sa.Select[Any] | None
-) -> tuple[list[tuple[str, int, bytes, list[bytes]]], int]:
+    conn: Connection, kind: str, since_ms: int, span: tuple[int, int],
+    within: sa.Select[Any] | None,
+) -> tuple[list[tuple[str, int, bytes, list[bytes]]], int]:  # fmt: skip
     """Return of each machine the newest batch with an entry of `kind`, and how many machines.
 
-    Each as device, sequence of the entry, header and entries. `span` and `within` are as above.
+    Each as device, sequence of the entry, header and entries. `since_ms` is a time of arrival;
+    `span` and `within` are as above.
     """
-    clause = events.c.kind == kind
+    clause = (events.c.received_at >= since_ms) & (events.c.kind == kind)
     if within is not None:
         clause &= events.c.device_id.in_(within)
     newest = (

@@ -195,6 +195,12 @@ def connect(
         asking = _Asking(machine, request, tuple(scope or ()), length, reason, case, document,
                          break_glass, ask_owner)  # fmt: skip
         check_browsing(browsing, work)
+        if browser and break_glass:
+            raise Refused(
+                "BREAK-GLASS waits for a press at the machine, and opens in the terminal: leave "
+                "out --browser.",
+                reason="no_browser_here",
+            )
         _check(fronts, work, asking, as_json and not browser)
         folder_ = open_folder(as_)
         how = _How(passphrase_file, no_wait, as_json, browsing)

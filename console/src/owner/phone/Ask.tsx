@@ -12,6 +12,7 @@ import { SixWords } from '../../shared/ui/SixWords';
 import { Note } from '../../shared/ui/State';
 import { Words } from '../../shared/ui/Words';
 import { endByPasskey, sayYes } from '../passkey';
+import { Steps } from '../requests/Steps';
 import { lengthsUpTo, sayMinutes, sayWho } from '../sessions/sayings';
 
 type Done = (done: Answered) => Promise<void>;
@@ -46,10 +47,21 @@ export function Ask({ item, onDone }: { item: Access; onDone: Done }) {
   }
   const shown = ready.prepared;
   return (
-    <Page title="Requests" heading={`${sayWho(item)} asks to enter ${item.machine}`} lead={item.asked_at && <Age at={item.asked_at} />}>
+    <Page title="Requests" heading={`${item.break_glass ? 'BREAK-GLASS: ' : ''}${sayWho(item)} asks to enter ${item.machine}`} lead={item.asked_at && <Age at={item.asked_at} />}>
+      {item.break_glass && (
+        <Note tone="bad" icon="alert">
+          <strong>Your usual approvers are passed over.</strong>
+          <p>It opens only when somebody presses at the machine.</p>
+        </Note>
+      )}
       <div className="panel panel-pad phone-ask">
         <ul className="phone-scopes">
-          {(shown?.scopes ?? item.scopes).map((scope) => <li key={scope.id}>{scope.words}</li>)}
+          {(shown?.scopes ?? item.scopes).map((scope) => (
+            <li key={scope.id}>
+              {scope.words}
+              {scope.run && <Steps run={scope.run} />}
+            </li>
+          ))}
         </ul>
         <Facts
           facts={[

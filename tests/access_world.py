@@ -101,7 +101,9 @@ class AccessWorld:
         roots = payload["roots"]
         assert isinstance(roots, dict)
         roots["recording_key"] = f"{ES256}:{to_base64url(self.recording.public.spki)}"
-        said = make_access(replace(rules, requesters=(self.technician.public.key_id,)))
+        asking = (self.technician.public.key_id,)
+        sending = asking if rules.delegators else ()
+        said = make_access(replace(rules, requesters=asking, delegators=sending))
         self.trust.next_policy({"access": said, "keys": keys, "roots": roots})
 
     def name_requesters(self, people: Mapping[str, Signer], rules: AccessRules = RULES) -> None:

@@ -2,12 +2,13 @@
 
 Two owners, three machines (two of the first owner, one of the second), each a real `GuardCore`
 behind a door that keeps what opens. The server holds every envelope that anybody ever signed. A
-history is a list of moves: people ask, approve, refuse, watch, change their policy; the server
-hands over, again, late, to another machine, mixed from two, altered, signed with keys that it has;
-machines crash, boot, and let time pass. The oracle knows what approvers signed and nothing of how
-the gate judges:
+history is a list of moves: people ask, send others, approve, allow ahead and come by it, refuse,
+take back, watch, change their policy; the server hands over, again, late, to another machine, mixed
+from two, altered, signed with keys that it has; machines crash, boot, and let time pass. The oracle
+knows what approvers signed and nothing of how the gate judges:
 
-    nothing opens but what enough approvers signed, for this machine, this offer, once.
+    nothing opens but what enough approvers signed, for this machine, this offer, once;
+    nor ahead, but in a window of theirs that nobody used, by whom they named.
 
 The normal run takes about a minute. `HISTORIES` is the bound; for an hour set it to 15,000.
 """
@@ -34,20 +35,35 @@ from fleetward.device.port import TakePushed
 from fleetward.runtime.keys import make_key
 from fleetward.trust import canonical
 from fleetward.trust.access import AccessRules, RootScope, Rule, Scope
-from fleetward.trust.canonical import Json, JsonObject, from_base64url
+from fleetward.trust.canonical import Json, JsonObject, from_base64url, to_base64url
 from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.errors import FleetwardError
-from fleetward.trust.grants.ending import BEAT_TYPE, STOP_TYPE, make_beat_payload, make_stop_payload
+from fleetward.trust.grants.ending import (
+    BEAT_TYPE,
+    STOP_TYPE,
+    make_beat_payload,
+    make_revocation_payload,
+    make_stop_payload,
+)
+from fleetward.trust.grants.entry import ENTRY_TYPE
 from fleetward.trust.grants.grant import GRANT_TYPE, Terms, make_grant_payload
 from fleetward.trust.grants.offer import OFFER_TYPE, Offer, verify_offer
 from fleetward.trust.grants.request import REQUEST_TYPE, Request
+from fleetward.trust.grants.standing import (
+    STANDING_TYPE,
+    Permission,
+    Window,
+    make_standing_payload,
+)
 from fleetward.trust.keys import ED25519, Signer
 from fleetward.wire.subjects import session_name
 
 HISTORIES: Final = 150
 MOVES: Final = 60
 PASSING_MS: Final = (10, 10, 900, 900, 9_000, 14_000, 14_000, 61_000, 700_000, 90_000_000)
-TYPES: Final = (REQUEST_TYPE, OFFER_TYPE, GRANT_TYPE, STOP_TYPE, BEAT_TYPE)
+TYPES: Final = (
+    REQUEST_TYPE, OFFER_TYPE, GRANT_TYPE, STOP_TYPE, BEAT_TYPE, STANDING_TYPE, ENTRY_TYPE,
+)  # fmt: skip
 WISHES: Final[tuple[tuple[Scope, ...], ...]] = (
     (TERMINAL,),
     (TERMINAL, PAGE),
@@ -59,7 +75,8 @@ SECONDS: Final = (60, 600, 900)
 WATCHED: Final = AccessRules(
     rules={"terminal": Rule(2, 600, True, ("app",)), "logs": Rule(1, 60, False, ("*",))}
 )
-POLICIES: Final = (RULES, RULES, WATCHED, AccessRules(rules={}))
+SENDING: Final = replace(RULES, delegators=("whoever asks",))
+POLICIES: Final = (SENDING, RULES, WATCHED, AccessRules(rules={}))
 REACHED: Final[Counter[str]] = Counter()
 """What histories got to: an oracle over a door that never opens would prove nothing."""
 
@@ -74,6 +91,15 @@ class Approval:
     terms: Terms
     people: frozenset[str]
     policy: str
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What approvers allowed ahead."""
+
+    owner: str
+    given: Permission
+    people: frozenset[str]
 
 
 @dataclass
@@ -92,6 +118,13 @@ class Play:
     refused: set[tuple[int, str]] = field(default_factory=set)
     opened: dict[str, int] = field(default_factory=dict)
     inside: list[tuple[int, Opened]] = field(default_factory=list)
+    ana: Signer = field(default_factory=lambda: make_key(ED25519))
+    """Whom the technician sends now and then."""
+    ahead: dict[str, Ahead] = field(default_factory=dict)
+    entries: dict[str, JsonObject] = field(default_factory=dict)
+    """Every entry that was handed over, honest or not."""
+    used: dict[tuple[int, bytes], int] = field(default_factory=dict)
+    """The highest window of a series that a machine has let anybody use."""
 
     # --- people, who are honest
 
@@ -102,8 +135,71 @@ class Play:
             *WISHES[j % len(WISHES)], seconds=SECONDS[k % len(SECONDS)]
         )
         raw = seal(payload, [access.technician])
+        if k & 256:
+            sent = access.delegate(self.ana.public, *WISHES[(j + k // 512) % len(WISHES)])
+            payload |= {"requester": self.ana.public.key_id, "delegation": to_base64url(sent)}
+            raw = seal(payload, [self.ana])
         self.envelopes.append(raw)
         self.push(i % 3, raw)
+
+    def allow(self, i: int, j: int, k: int) -> None:
+        """Approvers allow ahead what may be asked for, in three windows, on one machine or two."""
+        guard = self.guards[i % 3]
+        access, now = guard.access, guard.clock.wall
+        own = [g for g in self.guards if g.access.trust is access.trust]
+        devices = [g.access.machine.device for g in (own if k & 4 else [guard])]
+        given = Permission(
+            series=bytes([j % 7] * 16),
+            devices=tuple(devices),
+            requesters=(access.technician.public.key_id,),
+            scopes=WISHES[j % len(WISHES)],
+            seconds=SECONDS[k // 8 % len(SECONDS)],
+            idle_seconds=3600,
+            watched=bool(k & 1),
+            windows=tuple(
+                Window(now + at, now + at + 600_000) for at in (-1000, 700_000, 90_000_000)
+            ),
+            reason="the weekly look",
+            time_zone="UTC",
+        )
+        who = (("ada",), ("ben",), ("ada", "ben"))[j % 3]
+        payload = make_standing_payload(access.trust.policy, given, now)
+        raw = seal(payload, [access.trust.people[name] for name in who])
+        name = read_envelope(raw).hash
+        self.ahead[name] = Ahead(access.trust.owner, given, frozenset(who))
+        self.envelopes.append(raw)
+        if k & 2:
+            self.push(i % 3, raw)
+
+    def come(self, i: int, j: int, k: int) -> None:
+        """The technician comes by a window, the right one or not; the server may keep it."""
+        if not self.ahead or not self.offers:
+            return
+        place, offer = self.offers[-1 - i % min(3, len(self.offers))]
+        access = self.guards[place].access
+        payload: JsonObject = {
+            "device": access.machine.device,
+            "epoch": access.trust.policy.epoch,
+            "offer": offer.hash,
+            "owner": access.trust.owner,
+            "request": offer.request,
+            "standing": list(self.ahead)[-1 - j % len(self.ahead)],
+            "type": ENTRY_TYPE,
+            "window": k // 4 % 4,
+        }
+        raw = seal(payload, [access.technician])
+        self.envelopes.append(raw)
+        if k & 2:
+            self.push(place, raw)
+
+    def visit(self, i: int, j: int, k: int) -> None:
+        """Everything is in order: allowed ahead, asked, offered; the technician comes."""
+        self.allow(i, (j // 3 * 3) + 2, k | 2)
+        heard = len(self.offers)
+        self.ask(i, (j // 3 * 3) + 2, 0)
+        self.hear(i, j, k)
+        if len(self.offers) > heard:
+            self.come(0, 0, 2)
 
     def hear(self, i: int, j: int, k: int) -> None:
         """The server takes what a machine has to say."""
@@ -163,7 +259,7 @@ class Play:
 
     def say_no(self, i: int, j: int, k: int) -> None:
         """An approver stops a session or refuses a request; the server may hold it back."""
-        subjects = [*self.approved, *self.requests]
+        subjects = [*self.approved, *self.requests, *self.ahead]
         if not subjects:
             return
         place, subject = i % 3, subjects[-1 - j % len(subjects)]
@@ -171,7 +267,8 @@ class Play:
             place, offer = self.offers[-1 - i % min(3, len(self.offers))]
             subject = offer.request
         access = self.guards[place].access
-        payload = make_stop_payload(access.trust.policy, subject, "no", NOW_MS)
+        make = make_revocation_payload if subject in self.ahead else make_stop_payload
+        payload = make(access.trust.policy, subject, "no", NOW_MS)
         raw = seal(payload, [access.trust.signers[k % 2]])
         self.envelopes.append(raw)
         if k & 2:
@@ -251,8 +348,8 @@ class Play:
             return
         guard, raw = self.guards[i % 3], self.envelopes[-1 - j % len(self.envelopes)]
         payload = payload_of(raw)
-        if payload.get("type") == REQUEST_TYPE:
-            return  # What a technician signs is a request of his, and no forgery.
+        if payload.get("type") in (REQUEST_TYPE, ENTRY_TYPE):
+            return  # What a technician signs is a word of his, and no forgery.
         others = [g for g in self.guards if g.access.trust is not guard.access.trust]
         hands = [
             [self.thief],
@@ -335,6 +432,7 @@ class Play:
     def push(self, place: int, raw: bytes) -> None:
         """Hand an order over, and note what of the honest ones was taken."""
         before = set(self.guards[place].core.sessions.live)
+        self._note_entry(raw)
         try:
             self.guards[place].push(raw)
         except FleetwardError:
@@ -352,6 +450,14 @@ class Play:
             self.guards[place].core.handle(TakePushed(), word)
         except FleetwardError:
             return
+
+    def _note_entry(self, raw: bytes) -> None:
+        try:
+            envelope = read_envelope(raw)
+        except FleetwardError:
+            return
+        if envelope.type == ENTRY_TYPE:
+            self.entries[envelope.hash] = envelope.payload
 
     def _note_request(self, place: int, name: str) -> None:
         gate = self.guards[place].core.gate._sessions
@@ -375,6 +481,8 @@ class Play:
 
     def _judge_opening(self, place: int, guard: SessionGuard, opened: Opened) -> None:
         order, view = opened.order, guard.core.view
+        if order.session in self.entries:
+            self.approved[order.session] = self._judge_visit(place, guard, opened)
         approval = self.approved.get(order.session)
         assert approval is not None, "it opened what no approver signed"
         REACHED["opened"] += 1
@@ -393,7 +501,7 @@ class Play:
         # The policy that the machine holds is the one it was approved under; people are counted.
         assert view.policy.hash == approval.policy
         rules = [view.policy.access.rule_of(scope) for scope in approval.terms.scopes]
-        others = approval.people - {approval.request.person}
+        others = approval.people - set(approval.request.people)
         assert all(rule is not None and len(others) >= rule.threshold for rule in rules)
         assert all(
             rule is not None and (approval.terms.watched or not rule.watched) for rule in rules
@@ -402,12 +510,41 @@ class Play:
         # It was on the disk before anything started.
         assert (guard.folder / "access" / f"{session_name(order.session)}.json").is_file()
 
+    def _judge_visit(self, place: int, guard: SessionGuard, opened: Opened) -> Approval:
+        """Return what an entry means, when it may open what opened."""
+        entry, device = self.entries[opened.order.session], guard.access.machine.device
+        ahead = self.ahead.get(str(entry["standing"]))
+        assert ahead is not None, "nobody allowed that ahead"
+        given, number = ahead.given, entry["window"]
+        assert isinstance(number, int)
+        assert device in given.devices, "it was allowed for other machines"
+        assert ahead.owner == guard.access.trust.owner
+        assert (place, str(entry["standing"])) not in self.refused, "it was taken back"
+        assert number > self.used.get((place, given.series), -1), "the window was used"
+        self.used[place, given.series] = number
+        window, now = given.windows[number], guard.clock.wall
+        assert window.not_before_ms <= now < window.not_after_ms, "it is another hour"
+        request = self.requests[str(entry["request"])]
+        assert request.requester in given.requesters, "it was allowed to others"
+        assert set(request.scopes) <= set(given.scopes)
+        seconds = min(request.seconds, given.seconds, (window.not_after_ms - now) // 1000)
+        REACHED["visited"] += 1
+        terms = Terms(
+            request.scopes, seconds, given.idle_seconds, given.watched, window.not_before_ms,
+            window.not_after_ms,
+        )  # fmt: skip
+        policy = guard.core.view.policy.hash
+        return Approval(place, request, str(entry["offer"]), terms, ahead.people, policy)
+
     def _judge_open(self, guard: SessionGuard, name: str) -> None:
         approval, view = self.approved[name], guard.core.view
         age_ms = guard.clock.since_boot - self.opened[name]
         assert age_ms <= approval.terms.seconds * 1000, "it is open for too long"
         assert view.confirmed, "the machine is retired"
-        assert approval.request.requester in view.policy.access.requesters
+        sent = approval.request.delegation
+        asking = approval.request.requester if sent is None else sent.delegator
+        allowed = view.policy.access.requesters if sent is None else view.policy.access.delegators
+        assert asking in allowed, "he may not ask any more"
         for scope in approval.terms.scopes:
             assert view.policy.access.rule_of(scope) is not None, "the policy has no such rule"
 
@@ -455,6 +592,7 @@ def play(moves: list[tuple[str, int, int, int]]) -> None:
 
 PEOPLE: Final = (
     *("ask", "hear", "approve", "enter", "enter", "enter"),
+    *("allow", "come", "visit", "visit"),
     *("say_no", "watch", "rule", "renew"),
 )
 SERVER: Final = ("replay", "replay", "replay_documents", "mix", "forge", "garble")
@@ -479,3 +617,11 @@ def test_the_histories_get_somewhere() -> None:
     before = REACHED["opened"]
     play([("ask", 0, 0, 1), ("hear", 0, 0, 0), ("approve", 0, 0, 2), ("replay", 0, 0, 0)])
     assert REACHED["opened"] == before + 1
+
+
+def test_the_histories_come_by_windows_and_send_others() -> None:
+    before, opened = REACHED["visited"], REACHED["opened"]
+    play([("visit", 0, 0, 2)])
+    assert REACHED["visited"] == before + 1
+    play([("rule", 0, 0, 6), ("renew", 0, 0, 0), ("enter", 0, 0, 256 + 3)])
+    assert REACHED["opened"] == opened + 2

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import secrets
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -60,13 +61,13 @@ class TokenSigner:
 
     def __init__(self, uri: TokenUri, session: Any, private: Any, pin: str | None) -> None:
         self.uri: Final = uri
-        self._session = session
         self._private = private
         self._lock = threading.Lock()  # the library was not told that it has to lock
         self._public = _read_public(uri, session, private)
         self.warnings: Final = _find_weaknesses(uri, private)
         always = _read(private, Attribute.ALWAYS_AUTHENTICATE)
         self._pin = pin if always else None
+        self._end = weakref.finalize(self, _close, session)
 
     @property
     def public(self) -> PublicKey:
@@ -96,9 +97,12 @@ class TokenSigner:
         return signature
 
     def close(self) -> None:
-        """Log out and end the session; no key of this token is open in this program then."""
-        with contextlib.suppress(faults.PKCS11Error):
-            self._session.close()
+        """Log out and end the session; no key of this token is open in this program then.
+
+        It happens by itself when the signer is gone or the program ends: some cards would stay
+        unlocked for the next program.
+        """
+        self._end()
 
 
 def open_token_key(uri: TokenUri, ask_pin: AskPin) -> TokenSigner:
@@ -160,8 +164,7 @@ def make_token_key(uri: TokenUri, ask_pin: AskPin) -> TokenSigner:
 
 
 def _log_in(uri: TokenUri, ask_pin: AskPin, *, write: bool) -> tuple[Any, str | None]:
-    library = pkcs11.lib(str(check_module(uri.module)))
-    token = _find_token(uri, library)
+    token = _find_token(uri, _load(uri))
     if token.flags & TokenFlag.USER_PIN_LOCKED:
         raise _locked(uri)
     if token.flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
@@ -177,6 +180,17 @@ def _log_in(uri: TokenUri, ask_pin: AskPin, *, write: bool) -> tuple[Any, str | 
             f"The token {uri.token or uri.serial!r} says that the PIN is wrong{tries}. It was "
             "tried once.",
             reason="wrong_pin",
+        ) from e
+
+
+def _load(uri: TokenUri) -> Any:
+    module = check_module(uri.module)
+    try:
+        return pkcs11.lib(str(module))
+    except faults.PKCS11Error as e:
+        raise Refused(
+            f"Expected a PKCS#11 library at {module}; it cannot be loaded, or does not start.",
+            reason="no_module",
         ) from e
 
 
@@ -365,11 +379,6 @@ def _say_fault(uri: TokenUri, fault: faults.PKCS11Error) -> FleetwardError:
             f"{uri.words} went away ({name}). Nothing was signed. Put the token back and start "
             "again.",
             reason="token_gone",
-        )
-    if type(fault) is faults.PKCS11Error:  # of the binding itself: the library would not load
-        return Refused(
-            f"Expected a PKCS#11 library at {uri.module}; it cannot be loaded.",
-            reason="no_module",
         )
     return Refused(
         f"The token refused ({name}): {uri.words}. Where a token lets nobody make keys so, make "

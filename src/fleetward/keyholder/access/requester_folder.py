@@ -13,6 +13,7 @@ the owner's yes, and nothing a second time.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -132,6 +133,12 @@ class RequesterFolder:
         facts = self.facts()
         if not facts.key:
             return self.signer(ask_passphrase(passphrase_file, of="your folder"))
+        if (self.path / "requester.toml").lstat().st_uid != os.geteuid():
+            raise Refused(
+                f"Expected {self.path} to be yours; it belongs to somebody else, and names a "
+                "library to load. Make a folder of your own.",
+                reason="folder_not_yours",
+            )
         signer = open_named_token(read_token_uri(facts.key), passphrase_file)
         if write_requester_key(signer.public) != facts.public:
             signer.close()

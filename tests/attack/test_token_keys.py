@@ -156,7 +156,11 @@ def test_no_word_of_a_document_is_taken_for_a_key(
 
 
 def test_uris_are_read_where_a_person_names_a_key_and_nowhere_else() -> None:
-    readers = {"read_token_uri": set(), "open_named_key": set(), "open_named_token": set()}
+    readers: dict[str, set[str]] = {
+        "read_token_uri": set(),
+        "open_named_key": set(),
+        "open_named_token": set(),
+    }
     for path in SOURCES.rglob("*.py"):
         text = path.read_text()
         for name, found in readers.items():

@@ -303,7 +303,8 @@ def test_a_key_that_was_made_before_is_taken_by_a_requester(
     scene: Scene, token: SoftToken, tmp_path: Path
 ) -> None:
     made = make_token_key(token.read("una"), ask)
-    public, _ = made.public, made.close()
+    public = made.public
+    made.close()
     using = ["--passphrase-file", str(token.pin_file), "--json"]
     words = ["init", "--person", "Una", "--owner-root", scene.desk.documents().owner, "--server",
              "https://x.example", "--token-file", scene.folder.facts().token_file, "--token",

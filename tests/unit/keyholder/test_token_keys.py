@@ -25,12 +25,18 @@ from fleetward.keyholder.access.requester_folder import RequesterFolder
 from fleetward.keyholder.access.requester_line import read_requester_key
 from fleetward.keyholder.auditor import read_public_pem
 from fleetward.keyholder.named_key import open_named_key
-from fleetward.keyholder.policy_changes import add_person, change_policy
+from fleetward.keyholder.policy_changes import (
+    add_person,
+    adopt_draft,
+    change_policy,
+    set_threshold,
+)
 from fleetward.keyholder.token_keys import TokenSigner, make_token_key, open_token_key
 from fleetward.keyholder.token_module import check_module
 from fleetward.keyholder.token_uri import is_token_uri, read_token_uri
+from fleetward.trust.access import RootScope
 from fleetward.trust.envelope import read_envelope, seal
-from fleetward.trust.errors import FleetwardError, Unreachable, Untrusted
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable, Untrusted
 from fleetward.trust.keys import ED25519, ES256
 
 Told = list[str]
@@ -268,6 +274,37 @@ def test_a_grant_by_a_key_on_a_token(scene: Scene, token: SoftToken, tmp_path: P
     grant = scene.grants[scene.row.id]
     assert grant.people == ("Tess",) and scene.row.state == "open"
     assert told
+
+
+def test_a_second_yes_and_a_policy_are_signed_on_a_token(
+    scene: Scene, token: SoftToken, tmp_path: Path, passphrase_file: Path
+) -> None:
+    key = make_token_key(token.read(), ask)
+    tess = add_person("Tess", key.public, ["approve", "policy"])
+    change_policy(scene.desk, tess, now_ms())
+    key.close()
+    scene.publish()
+    owner = scene.desk.documents().owner
+    near = ["--owner", str(scene.desk.folder.path), "--server",
+            scene.server.api.removesuffix("/api/v1"), "--token-file",
+            scene.folder.facts().token_file, "--passphrase-file", str(passphrase_file)]  # fmt: skip
+    using = ["--key", token.uri(), "--passphrase-file", str(token.pin_file), "--json"]
+    asked(scene, RootScope())
+    first = CliRunner().invoke(owner_app, ["approve", scene.row.id, "--yes", *near])
+    assert "more_signatures_needed" in first.stderr
+    [draft] = map(str, (scene.desk.folder.path / "drafts").glob("grant-*.json"))
+    done(CliRunner().invoke(owner_app, ["cosign", draft, "--root", owner, "--yes", *using]))
+    done(CliRunner().invoke(owner_app, [
+        "approve", scene.row.id, "--draft", draft, "--no-follow", "--json", *near,
+    ]))  # fmt: skip
+    assert set(scene.grants[scene.row.id].people) == {"Ada", "Tess"}
+    with pytest.raises(Refused) as waiting:
+        change_policy(scene.desk, set_threshold(2), now_ms())
+    assert waiting.value.reason == "more_signatures_needed"
+    [policy] = (scene.desk.folder.path / "drafts").glob("policy-*.json")
+    done(CliRunner().invoke(owner_app, ["policy", "sign", str(policy), *using]))
+    before = scene.desk.documents().policy.version
+    assert adopt_draft(scene.desk, policy).policy.version == before + 1
 
 
 def test_a_requester_whose_key_is_on_a_token_asks(

@@ -299,18 +299,24 @@ def _read_public(uri: TokenUri, session: Any, private: Any) -> PublicKey:
 
 
 def _build_public(uri: TokenUri, params: bytes, point: bytes) -> PublicKey:
-    if len(point) > 2 and point[0] == _OCTETS and point[1] == len(point) - 2:
-        point = point[2:]  # section 2.3.3 wants the DER of it; old tokens give it bare
     try:
         if params == P256_PARAMS:
+            point = _unwrap(point, 65)
             return public_key_of(
                 ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
             )
         if params in _ED25519_PARAMS:
-            return public_key_of(ed25519.Ed25519PublicKey.from_public_bytes(point))
+            return public_key_of(ed25519.Ed25519PublicKey.from_public_bytes(_unwrap(point, 32)))
     except ValueError as e:
         raise _wrong_kind(uri) from e
     raise _wrong_kind(uri)
+
+
+def _unwrap(point: bytes, size_bytes: int) -> bytes:
+    """Take a point out of its OCTET STRING (v2.40 section 2.3.3); some tokens give it bare."""
+    if len(point) == size_bytes + 2 and point[:2] == bytes((_OCTETS, size_bytes)):
+        return point[2:]
+    return point
 
 
 def _wrong_kind(uri: TokenUri) -> Malformed:

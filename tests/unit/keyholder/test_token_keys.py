@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pkcs11 import exceptions
 from tests.unit.keyholder.access_scene import Scene, now_ms
-from tests.unit.keyholder.soft_token import MODULE, PIN, SoftToken, token  # noqa: F401
+from tests.unit.keyholder.soft_token import ED25519_PARAMS, MODULE, PIN, SoftToken, token  # noqa: F401
 from tests.unit.keyholder.test_access_flow import asked
 from typer.testing import CliRunner, Result
 
@@ -31,12 +31,19 @@ from fleetward.keyholder.policy_changes import (
     change_policy,
     set_threshold,
 )
-from fleetward.keyholder.token_keys import TokenSigner, make_token_key, open_token_key
+from fleetward.keyholder.token_keys import (
+    P256_PARAMS,
+    TokenSigner,
+    _build_public,
+    make_token_key,
+    open_token_key,
+)
 from fleetward.keyholder.token_module import check_module
 from fleetward.keyholder.token_uri import is_token_uri, read_token_uri
+from fleetward.runtime.keys import make_key
 from fleetward.trust.access import RootScope
 from fleetward.trust.envelope import read_envelope, seal
-from fleetward.trust.errors import FleetwardError, Refused, Unreachable, Untrusted
+from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.keys import ED25519, ES256
 
 Told = list[str]
@@ -110,6 +117,9 @@ def test_a_key_is_made_found_again_and_signs(token: SoftToken) -> None:
         found.public.verify(found.sign(message), message)
     raw = seal({"type": "fleetward.test.v1"}, [found])
     read_envelope(raw)
+    found.close()
+    by_file = open_named_key(f"{token.uri()}&pin-source=file:{token.pin_file}", None)
+    assert by_file.public == public
     again = refusal(lambda: make_token_key(token.read(), ask))
     assert again.reason == "token_key_exists"
 
@@ -197,11 +207,33 @@ def test_a_token_that_goes_away_or_signs_wrongly(token: SoftToken) -> None:
     assert refusal(lambda: made.sign(b"x")).reason == "token_signed_wrongly"
 
 
+def test_a_public_half_is_read_wrapped_or_bare() -> None:
+    """Also where a bare point looks as if it were wrapped: 04, and 63 for the 63 bytes after."""
+    uri = read_token_uri(f"pkcs11:token=a;object=b?module-path={MODULE}")
+    bare = b""
+    while not bare.startswith(b"\x04\x3f"):
+        bare = make_key(ES256).public.spki[-65:]
+    key = _build_public(uri, P256_PARAMS, bare)
+    assert key.spki.endswith(bare)
+    assert _build_public(uri, P256_PARAMS, b"\x04\x41" + bare) == key
+    edwards = make_key(ED25519).public
+    for point in (edwards.spki[-32:], b"\x04\x20" + edwards.spki[-32:]):
+        assert _build_public(uri, ED25519_PARAMS, point) == edwards
+    for params, point in (
+        (P256_PARAMS, bare[:-1]),
+        (P256_PARAMS, b""),
+        (P256_PARAMS, b"\x04" + bytes(64)),
+        (ED25519_PARAMS, bytes(32)),
+        (b"", bare),
+    ):
+        with pytest.raises(Malformed):
+            _build_public(uri, params, point)
+
+
 # --- the library
 
 
 def test_a_library_that_others_could_have_written_is_not_loaded(tmp_path: Path) -> None:
-    assert check_module(MODULE.parent / MODULE.name).is_absolute()
     mine = tmp_path / "mine.so"
     mine.write_bytes(b"\x7fELF")
     mine.chmod(0o644)

@@ -90,8 +90,8 @@ class TokenSigner:
             self._public.verify(signature, message)
         except Untrusted as e:
             raise Refused(
-                f"{self.uri.words} returned a signature that its own public key does not verify. "
-                "Nothing was signed. Two keys may share one CKA_ID, or the token is broken.",
+                f"Nothing was signed: {self.uri.words} returned a signature that its own public "
+                "key does not verify. Two keys may share one CKA_ID, or the token is broken.",
                 reason="token_signed_wrongly",
             ) from e
         return signature
@@ -137,7 +137,8 @@ def make_token_key(uri: TokenUri, ask_pin: AskPin) -> TokenSigner:
         try:
             if _find_private(uri, session):
                 raise Refused(
-                    f"{uri.words} is there already. Choose another object=, or use that key.",
+                    f"Expected a new name: {uri.words} is there already. Choose another object=, or "
+                    "use that key.",
                     reason="token_key_exists",
                 )
             curve = session.create_domain_parameters(
@@ -382,7 +383,7 @@ def _say_fault(uri: TokenUri, fault: faults.PKCS11Error) -> FleetwardError:
         return _locked(uri)
     if isinstance(fault, _GONE):
         return Unreachable(
-            f"{uri.words} went away ({name}). Nothing was signed. Put the token back and start "
+            f"Nothing was signed: {uri.words} went away ({name}). Put the token back and start "
             "again.",
             reason="token_gone",
         )

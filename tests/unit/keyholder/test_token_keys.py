@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +206,10 @@ def test_a_token_that_goes_away_or_signs_wrongly(token: SoftToken) -> None:
     assert isinstance(gone, Unreachable) and gone.reason == "token_gone"
     made._private = Lying()
     assert refusal(lambda: made.sign(b"x")).reason == "token_signed_wrongly"
+    made.close()
+    found = open_token_key(token.read(), ask)
+    shutil.rmtree(token.folder / "tokens")
+    assert refusal(lambda: found.sign(b"x")).reason == "token_gone"
 
 
 def test_a_public_half_is_read_wrapped_or_bare() -> None:

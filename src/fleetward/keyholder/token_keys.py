@@ -137,8 +137,8 @@ def make_token_key(uri: TokenUri, ask_pin: AskPin) -> TokenSigner:
         try:
             if _find_private(uri, session):
                 raise Refused(
-                    f"Expected a new name: {uri.words} is there already. Choose another object=, or "
-                    "use that key.",
+                    f"Expected a new name: {uri.words} is there already. Choose another object=, "
+                    "or use that key.",
                     reason="token_key_exists",
                 )
             curve = session.create_domain_parameters(

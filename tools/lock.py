@@ -31,6 +31,7 @@ LOCKS: Final = (
     Lock("locks/dev.txt", "pyproject.toml", extra="dev"),
     Lock("locks/server.txt", "pyproject.toml", extra="server", constraint="locks/dev.txt"),
     Lock("locks/device.txt", "pyproject.toml", extra="device", constraint="locks/dev.txt"),
+    Lock("locks/hsm.txt", "pyproject.toml", extra="hsm", constraint="locks/dev.txt"),
     Lock("locks/tools.txt", "locks/tools.in", constraint="locks/dev.txt"),
     Lock("locks/node.txt", "locks/node.in"),
 )

@@ -17,6 +17,7 @@ from typing import Final
 TEST_PACKAGES: Final[Mapping[str, str]] = {
     "bubblewrap": "the wall between the agent's two processes where there is no root",
     "chromium": "the browser that walks both web programs",
+    "softhsm2": "the token, in software, that keys on a token are tried on",
     "postgresql": "the second database that every store is tested on",
 }
 APT_SECONDS: Final = 600
@@ -27,6 +28,7 @@ def find_missing_test_packages() -> dict[str, str]:
     present = {
         "bubblewrap": shutil.which("bwrap") is not None,
         "chromium": any(shutil.which(name) for name in ("chromium", "chromium-browser")),
+        "softhsm2": shutil.which("softhsm2-util") is not None,
         "postgresql": _has_postgresql(),
     }
     return {name: why for name, why in TEST_PACKAGES.items() if not present[name]}

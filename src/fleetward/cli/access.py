@@ -38,7 +38,6 @@ from fleetward.keyholder.access.telling import (
     tell_row,
 )
 from fleetward.keyholder.api import ApiClient
-from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.place import find_server
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
@@ -88,7 +87,7 @@ def request(
         wish = Wish(
             entry.device, scopes, parse_length(length), reason, case, break_glass=break_glass
         )
-        signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
+        signer = folder.open_signer(passphrase_file)
         documents = (wanted[1],) if wanted else ()
         now_ms = SystemClock().wall_ms()
         ahead = list_ahead(StandingApi(api.client), learned, signer.public.key_id, entry.device)

@@ -53,7 +53,6 @@ from fleetward.keyholder.access.wishing import (
     fronts_of,
     rules_for,
 )
-from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.trust.access_serial import DEFAULT_BAUD
@@ -229,7 +228,7 @@ def _connect(
     api = open_api(folder)
     learned = folder.learn(api.client)
     entry = learned.find_machine(asking.machine)
-    signer = folder.signer(ask_passphrase(how.passphrase_file, of="your folder"))
+    signer = folder.open_signer(how.passphrase_file)
     if asking.request:
         hash_ = folder.find_kept(asking.request)
         if folder.kept(hash_).device != entry.device:

@@ -55,14 +55,14 @@ from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.hand import reach_server
-from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.named_key import open_named_key
 from fleetward.keyholder.place import find_owner
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import atomic_write, read_bounded
-from fleetward.runtime.keys import open_key
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.errors import FleetwardError, Refused, Untrusted
+from fleetward.trust.keys import Signer
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; the words are printed.")]
 
@@ -80,8 +80,10 @@ def approve(
         Path | None, typer.Option("--draft", help="Hand over a grant that others signed too.")
     ] = None,
     key: Annotated[
-        Path | None,
-        typer.Option("--key", help="Sign with this sealed key, and not with the folder's own."),
+        str | None,
+        typer.Option(
+            "--key", help="Sign with this sealed key, or pkcs11:…, and not with the folder's own."
+        ),
     ] = None,
     yes: Yes = False,
     no_follow: Annotated[
@@ -167,7 +169,7 @@ def cosign_grant(
     root: Annotated[
         str, typer.Option("--root", help="The owner root's 64 digits, as you know it.")
     ],
-    key: Annotated[Path, typer.Option("--key", help="Your sealed approver key.")],
+    key: Annotated[str, typer.Option("--key", help="Your sealed approver key, or pkcs11:…")],
     yes: Yes = False,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -187,13 +189,13 @@ def cosign_grant(
         opened = open_draft(data, root, now_ms)
         _show(opened.prepared)
         ask_yes(yes=yes)
-        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file))
+        signer = open_named_key(key, passphrase_file)
         atomic_write(draft, cosign(opened, signer))
         emit(show_prepared(opened.prepared), as_json, f"Signed. Give {draft} back to the owner.")
 
 
 def _open(
-    owner: Path | None, data: Path | None, passphrase_file: Path | None, key: Path | None
+    owner: Path | None, data: Path | None, passphrase_file: Path | None, key: str | None
 ) -> Desk:
     """Return the owner's desk; with another key, one that opens none of the folder's."""
     if key is None:
@@ -204,14 +206,14 @@ def _open(
 def _cosign_standing(
     draft: Path,
     opened: OpenedStanding,
-    how: tuple[Path, Path | None],
+    how: tuple[str, Path | None],
     *,
     yes: bool,
     as_json: bool,
 ) -> None:
     say(tell_prepared_standing(opened.prepared))
     ask_yes(yes=yes)
-    signer = open_key(read_bounded(how[0], 4096), ask_passphrase(how[1]))
+    signer = open_named_key(*how)
     atomic_write(draft, cosign_standing(opened, signer))
     shown = show_prepared_standing(opened.prepared)
     emit(shown, as_json, f"Signed. Give {draft} back to the owner.")
@@ -222,16 +224,17 @@ def _sign(
     api: AccessApi,
     request: str,
     answer: Answer,
-    by: tuple[Path | None, Path | None, bool],
+    by: tuple[str | None, Path | None, bool],
 ) -> tuple[Prepared, bytes]:
     key, passphrase_file, yes = by
     documents, now_ms = desk.documents(), SystemClock().wall_ms()
     check_lease(documents, now_ms)
     question = read_question(_judge(documents), api.find(request), now_ms)
-    if key is None:
-        signer = desk.signer("approver")
-    else:
-        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file, of=key.name))
+    signer: Signer = (
+        desk.signer("approver")
+        if key is None
+        else open_named_key(key, passphrase_file, of=Path(key).name)
+    )
     check_may_approve(question, signer.public.key_id)
     prepared = prepare_grant(question, answer, now_ms)
     _show(prepared)

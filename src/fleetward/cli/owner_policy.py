@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from fleetward.cli.owner_options import (
@@ -19,10 +18,12 @@ from fleetward.cli.owner_options import (
     open_desk,
 )
 from fleetward.cli.plain import PLAIN
-from fleetward.keyholder.auditor import read_public_pem
+from fleetward.keyholder.access.requester_line import write_requester_key
+from fleetward.keyholder.auditor import read_public_pem, write_public_pem
 from fleetward.keyholder.documents import OwnerDocuments, load_documents
 from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.hand import hand_over, reach_server
+from fleetward.keyholder.named_key import open_named_key, open_named_token
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.place import find_owner
 from fleetward.keyholder.policy_changes import (
@@ -40,12 +41,13 @@ from fleetward.keyholder.policy_changes import (
 )
 from fleetward.keyholder.policy_settings import SETTINGS, read_setting
 from fleetward.keyholder.speak import emit, refusals
+from fleetward.keyholder.token_uri import read_token_uri
 from fleetward.runtime.clock import SystemClock
-from fleetward.runtime.files import atomic_write, read_bounded
+from fleetward.runtime.files import atomic_write
 from fleetward.runtime.http.times import to_rfc3339
-from fleetward.runtime.keys import make_key, open_key, seal_key
+from fleetward.runtime.keys import make_key, seal_key
 from fleetward.trust.errors import Refused
-from fleetward.trust.keys import ED25519
+from fleetward.trust.keys import ED25519, Signer
 from fleetward.trust.policy import Policy
 
 policy_app = typer.Typer(help="Show and change who may sign what.", no_args_is_help=True, **PLAIN)
@@ -271,36 +273,58 @@ def witness(
 @policy_app.command("make-key")
 def make(
     out: Annotated[
-        Path, typer.Option("--out", help="The sealed key; FILE.pub is its public half.")
-    ],
+        Path | None, typer.Option("--out", help="The sealed key; FILE.pub is its public half.")
+    ] = None,
+    token: Annotated[
+        str, typer.Option("--token", help="pkcs11:… : make it on this token; no file holds it.")
+    ] = "",
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key of your own, for another owner's folder to add by `policy add-person`.
 
     fleetward owner policy make-key --out bo.key
+
+    fleetward owner policy make-key --token "pkcs11:token=Bo;object=approver?module-path=/usr/lib/…"
     """
     with refusals():
-        public_file = out.with_name(out.name + ".pub")
-        if out.exists() or public_file.exists():
+        public_file = out.with_name(out.name + ".pub") if out else None
+        if out and public_file and (out.exists() or public_file.exists()):
             raise Refused(f"Expected nothing at {out}; a key is there.", reason="file_exists")
-        signer = make_key(ED25519)
-        atomic_write(
-            out,
-            seal_key(signer, ask_passphrase(passphrase_file, twice=True, of="your key"), out.name),
-        )
-        pem = signer.private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        atomic_write(public_file, pem, 0o644)
-        shown = {"key_id": signer.public.key_id, "key": str(out), "public": str(public_file)}
-        emit(shown, as_json, f"Hand {public_file} to the owner; keep {out}.")
+        key: Signer
+        if token:
+            uri = read_token_uri(token)
+            key, kept = open_named_token(uri, passphrase_file, make=True), uri.text
+        elif out:
+            key, kept = _make_sealed(out, passphrase_file), str(out)
+        else:
+            raise Refused("Name a file by --out, or a token by --token.", reason="no_key_named")
+        pem = write_public_pem(key.public)
+        if public_file:
+            atomic_write(public_file, pem, 0o644)
+        shown = {
+            "key_id": key.public.key_id,
+            "key": kept,
+            "public": str(public_file or ""),
+            "line": write_requester_key(key.public),
+        }
+        words = f"Hand {public_file} to the owner; keep {kept}."
+        if not public_file:
+            words = f"Hand this to the owner:\n\n{pem.decode('ascii')}\nYour key is {kept}"
+        emit(shown, as_json, words)
+
+
+def _make_sealed(out: Path, passphrase_file: Path | None) -> Signer:
+    signer = make_key(ED25519)
+    passphrase = ask_passphrase(passphrase_file, twice=True, of="your key")
+    atomic_write(out, seal_key(signer, passphrase, out.name))
+    return signer
 
 
 @policy_app.command("sign")
 def sign(
     draft: Annotated[Path, typer.Argument(help="A draft that waits for more signatures.")],
-    key: Annotated[Path, typer.Option("--key", help="Your sealed key.")],
+    key: Annotated[str, typer.Option("--key", help="Your sealed key, or pkcs11:…")],
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -309,7 +333,7 @@ def sign(
     fleetward owner policy sign draft.json --key bo.key
     """
     with refusals():
-        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file, of="your key"))
+        signer = open_named_key(key, passphrase_file)
         atomic_write(draft, sign_draft(draft, signer))
         emit({"draft": str(draft)}, as_json, f"Signed. Give {draft} back to the owner.")
 

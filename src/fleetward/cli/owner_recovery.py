@@ -25,6 +25,7 @@ from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import OwnerDocuments, load_documents
 from fleetward.keyholder.folder import DEFAULT_FOLDER, OwnerFolder
 from fleetward.keyholder.hand import hand_over, reach_server
+from fleetward.keyholder.named_key import open_named_key
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.place import Unnamed, find_owner, find_server, read_ready
 from fleetward.keyholder.policy_changes import change_policy, remove_recovery, set_recovery
@@ -45,10 +46,9 @@ from fleetward.keyholder.signing import Person
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.keyholder.taking_over import Papers, finish_folder
 from fleetward.runtime.clock import SystemClock
-from fleetward.runtime.files import read_bounded
 from fleetward.runtime.http.times import from_rfc3339, to_rfc3339
-from fleetward.runtime.keys import FileSigner, open_key
 from fleetward.trust.errors import Malformed, Refused
+from fleetward.trust.keys import Signer
 from fleetward.trust.policy import Policy
 
 recovery_app = typer.Typer(
@@ -142,7 +142,9 @@ def remove_keys(
 
 @recover_app.command("announce")
 def announce_recovery(
-    key: Annotated[list[Path], typer.Option("--key", help="A sealed recovery key; several.")],
+    key: Annotated[
+        list[str], typer.Option("--key", help="A sealed recovery key, or pkcs11:…; several.")
+    ],
     person: Annotated[str, typer.Option("--person", help="Who will hold the new keys.")] = "",
     key_passphrase_file: Annotated[
         Path | None, typer.Option("--key-passphrase-file", help="File of mode 600 for the keys.")
@@ -368,11 +370,8 @@ def _reach(
     return client, fetch_papers(client, root, pinned)
 
 
-def _open_keys(files: list[Path], passphrase_file: Path | None) -> list[FileSigner]:
-    return [
-        open_key(read_bounded(file, 4096), ask_passphrase(passphrase_file, of=f"the key {file}"))
-        for file in files
-    ]
+def _open_keys(named: list[str], passphrase_file: Path | None) -> list[Signer]:
+    return [open_named_key(each, passphrase_file, of=f"the key {each}") for each in named]
 
 
 def _hand_over(

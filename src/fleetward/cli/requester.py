@@ -28,6 +28,7 @@ from fleetward.keyholder.access.requester_folder import (
     RequesterFacts,
     RequesterFolder,
     make_requester,
+    make_requester_on_token,
 )
 from fleetward.keyholder.access.requester_line import (
     read_requester_key,
@@ -37,6 +38,7 @@ from fleetward.keyholder.access.requester_line import (
 from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.speak import emit, refusals
+from fleetward.keyholder.token_uri import read_token_uri
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.delegation import MAX_DAYS, Delegate
@@ -67,6 +69,9 @@ def init(
     data: Annotated[
         Path | None, typer.Option("--data", help="A server on this computer: its folder.")
     ] = None,
+    token: Annotated[
+        str, typer.Option("--token", help="pkcs11:… : your key is on a token; made if not there.")
+    ] = "",
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,6 +79,8 @@ def init(
 
     fleetward requester init --person Tom --org "Makers Ltd" --owner-root 5f1c…
     --server https://fleet.example --token-file token
+
+    With a key on a token: --token "pkcs11:token=Tom;object=fleet?module-path=/usr/lib/…"
     """
     with refusals():
         if data is None and not (server and token_file):
@@ -92,6 +99,12 @@ def init(
             data=str(data.absolute()) if data else "",
         )
         path = out or Path.home() / DEFAULT_FOLDER
+        if token:
+            on_token = make_requester_on_token(
+                path, read_token_uri(token), facts, server_ca, passphrase_file
+            )
+            _tell(*on_token, as_json)
+            return
         passphrase = ask_passphrase(passphrase_file, twice=True, of="your folder")
         folder, signer = make_requester(path, passphrase, facts, server_ca)
         _tell(folder, signer.public, as_json)
@@ -105,9 +118,7 @@ def show(as_: As = None, passphrase_file: PassphraseFile = None, as_json: AsJson
     """
     with refusals():
         folder = open_folder(as_)
-        _tell(
-            folder, folder.signer(ask_passphrase(passphrase_file, of="your folder")).public, as_json
-        )
+        _tell(folder, folder.open_signer(passphrase_file).public, as_json)
 
 
 @requester_app.command("delegate")
@@ -139,7 +150,7 @@ def delegate_to(
         wanted = Delegate(
             read_requester_key(to), person, org, devices, scopes, parse_length(length)
         )
-        signer = folder.signer(ask_passphrase(passphrase_file, of="your folder"))
+        signer = folder.open_signer(passphrase_file)
         made = delegate(learned, wanted, signer, days, SystemClock().wall_ms())
         write_delegation(out, made)
         words = f"{tell_delegation(learned, made)}\n\nSend {out} to {person}; there: fleetward "
@@ -161,7 +172,7 @@ def accept_delegation(
     with refusals():
         folder = open_folder(as_)
         learned = folder.learn(open_api(folder).client)
-        own = folder.signer(ask_passphrase(passphrase_file, of="your folder")).public
+        own = folder.open_signer(passphrase_file).public
         made = accept(folder, learned, file, own)
         emit(show_delegation(learned, made), as_json, tell_delegation(learned, made))
 

@@ -20,10 +20,9 @@ from fleetward.keyholder.access.runbooks import (
     tell_plan,
 )
 from fleetward.keyholder.auditor import read_public_pem
-from fleetward.keyholder.passphrase import ask_passphrase
+from fleetward.keyholder.named_key import open_named_key
 from fleetward.keyholder.speak import emit, refusals
 from fleetward.runtime.files import atomic_write, read_bounded
-from fleetward.runtime.keys import open_key
 from fleetward.trust.errors import Refused
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.runbook import MAX_RUNBOOK_BYTES, Runbook, fill_in
@@ -36,7 +35,8 @@ runbook_app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="A runbook.")]
 KeyFile = Annotated[
-    Path | None, typer.Option("--key", help="Your sealed key, of `owner policy make-key`.")
+    str | None,
+    typer.Option("--key", help="Your sealed key, of `owner policy make-key`; or pkcs11:…"),
 ]
 
 
@@ -65,7 +65,7 @@ def make(
             raw = draft_runbook(text, _read_key(signer).key_id)
             runbook, line = check_runbook(raw, None), signer
         else:
-            own = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file, of="your key"))
+            own = open_named_key(key, passphrase_file)
             runbook = sign_runbook(draft_runbook(text, own.public.key_id), own)
             line = write_requester_key(own.public)
         atomic_write(out, runbook.raw, 0o644)
@@ -84,7 +84,7 @@ def make(
 @runbook_app.command("sign")
 def sign(
     file: File,
-    key: Annotated[Path, typer.Option("--key", help="Your sealed key.")],
+    key: Annotated[str, typer.Option("--key", help="Your sealed key, or pkcs11:…")],
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -93,7 +93,7 @@ def sign(
     fleetward runbook sign bundle.runbook --key maker.key
     """
     with refusals():
-        signer = open_key(read_bounded(key, 4096), ask_passphrase(passphrase_file, of="your key"))
+        signer = open_named_key(key, passphrase_file)
         runbook = sign_runbook(load_runbook(file), signer)
         atomic_write(file, runbook.raw, 0o644)
         emit(show_runbook(runbook), as_json, f"Signed: {_name(runbook)}.")

@@ -49,6 +49,13 @@ def read_public_pem(path: Path, kinds: tuple[type, ...]) -> PublicKey:
     return public_key_of(key)  # type: ignore[arg-type]
 
 
+def write_public_pem(key: PublicKey) -> bytes:
+    """Return a public key in PEM, as `read_public_pem` takes it."""
+    return serialization.load_der_public_key(key.spki).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
 def own_folder(documents: OwnerDocuments) -> OwnFolder:
     """Return what the owner's own folder says is newest."""
     return OwnFolder(

@@ -1,4 +1,4 @@
-"""The owner's passphrase: from the terminal, or from a file that only its owner can read.
+"""A passphrase or a PIN: from the terminal, or from a file that only its owner can read.
 
 It is never an argument: arguments stand in the list of processes and in the shell's history.
 """
@@ -63,3 +63,19 @@ def ask_passphrase(
             reason="passphrase_short",
         )
     return passphrase
+
+
+def ask_pin(file: Path | None, *, of: str) -> bytes:
+    """Return the PIN of a token from `file`, or from the terminal. It is asked for once.
+
+    Raises `Refused` without a terminal, or when others could read the file.
+    """
+    if file is not None:
+        return read_passphrase_file(file)
+    if not sys.stdin.isatty():
+        raise Refused(
+            "Expected the PIN of a token; there is no terminal to ask at. Name a file of mode 600 "
+            "by --passphrase-file, or by pin-source=file:/… in the URI.",
+            reason="no_passphrase",
+        )
+    return getpass.getpass(f"PIN of the token {of}: ").encode("utf-8")

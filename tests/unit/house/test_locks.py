@@ -28,7 +28,7 @@ def name_package(requirement: str) -> str:
 
 def test_locks_are_there() -> None:
     names = {lock.name for lock in LOCKS}
-    assert names == {"dev.txt", "device.txt", "node.txt", "server.txt", "tools.txt"}
+    assert names == {"dev.txt", "device.txt", "hsm.txt", "node.txt", "server.txt", "tools.txt"}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

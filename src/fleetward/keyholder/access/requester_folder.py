@@ -1,7 +1,7 @@
 """A technician's folder: his key, whose machines he services, and where their server is.
 
     requester.toml      person, organisation, the owner root that he was told, the server
-    requester.key       sealed under his passphrase
+    requester.key       sealed under his passphrase; not there when his key is on a token
     server-ca.pem       the server's own CA, where it has one
     seen.json           the newest head, policy and roster that he saw
     requests/HASH.json  the session key of one request, until its session has ended
@@ -13,25 +13,31 @@ the owner's yes, and nothing a second time.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from fleetward.keyholder.access.learning import Learned, Seen, learn_owner, read_seen
+from fleetward.keyholder.access.requester_line import write_requester_key
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.folder import OwnerFolder
+from fleetward.keyholder.named_key import open_named_token
+from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.place import Place, api_address, find_server, read_token
+from fleetward.keyholder.token_uri import TokenUri, read_token_uri
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.runtime.keys import FileSigner, make_key, open_key, seal_key
 from fleetward.trust.canonical import from_base64url, to_base64url
-from fleetward.trust.errors import Malformed, Refused, Unreachable
+from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.fields import require_digest
-from fleetward.trust.keys import ED25519
+from fleetward.trust.keys import ED25519, PublicKey, Signer
 
 DEFAULT_FOLDER: Final = "fleetward-requester"
 """Below the home directory."""
@@ -51,6 +57,9 @@ class RequesterFacts:
     server: str = ""
     token_file: str = ""
     data: str = ""
+    key: str = ""
+    """The URI of a key on a token, and then what its public half must be."""
+    public: str = ""
 
 
 class KeptRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +124,30 @@ class RequesterFolder:
     def signer(self, passphrase: bytes) -> FileSigner:
         """Return the requester's key. Raises `Refused` for a wrong passphrase."""
         return open_key(read_bounded(self.path / "requester.key", _MAX_BYTES), passphrase)
+
+    def open_signer(self, passphrase_file: Path | None) -> Signer:
+        """Return the requester's key, out of the folder or on its token; asks for what it needs.
+
+        Raises `Refused` for a wrong passphrase or PIN, `Untrusted` for another key on the token.
+        """
+        facts = self.facts()
+        if not facts.key:
+            return self.signer(ask_passphrase(passphrase_file, of="your folder"))
+        if (self.path / "requester.toml").lstat().st_uid != os.geteuid():
+            raise Refused(
+                f"Expected {self.path} to be yours; it belongs to somebody else, and names a "
+                "library to load. Make a folder of your own.",
+                reason="folder_not_yours",
+            )
+        signer = open_named_token(read_token_uri(facts.key), passphrase_file)
+        if write_requester_key(signer.public) != facts.public:
+            signer.close()
+            raise Untrusted(
+                f"Expected the key {facts.public} on the token; {signer.public.key_id} is there. "
+                "Put in the token that this folder was made with, or make another folder.",
+                reason="another_token_key",
+            )
+        return signer
 
     def delegation(self) -> bytes:
         """Return the delegation by which this technician asks, or nothing."""
@@ -199,7 +232,40 @@ class RequesterFolder:
 def make_requester(
     path: Path, passphrase: bytes, facts: RequesterFacts, server_ca: Path | None = None
 ) -> tuple[RequesterFolder, FileSigner]:
-    """Make a technician's folder, complete or not at all. Raises `Refused`, `Malformed`."""
+    """Make a technician's folder with a key in it, complete or not at all.
+
+    Raises `Refused`, `Malformed`.
+    """
+    signer = make_key(ED25519)
+
+    def seal_into(building: Path) -> None:
+        sealed = seal_key(signer, passphrase, "fleetward requester")
+        atomic_write(building / "requester.key", sealed)
+
+    return _make_folder(path, facts, server_ca, seal_into), signer
+
+
+def make_requester_on_token(
+    path: Path,
+    uri: TokenUri,
+    facts: RequesterFacts,
+    server_ca: Path | None = None,
+    pin_file: Path | None = None,
+) -> tuple[RequesterFolder, PublicKey]:
+    """Make a technician's folder whose key is on a token; a key is made there if there is none.
+
+    Raises as `make_requester`, and what the token refuses.
+    """
+    _check_facts(path, facts)
+    signer = open_named_token(uri, pin_file, or_make=True)
+    try:
+        whole = replace(facts, key=uri.text, public=write_requester_key(signer.public))
+        return _make_folder(path, whole, server_ca, lambda _: None), signer.public
+    finally:
+        signer.close()
+
+
+def _check_facts(path: Path, facts: RequesterFacts) -> None:
     require_digest(facts.owner_root, "the owner root")
     for what, text, least in (("person", facts.person, 1), ("organisation", facts.org, 0)):
         if not least <= len(text) <= MAX_NAME or not text.isprintable():
@@ -213,12 +279,18 @@ def make_requester(
             reason="folder_exists",
         )
     RequesterFolder._place(facts)  # a server that cannot be named is told before a key is made
+
+
+def _make_folder(
+    path: Path,
+    facts: RequesterFacts,
+    server_ca: Path | None,
+    put_key: Callable[[Path], None],
+) -> RequesterFolder:
+    _check_facts(path, facts)
     building = OwnerFolder.create(path).path
     try:
-        signer = make_key(ED25519)
-        atomic_write(
-            building / "requester.key", seal_key(signer, passphrase, "fleetward requester")
-        )
+        put_key(building)
         if server_ca is not None:
             atomic_write(building / "server-ca.pem", read_bounded(server_ca, _MAX_BYTES))
         atomic_write(building / "requester.toml", _write_facts(facts))
@@ -226,7 +298,7 @@ def make_requester(
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    return RequesterFolder(path), signer
+    return RequesterFolder(path)
 
 
 def keep_request(
@@ -240,7 +312,8 @@ def keep_request(
 
 def _write_facts(facts: RequesterFacts) -> bytes:
     lines = [f"format = {_FORMAT}"]
-    for name in ("person", "org", "owner_root", "created_at", "server", "token_file", "data"):
+    names = ["person", "org", "owner_root", "created_at", "server", "token_file", "data"]
+    for name in [*names, *(["key", "public"] if facts.key else [])]:
         text = getattr(facts, name).replace("\\", "\\\\").replace('"', '\\"')
         lines.append(f'{name} = "{text}"')
     return ("\n".join(lines) + "\n").encode("utf-8")

@@ -183,6 +183,7 @@ def test_a_technician_sends_somebody_in_his_place(
     assert "unknown_delegator" in refused.stderr
     named = answer(as_owner("policy", "requester", "delegating", "--person", "Tom", "--json"))
     assert [r["may_delegate"] for r in named["requesters"] if r["person"] == "Tom"] == [True]
+    scene.publish()
     told = answer(as_tom(requester_app, *sent, "--out", tmp_path / "ana.json"))
     assert (told["by"], told["machines"][0]["name"], told["seconds"]) == ("Tom", "pump-7", 600)
     wish = ["pump-7", "--scope", "terminal:app", "--for", "10m", "--reason", "its drive"]

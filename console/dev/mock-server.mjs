@@ -11,7 +11,7 @@ import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeDetail, makeFacts, makeFleet, makeHistory, makeToday, wordsOf } from './mock-data.mjs';
-import { makeSession, makeSessions } from './mock-sessions.mjs';
+import { makeAhead, makeSession, makeSessions } from './mock-sessions.mjs';
 import { makeTiers } from './mock-closing.mjs';
 import { makeOwner } from './mock-owner.mjs';
 
@@ -142,6 +142,7 @@ function consoleAnswer(method, path, search, body) {
   const parts = path.slice(1).split('/');
   if (parts[0] === 'devices' && parts.length > 1) return deviceAnswer(method, parts.slice(1), search);
   if (parts[0] === 'access' && parts[1] === 'requests') return accessAnswer(parts[2], search);
+  if (parts[0] === 'access' && parts[1] === 'standing') return { body: { items: makeAhead(fleet, scenario).filter((each) => !search.get('device_id') || each.machines.some((machine) => machine.device_id === search.get('device_id'))) } };
   if (parts[0] === 'closing-machines' && parts[1]) {
     const row = fleet.find((each) => each.id === parts[1]);
     return row ? { body: makeTiers(row) } : problem(404, 'Not found', 'No machine of this id is known here.');

@@ -64,3 +64,17 @@ export function makeSession(row) {
     changes: over ? makeSaid(row.ended_by === 'closed') : null, not_compared: '',
   };
 }
+
+/** What the owner allowed ahead: a window tomorrow and one in a week, on the first three machines. */
+export function makeAhead(fleet, scenario) {
+  if (fleet.length === 0 || scenario === 'calm') return [];
+  const day = 24 * 60 * MINUTE;
+  return [{
+    id: hash('ahead'), words: wordsOf(5), people: ['Ada Lind', 'Ben Okoro'], requesters: ['Tom Adler (Pump Makers Ltd)'],
+    scopes: ['the logs', 'a terminal as app'], seconds: 1800, watched: true, reason: 'Weekly check of the filters', time_zone: 'Europe/Berlin',
+    windows: [1, 8].map((days) => ({ not_before: iso(-days * day), not_after: iso(-days * day - 120 * MINUTE) })),
+    issued_at: iso(day), stored_at: iso(day), revoked_at: null,
+    machines: fleet.slice(0, 3).map((row, at) => ({ device_id: row.id, device_name: row.name, site: row.site, state: ['held', 'dropped', ''][at], next_window: 0, words: '', said_at: at < 2 ? iso(day) : null, signed: '' })),
+    entries: [], envelope: 'AA', stop: '',
+  }];
+}

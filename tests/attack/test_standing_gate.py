@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.access_world import LOGS, RULES, TERMINAL
+from tests.keys_world import hand_over
 from tests.standing_world import HOUR_MS, WEEK_MS, weekly
 from tests.trust_world import DAY_MS, NOW_MS, alter, payload_of, resign
 from tests.unit.device.session_guard import HeldDoors, SessionGuard
@@ -398,7 +399,7 @@ def test_a_harmless_policy_changes_nothing(guard: SessionGuard) -> None:
 def test_an_epoch_that_has_passed(guard: SessionGuard) -> None:
     standing = held(guard)
     trust = guard.access.trust
-    trust.next_policy({"epoch": trust.policy.epoch + 1})
+    hand_over(trust)
     publish(guard)
     assert "dropped" in states(guard, standing.hash)
     assert refuse(guard, standing.raw) == "old_epoch"

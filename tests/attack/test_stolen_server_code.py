@@ -41,7 +41,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def signed_order(stage: Stage) -> bytes:
-    payload: JsonObject = {"command": COMMAND, "issued_at": 1, "type": "fleetward.runbook.v1"}
+    payload: JsonObject = {"command": COMMAND, "issued_at": 1, "type": "fleetward.command.v1"}
     return msgspec.json.encode(Order(envelope=to_base64url(seal(payload, stage.thief.keys))))
 
 

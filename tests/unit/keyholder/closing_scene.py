@@ -191,7 +191,12 @@ def served(folder: Path) -> Iterator[tuple[ClosingScene, str]]:
         addresses: list[str] = []
         threading.Thread(
             target=serve_console,
-            args=(keeper, SystemClock(), ConsoleWish(), addresses.append),
+            args=(
+                keeper,
+                SystemClock(),
+                ConsoleWish(),
+                lambda opened: addresses.append(opened.address),
+            ),
             daemon=True,
         ).start()
         while not addresses:

@@ -32,7 +32,7 @@ def paper(world: World, name: str) -> bytes:
 
 def look(world: World, export: Path, heads: list[bytes] = HEADS) -> AuditReport:
     entry = next(e for e in world.entries if e.device == world.machines[0].id)
-    papers = {name: SimpleNamespace(raw=paper(world, name)) for name in PAPERS}
+    papers = {name: SimpleNamespace(raw=paper(world, name), ahead=None) for name in PAPERS}
     case: Any = SimpleNamespace(entry=entry, session=SESSION, **papers)
     findings = Findings()
     verify_in_record(case, heads, export, world.owner, findings)

@@ -211,6 +211,8 @@ def evidence(**said: Any) -> Evidence:
             },
             "stale stale stale",
         ),
+        ({"connected": False}, "stale stale stale"),
+        ({"looked_ms": NOW - STALE_MS}, "yes stale yes"),
     ],
 )  # fmt: skip
 def test_each_tier_says_yes_no_unknown_or_stale(said: dict[str, Any], states: str) -> None:

@@ -8,8 +8,8 @@
     undone    the machine says that something there took its filter away
 
 The three tiers are what an owner wants to see of a machine without an open port. Each is `yes`,
-`no`, `unknown` or `stale`, with its reason and its age: a server can show what machines said, and
-when, and no more.
+`no`, `unknown` or `stale`, with its reason and its age; of a silent machine none is `yes`. A server
+can show what machines said, and when, and no more.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from fleetward.trust.ledger_findings import say_age
 
 HANDED: Final = "handed"
 APPLIED: Final = "applied"
@@ -124,7 +126,7 @@ def _encrypted(known: Evidence) -> Tier:
         "Its one connection goes out from it, by TLS 1.3, and both sides prove who they are. "
         "Nothing else leads to it from here."
     )
-    return _age(Tier(1, title, "yes", words, known.seen_ms), known.now_ms, fresh=known.connected)
+    return _age(Tier(1, title, "yes", words, known.seen_ms), known)
 
 
 def _local_access(known: Evidence) -> Tier:
@@ -138,7 +140,7 @@ def _local_access(known: Evidence) -> Tier:
         return Tier(2, title, "no", words.capitalize(), known.looked_ms)
     if open_now:
         words = f"{'; '.join(open_now)}. Nothing keeps others from it."
-        return _age(Tier(2, title, "no", words, known.looked_ms), known.now_ms)
+        return _age(Tier(2, title, "no", words, known.looked_ms), known)
     hidden = [row for row in known.listeners if _reachable(row) and row.process is None]
     hidden = [row for row in hidden if row.port not in known.filtered_tcp]
     if known.sight != "full" and hidden:
@@ -149,7 +151,7 @@ def _local_access(known: Evidence) -> Tier:
         words = f"Closed by a filter on the owner's order: {', '.join(behind)}."
         if known.seconds_left:
             words += " On trial: it opens again unless the owner keeps it."
-    return _age(Tier(2, title, "yes", words, known.looked_ms), known.now_ms)
+    return _age(Tier(2, title, "yes", words, known.looked_ms), known)
 
 
 def _permission(known: Evidence) -> Tier:
@@ -160,7 +162,7 @@ def _permission(known: Evidence) -> Tier:
         f"It follows the owner's policy {known.policy_version}: {known.rules_words} The machine "
         "itself checks that, and no server can change it."
     )
-    return _age(Tier(3, title, "yes", words, known.seen_ms), known.now_ms, fresh=known.connected)
+    return _age(Tier(3, title, "yes", words, known.seen_ms), known)
 
 
 def _sort(known: Evidence) -> tuple[list[str], list[str]]:
@@ -184,10 +186,11 @@ def _reachable(row: Listener) -> bool:
     return row.exposure != "loopback"
 
 
-def _age(tier: Tier, now_ms: int, *, fresh: bool = False) -> Tier:
-    """Return the tier, stale when what it rests on is old."""
-    if fresh or not tier.as_of_ms or now_ms - tier.as_of_ms < STALE_MS:
+def _age(tier: Tier, known: Evidence) -> Tier:
+    """Return the tier, stale when its machine is silent or what it rests on is old."""
+    age_ms = max(known.now_ms - tier.as_of_ms, 0)
+    if not tier.as_of_ms or (known.connected and (tier.number != 2 or age_ms < STALE_MS)):
         return tier
-    hours = (now_ms - tier.as_of_ms) // 3_600_000
-    words = f"It was {tier.state} {hours} hours ago, and nothing newer is known. {tier.words}"
+    ago = say_age(age_ms // 1000)
+    words = f"It was {tier.state} {ago} ago, and nothing newer is known. {tier.words}"
     return Tier(tier.number, tier.title, "stale", words, tier.as_of_ms)

@@ -9,7 +9,7 @@ import { State } from '../../shared/ui/State';
 
 /** Encrypted, local access off, permission required: each with its evidence, and its age. */
 export function Tiers({ id }: { id: string }) {
-  const tiers = useQuery({ queryKey: ['tiers', id], queryFn: () => api.tiers(id) });
+  const tiers = useQuery({ queryKey: ['device', id, 'tiers'], queryFn: () => api.tiers(id) });
   return (
     <Section title="Three tiers">
       <Answer of={tiers} lines={4}>

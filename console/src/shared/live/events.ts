@@ -49,7 +49,7 @@ export function keysFor(event: StreamEvent): Key[] | null {
     case 'access.changed':
       return [['sessions'], ['session-of'], ['today'], device, ['timeline'], ['access']];
     case 'closing.changed':
-      return [['tiers'], ['closing'], ['timeline'], device];
+      return [['closing'], ['timeline'], device];
     case 'closing':
       return [['closing']];
     case 'record.changed':

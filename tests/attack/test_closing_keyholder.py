@@ -22,7 +22,7 @@ from tests.unit.keyholder.small_server import SmallServer
 
 from fleetward.keyholder.closing.judging import Progress, read_progress
 from fleetward.keyholder.closing.signing import sign_closing, sign_kept
-from fleetward.keyholder.closing.telling import say_seconds, tell_preview, tell_progress
+from fleetward.keyholder.closing.telling import say_countdown, tell_preview, tell_progress
 from fleetward.keyholder.desk import Desk
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.closing import ClosedPort, Closing, ClosingWish
@@ -114,4 +114,4 @@ def test_a_preview_names_who_would_be_cut_off_and_its_age(scene: ClosingScene) -
     words = tell_preview(scene.api.machines(), SSH.ports, SSH.local_access)
     assert "10.2.3.9 is connected to tcp/22: it would be cut off" in words
     assert "sshd waits for others" in words and words.count("as of") == 4
-    assert [say_seconds(n) for n in (598, 3723, -1)] == ["9:58", "1:02:03", "0:00"]
+    assert [say_countdown(n) for n in (598, 3723, -1)] == ["9:58", "1:02:03", "0:00"]

@@ -27,7 +27,7 @@ from fleetward.cli.access_options import (
 )
 from fleetward.keyholder.access.asking import ask
 from fleetward.keyholder.access.coming import enter_ahead, find_fit, list_ahead, say_next
-from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope, say_length
+from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope
 from fleetward.keyholder.access.server_rows import AccessApi
 from fleetward.keyholder.access.standing_rows import StandingApi
 from fleetward.keyholder.access.telling import (
@@ -44,6 +44,7 @@ from fleetward.runtime.clock import SystemClock
 from fleetward.trust.access import Scope
 from fleetward.trust.errors import Refused
 from fleetward.trust.grants.request import Wish
+from fleetward.trust.sayings import say_length
 
 request_app = typer.Typer(**PLAIN)
 session_app = typer.Typer(help="See requests and sessions.", no_args_is_help=True, **PLAIN)

@@ -26,7 +26,7 @@ from fleetward.keyholder.closing.judging import Progress, read_progress
 from fleetward.keyholder.closing.server_rows import ClosingApi
 from fleetward.keyholder.closing.signing import sign_closing, sign_kept
 from fleetward.keyholder.closing.telling import (
-    say_seconds,
+    say_countdown,
     show_progress,
     tell_machine,
     tell_preview,
@@ -286,7 +286,7 @@ def _wants_to_keep(progress: Progress) -> bool:
         return False
     sys.stderr.write(
         f"{number} machines closed it and are still connected. Keep it? Otherwise it opens again "
-        f"in {say_seconds(min(left, default=0))}. Type keep: "
+        f"in {say_countdown(min(left, default=0))}. Type keep: "
     )
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() == "keep"

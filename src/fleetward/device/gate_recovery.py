@@ -26,6 +26,7 @@ from fleetward.trust.canonical import JsonObject
 from fleetward.trust.documents import Bundle, OwnerView, find_announced
 from fleetward.trust.errors import Refused, Unreachable
 from fleetward.trust.policy import Policy
+from fleetward.trust.sayings import say_age
 
 ANNOUNCED: Final = "recovery.announced"
 COUNTING: Final = "recovery.counting"
@@ -33,7 +34,6 @@ READY: Final = "recovery.ready"
 ENDED: Final = "recovery.ended"
 MOST_ANNOUNCED: Final = 4
 """More that wait at once are no accident; each of them was signed by the recovery keys."""
-_DAY: Final = 86_400
 
 
 class RecoveryGate:
@@ -126,7 +126,7 @@ class RecoveryGate:
         kept.started_powered_ms = self._time.powered_ms()
         words = (
             f"The notice of the recovery stands in the record. Policy {kept.version} may take "
-            f"effect when this machine has been on for {_say_time(kept.delay_seconds)} from now."
+            f"effect when this machine has been on for {say_age(kept.delay_seconds)} from now."
         )
         self._diary.evidence(COUNTING, _body(kept, words))
         self._try_to_save()
@@ -150,7 +150,7 @@ def _announce(view: OwnerView, policy: Policy, delay_seconds: int) -> JsonObject
     words = (
         f"RECOVERY ANNOUNCED. Recovery keys of {view.owner_name} signed policy {policy.version}, "
         f"under which {people} would decide. It takes effect here after "
-        f"{_say_time(delay_seconds)} of being on, unless the present keys sign another policy."
+        f"{say_age(delay_seconds)} of being on, unless the present keys sign another policy."
     )
     return {
         "delay_seconds": delay_seconds,
@@ -175,11 +175,4 @@ def _describe(kept: KeptRecovery, left_ms: int) -> str:
         return f"{said}; its delay begins when the notice stands in the record."
     if left_ms == 0:
         return f"{said}, and its delay is over."
-    return f"{said}; {_say_time(left_ms // 1000)} are left to refuse it."
-
-
-def _say_time(seconds: int) -> str:
-    if seconds >= 2 * _DAY:
-        return f"{seconds // _DAY} days"
-    hours = max(1, round(seconds / 3600))
-    return f"{hours} hours" if hours > 1 else "1 hour"
+    return f"{said}; {say_age(left_ms // 1000)} are left to refuse it."

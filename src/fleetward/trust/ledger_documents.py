@@ -27,7 +27,7 @@ from fleetward.trust.errors import FleetwardError, Refused, Untrusted
 from fleetward.trust.generation import GENERATION_TYPE
 from fleetward.trust.head import HEAD_TYPE, LEASE_TYPE, Head, Lease, verify_head, verify_lease
 from fleetward.trust.invitation import INVITATION_TYPE, verify_invitation
-from fleetward.trust.ledger_findings import Finding, Findings, say_count
+from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.ledger_leaves import JoinFact
 from fleetward.trust.policy import (
     POLICY_TYPE,
@@ -45,6 +45,7 @@ from fleetward.trust.roster import (
     verify_entries,
     verify_roster,
 )
+from fleetward.trust.sayings import say_count
 
 MAX_HEADS: Final = 100_000
 """Heads of one record that are remembered, for the leases on them."""

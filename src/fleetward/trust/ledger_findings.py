@@ -101,16 +101,3 @@ def _place(finding: Finding) -> tuple[int, int]:
     """Statements about the whole come first, then those about an entry in the record's order."""
     generation = -1 if finding.generation is None else finding.generation
     return generation, -1 if finding.entry is None else finding.entry
-
-
-def say_age(seconds: int) -> str:
-    """Return an age in a person's words."""
-    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size or (unit != "days" and seconds >= size):
-            return f"{seconds // size} {unit}"
-    return f"{max(seconds, 0)} s"
-
-
-def say_count(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"

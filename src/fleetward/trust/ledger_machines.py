@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fleetward.trust.journal import start_of_chain
-from fleetward.trust.ledger_findings import Finding, Findings, say_age
+from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.ledger_leaves import BatchFact
 from fleetward.trust.roster import ACTIVE, RosterEntry
+from fleetward.trust.sayings import say_age
 
 MAX_TOLD: Final = 3
 """Contradictions of one machine that are told; those behind them follow from the first."""

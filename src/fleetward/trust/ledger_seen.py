@@ -12,7 +12,7 @@ from typing import Final
 
 from fleetward.trust.errors import FleetwardError, Untrusted
 from fleetward.trust.keys import PublicKey
-from fleetward.trust.ledger_findings import Finding, Findings, say_count
+from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.ledger_generation import Dispute, Generation
 from fleetward.trust.note import (
     Checkpoint,
@@ -21,6 +21,7 @@ from fleetward.trust.note import (
     verify_checkpoint,
     verify_cosignature,
 )
+from fleetward.trust.sayings import say_count
 
 MAX_DISPUTES: Final = 1000
 """Disputes of one generation that are kept; one is enough."""

@@ -42,9 +42,10 @@ from fleetward.trust.grants.standing import STANDING_TYPE
 from fleetward.trust.grants.standing_state import STATE_TYPE
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.ledger_documents import DocumentsInAudit
-from fleetward.trust.ledger_findings import Finding, Findings, say_age, say_count
+from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.ledger_standing import StandingInAudit
 from fleetward.trust.policy import Policy
+from fleetward.trust.sayings import say_age, say_count
 
 MAX_PAPERS: Final = 200_000
 """Requests, and offers, of one record that are remembered for the grants on them."""

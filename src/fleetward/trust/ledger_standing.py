@@ -25,8 +25,9 @@ from fleetward.trust.grants.standing import MAX_WINDOWS, verify_standing
 from fleetward.trust.grants.standing_state import REVOKED, verify_state
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.ledger_documents import DocumentsInAudit
-from fleetward.trust.ledger_findings import Finding, Findings, say_count
+from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.policy import Policy
+from fleetward.trust.sayings import say_count
 
 MAX_DOCUMENTS: Final = 100_000
 """Documents of one record that are remembered for the entries by them."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleetward.device.access.panel_words import Asking, Inside, Panel, WaitsHere
+from fleetward.trust.sayings import say_length
 
 LEAST: Final = (20, 6)
 """Columns and lines of the smallest screen that is drawn; a smaller one is cut off."""
@@ -126,14 +127,6 @@ def draw(panel: Panel, shown: Shown, size: tuple[int, int]) -> list[Line]:
     return [Line(clip(line.text, columns), line.look) for line in lines[:rows]]
 
 
-def say_seconds(seconds: int) -> str:
-    """Return a length as people say it."""
-    hours, minutes = seconds // 3600, seconds % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{minutes} min" if minutes else f"{seconds} s"
-
-
 def say_clock(at_ms: int) -> str:
     """Return a time of day, of Greenwich: the panel knows no place."""
     seconds = max(0, at_ms) // 1000 % 86_400
@@ -167,7 +160,7 @@ def _draw_foot(items: Sequence[Item], shown: Shown, columns: int) -> list[Line]:
 
 def _waiting_item(each: WaitsHere, panel: Panel, columns: int) -> Item:
     loud = each.words.startswith(MARK)
-    state = "pressed" if each.pressed else f"waits for a press, {say_seconds(each.seconds_left)}"
+    state = "pressed" if each.pressed else f"waits for a press, {say_length(each.seconds_left)}"
     lines = [Line(state.capitalize() + " left" * (not each.pressed), LOUD if loud else BOLD)]
     lines += _details(columns, each.six_words, harmless(each.words))
     if panel.no_press:
@@ -181,7 +174,7 @@ def _inside_item(each: Inside, columns: int) -> Item:
     who = _who(each.person, each.org)
     title = Line(f"{loud}INSIDE: {who}", LOUD if loud else BOLD)
     until = f"since {say_clock(each.opened_at_ms)}, until {say_clock(each.ends_at_ms)}, "
-    until += "ending" if each.ending else f"{say_seconds(each.seconds_left)} left"
+    until += "ending" if each.ending else f"{say_length(each.seconds_left)} left"
     watched = f"watched by {_names(each.watchers) or 'nobody yet'}" if each.watched else ""
     lines = _details(
         columns,
@@ -203,7 +196,7 @@ def _asking_item(each: Asking, columns: int) -> Item:
         columns,
         each.six_words,
         *(harmless(scope) for scope in each.scopes),
-        f"for {say_seconds(each.seconds)}, asked {say_clock(each.asked_at_ms)}",
+        f"for {say_length(each.seconds)}, asked {say_clock(each.asked_at_ms)}",
         f"because: {harmless(each.reason)}",
         f"case: {harmless(each.case)}" if each.case else "",
     )

@@ -93,10 +93,3 @@ def parse_length(text: str) -> int:
             f"Expected a length as 30m, 2h or 90s, got {text[:20]!r}.", reason="bad_length"
         )
     return int(found[1]) * _UNITS[found[2]]
-
-
-def say_length(seconds: int) -> str:
-    """Say a length to a person."""
-    if seconds % 3600 == 0:
-        return f"{seconds // 3600} h"
-    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from fleetward.keyholder.access.scope_words import say_length, write_scope
+from fleetward.keyholder.access.scope_words import write_scope
 from fleetward.keyholder.access.standing import (
     AHEAD,
     CLOSED,
@@ -19,6 +19,7 @@ from fleetward.keyholder.access.window_times import say_window
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.grants.standing import Standing, Window
 from fleetward.trust.grants.standing_state import DROPPED, HELD, REVOKED
+from fleetward.trust.sayings import say_length
 
 STATE_WORDS: Final = {
     HELD: "keeps it",

@@ -8,12 +8,13 @@ from typing import Any, Final
 from fleetward.keyholder.access.answering import SANDBOX_WORDS, WALL_WORDS, Prepared, Question
 from fleetward.keyholder.access.judging import Case
 from fleetward.keyholder.access.runbooks import say_scope, show_runbook, tell_run
-from fleetward.keyholder.access.scope_words import say_length, write_scope
+from fleetward.keyholder.access.scope_words import write_scope
 from fleetward.keyholder.access.server_rows import AccessRow
 from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.grants.request import Request
 from fleetward.trust.runbook import Runbook
+from fleetward.trust.sayings import say_length
 
 STATE_WORDS: Final = {
     "asked": "waits for the machine",

@@ -21,7 +21,7 @@ STATE_WORDS: Final = {
 USUAL: Final = {"ssh": ClosedPort("tcp", 22), "telnet": ClosedPort("tcp", 23)}
 
 
-def say_seconds(seconds: int) -> str:
+def say_countdown(seconds: int) -> str:
     """Return a countdown: 9:58, or 1:02:03."""
     hours, rest = divmod(max(0, seconds), 3600)
     minutes, left = divmod(rest, 60)

@@ -24,7 +24,6 @@ from fleetward.server.access.decide import (
     check_grantable,
     check_stoppable,
     orders_of,
-    say_seconds,
 )
 from fleetward.server.access.reading import (
     GRANT,
@@ -43,6 +42,7 @@ from fleetward.server.access.store import Row
 from fleetward.server.deeds import Deed, JsonValue
 from fleetward.server.web.caller import Caller
 from fleetward.trust.errors import Malformed, Refused, Untrusted
+from fleetward.trust.sayings import say_length
 
 HOUR_MS: Final = 3_600_000
 MAX_REMEMBERED: Final = 4096
@@ -87,7 +87,7 @@ class Access:
                 {
                     "words": f"{_loud(asked.break_glass)}{say_who(asker.person, asker.org)} asked "
                     f"to enter {name}: "
-                    f"{', '.join(asked.scopes)}, for {say_seconds(asked.seconds)}. "
+                    f"{', '.join(asked.scopes)}, for {say_length(asked.seconds)}. "
                     f"“{asked.reason}”",
                     "request": asked.hash,
                 },

@@ -155,14 +155,6 @@ def certificate_ends_ms(not_after_ms: int, seconds: int, now_ms: int) -> int:
     return ends
 
 
-def say_seconds(seconds: int) -> str:
-    """Return a length in a person's words."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
 def check_live(state: str) -> None:
     """Return when a requester may come to the bus. Raises `Refused` otherwise."""
     if state not in LIVE:

@@ -24,7 +24,7 @@ import msgspec
 from fleetward.runtime.files import read_bounded
 from fleetward.server.access import store
 from fleetward.server.access.book import Book
-from fleetward.server.access.decide import PUSH_FOR_MS, UNANSWERED, Fact, say_seconds
+from fleetward.server.access.decide import PUSH_FOR_MS, UNANSWERED, Fact
 from fleetward.server.access.notice_plan import (
     Due,
     Next,
@@ -37,6 +37,7 @@ from fleetward.server.access.notice_plan import (
 from fleetward.server.access.notice_send import Sender
 from fleetward.server.access.store import Row
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
+from fleetward.trust.sayings import say_length
 
 NOTICE: Final = "notice"
 """The kind of a note that says who was told. Nobody signed it: it is this server's word."""
@@ -178,7 +179,7 @@ def write_message(plan: Plan, row: Row) -> tuple[str, str]:
         f"{who} asks to enter {_line(row.device_name, 80)}.",
         "",
         *(f"- {_line(scope, 200)}" for scope in scopes),
-        f"For {say_seconds(row.seconds)}.",
+        f"For {say_length(row.seconds)}.",
         f"Reason: {_line(row.reason, 500)}",
     ]
     if row.case_name:

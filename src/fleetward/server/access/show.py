@@ -10,7 +10,7 @@ import msgspec
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.access import standing_store, store
 from fleetward.server.access.book import Book
-from fleetward.server.access.decide import STATES, say_seconds
+from fleetward.server.access.decide import STATES
 from fleetward.server.access.model import (
     AccessDetail,
     AccessRow,
@@ -42,6 +42,7 @@ from fleetward.server.access.store import Filter, Row
 from fleetward.server.web.caller import Caller
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.errors import FleetwardError, Malformed
+from fleetward.trust.sayings import say_length
 from fleetward.trust.words import six_words
 
 ENDINGS: Final = {
@@ -178,7 +179,7 @@ class Shown:
         if granted is None:
             return "", "Somebody sent a yes that cannot be read."
         watched = ", while somebody watches" if granted.watched else ""
-        length = say_seconds(granted.seconds)
+        length = say_length(granted.seconds)
         said = f"Said yes to {', '.join(granted.scopes)}, for {length}{watched}."
         return " and ".join(self._people(granted.signers)), said
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fleetward.trust.ledger_findings import say_age
+from fleetward.trust.sayings import say_age
 
 HANDED: Final = "handed"
 APPLIED: Final = "applied"

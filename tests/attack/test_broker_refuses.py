@@ -58,10 +58,15 @@ def run(tmp_path: Path, scenario: Callable[[World, OpenJudge], Awaitable[None]])
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
-def kinds(world: World) -> list[RefusalKind]:
-    """What the broker's log says was refused."""
-    lines = world.broker.log_path.read_text().splitlines()
-    return [seen.kind for seen in map(classify_line, lines) if seen is not None]
+async def kinds(world: World, least: int = 1) -> list[RefusalKind]:
+    """What the broker's log says was refused. It writes a little after it has hung up."""
+    for _ in range(100):
+        lines = world.broker.log_path.read_text().splitlines()
+        found = [seen.kind for seen in map(classify_line, lines) if seen is not None]
+        if len(found) >= least:
+            break
+        await asyncio.sleep(0.05)
+    return found
 
 
 async def refused(world: World, endpoint: BusEndpoint, device_id: str) -> FleetwardError:
@@ -145,7 +150,7 @@ def test_a_wrong_certificate_does_not_pass_tls(
         }
         error = await refused(world, endpoints[case](), VICTIM)
         assert error.reason in NOT_LET_IN
-        assert kinds(world) == [kind]
+        assert await kinds(world) == [kind]
         assert not judge.seen
 
     run(tmp_path, scenario)
@@ -176,7 +181,7 @@ def test_old_tls_and_no_certificate_are_refused(
             finally:
                 writer.transport.abort()
         await asyncio.sleep(0.1)
-        assert kinds(world) == [kind]
+        assert await kinds(world) == [kind]
 
     run(tmp_path, scenario)
 
@@ -242,7 +247,7 @@ def test_a_device_the_judge_refuses_stays_out(tmp_path: Path) -> None:
         judge.decisions[device.device_id] = Decision.REFUSED
         await refused(world, device.endpoint, device.device_id)
         assert world.verdicts[-1].peer is not None
-        assert RefusalKind.NOT_ADMITTED in kinds(world)
+        assert RefusalKind.NOT_ADMITTED in await kinds(world)
 
     run(tmp_path, scenario)
 
@@ -268,7 +273,8 @@ def test_a_device_says_nothing_on_another_s_subjects(tmp_path: Path) -> None:
             await bus.publish(subject, b"evil")
         await bus.request(up(device.device_id, Up.HELLO), b"own", timeout_seconds=2)
         assert got == [(device.device_id, b"own")]
-        assert kinds(world).count(RefusalKind.PUBLISH) == len(subjects)
+        refusals = await kinds(world, len(subjects))
+        assert refusals.count(RefusalKind.PUBLISH) == len(subjects)
         told = [item for item in world.problems if item.kind == "permissions_violation"]
         assert len(told) == len(subjects)
 
@@ -302,7 +308,8 @@ def test_a_device_hears_nothing_of_another(tmp_path: Path) -> None:
         await other.request(up(speaker.device_id, Up.HELLO), b"secret", timeout_seconds=2)
         await bus.flush()
         assert heard == []
-        assert kinds(world).count(RefusalKind.SUBSCRIBE) == len(patterns)
+        refusals = await kinds(world, len(patterns))
+        assert refusals.count(RefusalKind.SUBSCRIBE) == len(patterns)
 
     run(tmp_path, scenario)
 
@@ -357,7 +364,7 @@ def test_a_message_of_more_than_a_mebibyte_is_cut_off(tmp_path: Path) -> None:
         await bus.publish(up(device.device_id, Up.BATCH), b"x" * (1024 * 1024 + 1))
         await asyncio.wait_for(bus.wait_closed(), 5)
         assert got == []
-        assert RefusalKind.TOO_LARGE in kinds(world)
+        assert RefusalKind.TOO_LARGE in await kinds(world)
 
     run(tmp_path, scenario)
 
@@ -374,7 +381,7 @@ def test_a_device_cannot_pile_up_subscriptions(tmp_path: Path) -> None:
             for number in range(50):
                 await bus.subscribe(f"fw.{device.device_id}.down.x{number}", ignore)
                 await bus.flush()
-        assert RefusalKind.TOO_MANY in kinds(world)
+        assert RefusalKind.TOO_MANY in await kinds(world)
 
     run(tmp_path, scenario)
 

@@ -54,9 +54,9 @@ OWNER: Final = (
 )
 LOOKS: Final = [
     pytest.param(size, scheme, id=f"{size['width']}-{scheme}")
-    for size in (WIDE, NARROW)
-    for scheme in ("light", "dark")
+    for size, scheme in ((WIDE, "light"), (NARROW, "dark"))
 ]
+"""Both widths and both colours; `test_ten_checks` crosses them on real data."""
 INSIDE_WORDS: Final = re.compile(r"\b(laws?|lea(f|ves)|gates?|guards?)\b", re.IGNORECASE)
 """Words of the building, which no screen speaks."""
 

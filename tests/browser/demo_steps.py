@@ -33,7 +33,6 @@ LISTS: Final = ("packages", "sockets", "processes", "services", "users", "harden
 CONSOLE: Final = ("/", "/fleet", "/timeline", "/proof", "/access", "/nowhere")
 OWNER: Final = ("/", "/machines", "/invite", "/policy", "/record")
 LOOKS: Final = ((WIDE, "light"), (NARROW, "dark"), (NARROW, "light"), (WIDE, "dark"))
-OTHER_LOOKS: Final = (*LOOKS[2:], *LOOKS[:2])
 INSIDE_WORDS: Final = re.compile(r"\b(laws?|lea(f|ves)|gates?|guards?)\b", re.IGNORECASE)
 """Words of the building, which no screen speaks."""
 OFF: Final = ("ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION")
@@ -65,11 +64,11 @@ def judge(visitor: Visit, address: str, looks: Any = LOOKS) -> list[str]:
 
 
 def judge_all(visitor: Visit, origin: str, paths: Iterable[str]) -> list[str]:
-    """Judge pages; every other one begins narrow."""
+    """Judge pages, each at two looks with both widths and both colours; in turn at all four."""
     return [
         line
         for number, path in enumerate(paths)
-        for line in judge(visitor, origin + path, OTHER_LOOKS if number % 2 else LOOKS)
+        for line in judge(visitor, origin + path, LOOKS[2:] if number % 2 else LOOKS[:2])
     ]
 
 

@@ -250,7 +250,7 @@ def test_a_requester_speaks_and_hears_in_his_session_alone(
         assert orders == [b"an order"]
         assert ups == []
         assert stolen == [[] for _ in stolen]
-        assert {RefusalKind.PUBLISH, RefusalKind.SUBSCRIBE} <= set(kinds(scene.world))
+        assert {RefusalKind.PUBLISH, RefusalKind.SUBSCRIBE} <= set(await kinds(scene.world, 2))
 
     run(there, tmp_path, play)
 

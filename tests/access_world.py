@@ -24,12 +24,12 @@ from fleetward.trust.access import (
     AccessRules,
     FilesScope,
     LogsScope,
-    Rule,
     Scope,
     TcpScope,
     TerminalScope,
     make_access,
 )
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.canonical import Json, JsonObject, to_base64url
 from fleetward.trust.delegation import Delegate, make_delegation_payload
 from fleetward.trust.envelope import seal

@@ -15,7 +15,8 @@ from tests.trust_world import key_row, payload_of
 from tests.unit.device.session_guard import HeldDoors, SessionGuard
 
 from fleetward.runtime.keys import make_key
-from fleetward.trust.access import RootScope, Rule, make_access
+from fleetward.trust.access import RootScope, make_access
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.break_glass import BreakGlass
 from fleetward.trust.canonical import Json, JsonObject
 from fleetward.trust.grants.offer import Offer

@@ -14,7 +14,8 @@ from tests.access_world import AccessWorld
 from tests.trust_world import key_row, payload_of
 
 from fleetward.runtime.keys import make_key
-from fleetward.trust.access import AccessRules, Rule, make_access
+from fleetward.trust.access import AccessRules, make_access
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.canonical import Json
 from fleetward.trust.envelope import seal

@@ -58,11 +58,11 @@ from fleetward.trust.access import (
     AccessRules,
     FilesScope,
     RootScope,
-    Rule,
     Scope,
     TcpScope,
     TerminalScope,
 )
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.canonical import JsonObject, decode_object, from_base64url, to_base64url
 from fleetward.trust.envelope import seal
 from fleetward.trust.grants.ending import make_beat_payload, make_stop_payload

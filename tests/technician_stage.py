@@ -44,7 +44,8 @@ from fleetward.keyholder.technician.main import (
 from fleetward.keyholder.technician.views import Subject
 from fleetward.keyholder.technician.visit import Doors
 from fleetward.runtime.clock import SystemClock
-from fleetward.trust.access import FilesScope, LogsScope, Rule, Scope, TcpScope, TerminalScope
+from fleetward.trust.access import FilesScope, LogsScope, Scope, TcpScope, TerminalScope
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.errors import FleetwardError, Refused
 from fleetward.trust.grants.grant import Situation, verify_grant
 from fleetward.trust.grants.offer import Offer

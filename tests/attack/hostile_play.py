@@ -22,7 +22,8 @@ from fleetward.device.identity.keys import load_identity
 from fleetward.device.port import TakePushed
 from fleetward.runtime.keys import make_key
 from fleetward.trust import canonical
-from fleetward.trust.access import AccessRules, RootScope, Rule, Scope
+from fleetward.trust.access import AccessRules, RootScope, Scope
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.canonical import Json, JsonObject, from_base64url, to_base64url
 from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.errors import FleetwardError

@@ -19,7 +19,8 @@ from tests.unit.device.session_guard import HeldDoors, SessionGuard
 from fleetward.device.gate_sessions import MOST_STOPPED
 from fleetward.runtime.channel import make_session_key
 from fleetward.runtime.keys import make_key
-from fleetward.trust.access import AccessRules, RootScope, Rule
+from fleetward.trust.access import AccessRules, RootScope
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.canonical import Json, from_base64url, to_base64url
 from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.errors import FleetwardError

@@ -34,7 +34,8 @@ from tests.unit.device.standing_guard import (
 
 from fleetward.device.access.standing_kept import MOST_REVOKED, MOST_STANDING
 from fleetward.runtime.keys import make_key
-from fleetward.trust.access import AccessRules, Rule
+from fleetward.trust.access import AccessRules
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.canonical import Json, from_base64url
 from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.grants.ending import make_stop_payload

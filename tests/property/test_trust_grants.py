@@ -20,11 +20,11 @@ from fleetward.trust.access import (
     FilesScope,
     LogsScope,
     RootScope,
-    Rule,
     Scope,
     TcpScope,
     TerminalScope,
 )
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.access_serial import SerialScope
 from fleetward.trust.errors import FleetwardError

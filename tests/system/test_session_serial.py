@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.session_world import SessionWorld, rules_for, session_world, until
 
-from fleetward.trust.access import Rule
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.access_serial import SerialScope
 from fleetward.trust.errors import Refused
 

@@ -10,7 +10,8 @@ from tests.vectors.making import Vectors, public, seeded_key
 from tests.vectors.of_owners import chain_of
 from tests.vectors.of_sessions import make_access_world
 
-from fleetward.trust.access import RootScope, Rule, TcpScope, make_access
+from fleetward.trust.access import RootScope, TcpScope, make_access
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.break_glass import BreakGlass
 from fleetward.trust.canonical import Json, JsonObject, from_base64url
 from fleetward.trust.canonical import to_base64url as b64

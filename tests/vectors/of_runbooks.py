@@ -12,7 +12,8 @@ from tests.vectors.making import Vectors, public, seeded_key
 from tests.vectors.of_owners import chain_of
 from tests.vectors.of_sessions import make_access_world
 
-from fleetward.trust.access import Rule, Scope
+from fleetward.trust.access import Scope
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.access_serial import SerialScope
 from fleetward.trust.canonical import Json, JsonObject, from_base64url

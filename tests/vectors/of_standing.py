@@ -12,7 +12,8 @@ from tests.vectors.making import Vectors, public, seeded_key
 from tests.vectors.of_owners import chain_of
 from tests.vectors.of_sessions import make_access_world
 
-from fleetward.trust.access import RootScope, Rule
+from fleetward.trust.access import RootScope
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.canonical import to_base64url as b64
 from fleetward.trust.envelope import seal
 from fleetward.trust.grants.ending import make_stop_payload

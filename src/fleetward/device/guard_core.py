@@ -19,7 +19,8 @@ from typing import Final, Literal
 
 from fleetward.device.access.closings import Closings, Speaker
 from fleetward.device.access.doors import Closers, Doors
-from fleetward.device.access.sessions import Machine, Sessions
+from fleetward.device.access.machine import Machine
+from fleetward.device.access.sessions import Sessions
 from fleetward.device.access.standing_kept import KeptStanding
 from fleetward.device.audit.diary import Diary
 from fleetward.device.audit.journal import Damage, open_journal

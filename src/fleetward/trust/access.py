@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from fleetward.trust.access_rule import ANY, Rule
 from fleetward.trust.access_runbook import MAX_SIGNERS, RunbookScope, read_runbook_scope
 from fleetward.trust.access_serial import SerialScope, check_path, read_serial
 from fleetward.trust.break_glass import BreakGlass, make_break_glass, read_break_glass
@@ -35,7 +36,6 @@ MAX_SECONDS: Final = 24 * 3600
 MAX_REQUESTERS: Final = 128
 MAX_ALLOWED: Final = 64
 MAX_FILE_BYTES: Final = 2**40
-ANY: Final = "*"
 _PROFILE: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _UNIT: Final = re.compile(r"[A-Za-z0-9@._:-]{1,128}")
 _SEGMENT: Final = re.compile(r"[^/\x00]{1,255}")
@@ -133,23 +133,6 @@ class FilesScope:
 Scope: TypeAlias = (
     TerminalScope | RootScope | TcpScope | LogsScope | FilesScope | SerialScope | RunbookScope
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What the owner lets be asked for of one kind. `allowed` are its names, folders or digests,
-    `signers` the ids of keys whose runbooks are run."""
-
-    threshold: int
-    seconds: int
-    watched: bool
-    allowed: tuple[str, ...] = ()
-    ports: tuple[tuple[int, int], ...] = ()
-    signers: tuple[str, ...] = ()
-
-    def allows(self, name: str) -> bool:
-        """Return whether a name stands in the list, or the list takes any."""
-        return ANY in self.allowed or name in self.allowed
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from fleetward.trust.errors import Malformed
 from fleetward.trust.fields import Fields, require_key_id
 
 if TYPE_CHECKING:
-    from fleetward.trust.access import Rule
+    from fleetward.trust.access_rule import Rule
     from fleetward.trust.envelope import RoleKey
 
 LEAST_PEOPLE: Final = 2

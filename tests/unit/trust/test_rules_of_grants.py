@@ -13,13 +13,13 @@ from fleetward.trust.access import (
     AccessRules,
     FilesScope,
     RootScope,
-    Rule,
     Scope,
     TcpScope,
     TerminalScope,
     make_access,
     read_access,
 )
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.canonical import Json
 from fleetward.trust.envelope import seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted

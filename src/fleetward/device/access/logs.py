@@ -10,7 +10,8 @@ from typing import Final
 from fleetward.device.access.accounts import SESSION_UID, Account, own_account
 from fleetward.device.access.sandbox import Sandbox
 from fleetward.device.access.terminal import Program, start_child
-from fleetward.trust.access import ANY, LogsScope
+from fleetward.trust.access import LogsScope
+from fleetward.trust.access_rule import ANY
 from fleetward.trust.errors import Unreachable
 
 JOURNALCTL: Final = "journalctl"

@@ -30,9 +30,9 @@ from fleetward.wire.posture import Change
 
 if TYPE_CHECKING:
     from fleetward.device.access.kept import KeptSession, KeptSessions
+    from fleetward.device.access.machine import Machine
     from fleetward.device.access.notes import Notes
     from fleetward.device.access.recordings import Recordings
-    from fleetward.device.access.sessions import Machine
 
 NOTHING_RECORDED: Final = "00" * 32
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from fleetward.device.access.comparer import Comparer, Subject, folders_of
 from fleetward.device.access.doors import Doors
 from fleetward.device.access.kept import KeptSession, KeptSessions
+from fleetward.device.access.machine import Machine
 from fleetward.device.access.notes import Notes
 from fleetward.device.access.plans import write_plans
 from fleetward.device.access.receipts import Receipts
@@ -45,7 +46,6 @@ from fleetward.trust.canonical import JsonObject
 from fleetward.trust.canonical import encode as encode_json
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
 from fleetward.trust.grants.ending import BEAT_SECONDS
-from fleetward.trust.keys import Signer
 
 if TYPE_CHECKING:
     from fleetward.trust.access import Scope
@@ -61,16 +61,6 @@ KILL_MS: Final = 800
 FREE_BYTES: Final = 128 * 1024 * 1024
 """What a disk must have left for a session to begin; one that runs ends a little later."""
 PROBE_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Whose sessions these are."""
-
-    owner: str
-    device: str
-    signer: Signer
-    hidden: tuple[str, ...]
 
 
 @dataclass(slots=True)

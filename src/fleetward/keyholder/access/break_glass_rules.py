@@ -11,7 +11,8 @@ from typing import Final, TypeAlias
 
 from fleetward.keyholder.access.policy_rules import Limits, say_allowed, widen_rule
 from fleetward.keyholder.signing import Person, PolicyDraft
-from fleetward.trust.access import AccessRules, Rule
+from fleetward.trust.access import AccessRules
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.break_glass import LEAST_PEOPLE, MAX_BREAK_GLASS_SECONDS, BreakGlass
 from fleetward.trust.errors import Malformed, Refused
 from fleetward.trust.keys import PublicKey

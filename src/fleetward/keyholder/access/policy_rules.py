@@ -10,16 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from fleetward.keyholder.signing import Person, PolicyDraft
-from fleetward.trust.access import (
-    ANY,
-    KINDS,
-    MAX_SECONDS,
-    WALLS,
-    AccessRules,
-    Rule,
-    make_access,
-    read_access,
-)
+from fleetward.trust.access import KINDS, MAX_SECONDS, WALLS, AccessRules, make_access, read_access
+from fleetward.trust.access_rule import ANY, Rule
 from fleetward.trust.errors import Malformed, Refused
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.policy import Policy

@@ -21,7 +21,8 @@ from fleetward.keyholder.access.requester_line import read_requester_key
 from fleetward.keyholder.access.runbooks import check_runbook, load_runbook
 from fleetward.keyholder.auditor import read_public_pem
 from fleetward.keyholder.signing import Person, PolicyDraft
-from fleetward.trust.access import ANY, AccessRules, Rule
+from fleetward.trust.access import AccessRules
+from fleetward.trust.access_rule import ANY, Rule
 from fleetward.trust.errors import Refused
 from fleetward.trust.keys import PublicKey
 

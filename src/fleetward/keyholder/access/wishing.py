@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from fleetward.keyholder.access.scope_words import DEFAULT_FILE_BYTES, parse_scope
 from fleetward.trust.access import (
-    ANY,
     AccessRules,
     FilesScope,
     LogsScope,
@@ -16,6 +15,7 @@ from fleetward.trust.access import (
     TcpScope,
     TerminalScope,
 )
+from fleetward.trust.access_rule import ANY
 from fleetward.trust.access_runbook import RunbookScope
 from fleetward.trust.access_serial import DEFAULT_BAUD, SerialScope
 from fleetward.trust.errors import Refused

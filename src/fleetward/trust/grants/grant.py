@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from fleetward.trust.access import MAX_SECONDS, Rule, Scope, read_scopes
+from fleetward.trust.access import MAX_SECONDS, Scope, read_scopes
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.break_glass import LEAST_PEOPLE, read_mark
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.envelope import Envelope, Role, read_envelope, require_type, verify_threshold

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fleetward.trust.access import MAX_SECONDS, Rule, Scope, TcpScope, permits, read_scopes
+from fleetward.trust.access import MAX_SECONDS, Scope, TcpScope, permits, read_scopes
+from fleetward.trust.access_rule import Rule
 from fleetward.trust.access_runbook import ROOT, RunbookScope
 from fleetward.trust.break_glass import read_mark
 from fleetward.trust.canonical import JsonObject, to_base64url

@@ -68,6 +68,21 @@ def test_the_same_window_twice(guard: SessionGuard) -> None:
     assert refuse(guard, asked(guard, standing)) == "window_used"
 
 
+def test_the_machine_shows_what_may_still_be_used_and_nothing_else(guard: SessionGuard) -> None:
+    standing = held(guard)
+    (shown,) = guard.core.report().ahead
+    assert (shown.standing, shown.words) == (standing.hash, standing.words)
+    assert shown.not_before_ms == standing.windows[0].not_before_ms
+    assert shown.windows_left == len(standing.windows)
+    enter(guard, standing).end()
+    guard.tick(1000)
+    (shown,) = guard.core.report().ahead
+    assert shown.not_before_ms == standing.windows[1].not_before_ms
+    hand_over(guard.access.trust)
+    publish(guard)
+    assert guard.core.report().ahead == ()
+
+
 def test_the_same_entry_twice(guard: SessionGuard) -> None:
     standing = held(guard)
     entry = asked(guard, standing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fleetward.trust.errors import FleetwardError
 
 if TYPE_CHECKING:
-    from fleetward.device.status import Status
+    from fleetward.device.status import AheadStatus, Status
 
 DEFAULT_DATA: Final = Path("/var/lib/fleetward")
 DONE, REFUSED = 0, 1
@@ -137,9 +138,10 @@ def _sessions(arguments: argparse.Namespace) -> int:
 
     files = GuardFiles(arguments.data / "guard")
     files.require_joined()
-    sessions = read_status(files.folder).sessions if files.status.exists() else ()
+    status = read_status(files.folder) if files.status.exists() else None
+    sessions, ahead = (status.sessions, status.ahead) if status else ((), ())
     if arguments.json:
-        _print_json({"sessions": sessions})
+        _print_json({"sessions": sessions, "ahead": ahead})
         return DONE
     for one in sessions:
         state = f"ended: {one.ended_words or one.ended_by}" if one.ended_at_ms else "open"
@@ -149,7 +151,25 @@ def _sessions(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"    allowed by {', '.join(one.people)}; because: {one.reason}\n")
     if not sessions:
         _say("Nobody was in this machine.")
+    for permission in ahead:
+        sys.stdout.write(_say_ahead(permission))
     return DONE
+
+
+def _say_ahead(given: AheadStatus) -> str:
+    """Return who may come without asking, and when: lines for a person."""
+    window = "all its windows are used"
+    if given.windows_left:
+        begin, end = (
+            time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_ms // 1000))
+            for at_ms in (given.not_before_ms, given.not_after_ms)
+        )
+        window = f"next from {begin} to {end}, {given.windows_left} left"
+    return (
+        f"{given.words}   allowed ahead: {window}\n"
+        f"    {', '.join(given.requesters)}: {'; '.join(given.scopes)}\n"
+        f"    allowed by {', '.join(given.people)}; because: {given.reason}\n"
+    )
 
 
 def _tools(arguments: argparse.Namespace) -> int:

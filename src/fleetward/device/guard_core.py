@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from fleetward.device.access.ahead import AheadList
 from fleetward.device.access.closings import Closings, Speaker
 from fleetward.device.access.doors import Closers, Doors
 from fleetward.device.access.machine import Machine
@@ -105,6 +106,7 @@ class GuardCore:
         here = self._make_here(folder)
         self.sessions, judge = self._open_sessions(folder, here)
         self.standing = self._open_standing(folder, here, judge)
+        self.ahead = AheadList(self.standing.kept)
         self.closings = self._open_closings(folder, here, judge)
         self.recovery = RecoveryGate(
             self.diary, (self.state, self.save), self.time, self._is_proven

@@ -90,6 +90,7 @@ def report_status(core: GuardCore) -> Status:
         recovery=core.recovery.describe(),
         panel=_describe_panel(core),
         closing=_describe_closing(core),
+        ahead=core.ahead.describe(view.policy),
     )
 
 

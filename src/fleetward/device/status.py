@@ -126,6 +126,22 @@ class SessionStatus(msgspec.Struct, frozen=True):
     break_glass: bool = False
 
 
+class AheadStatus(msgspec.Struct, frozen=True):
+    """What was allowed ahead. The times are those of the next window whose place is not used, which
+    may be over already; 0 when every window was used. `windows_left` counts it and later ones."""
+
+    standing: str
+    words: str
+    people: tuple[str, ...]
+    requesters: tuple[str, ...]
+    scopes: tuple[str, ...]
+    reason: str
+    time_zone: str
+    not_before_ms: int
+    not_after_ms: int
+    windows_left: int
+
+
 class ClosingStatus(msgspec.Struct, frozen=True):
     """What the owner has had closed here. `missing` says why nothing can be closed."""
 
@@ -170,6 +186,8 @@ class Status(msgspec.Struct, frozen=True):
     panel: str = ""
     """Who may speak to the machine's panel, and whether it takes presses."""
     closing: ClosingStatus = ClosingStatus()
+    ahead: tuple[AheadStatus, ...] = ()
+    """What was allowed ahead, the next window first."""
 
 
 def write_status(path: Path, status: Status) -> None:

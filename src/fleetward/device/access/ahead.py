@@ -1,0 +1,57 @@
+"""What was allowed ahead and may still be entered by, as `fleetward-agent sessions` shows it."""
+
+from __future__ import annotations
+
+from fleetward.device.access.standing_kept import KeptStanding
+from fleetward.device.status import AheadStatus
+from fleetward.trust.errors import FleetwardError
+from fleetward.trust.grants.standing import Standing, verify_standing
+from fleetward.trust.policy import Policy
+
+
+class AheadList:
+    """Documents as they were verified last; guard asks every second, and signatures cost."""
+
+    def __init__(self, kept: KeptStanding) -> None:
+        self._kept = kept
+        self._policy = ""
+        self._read: dict[str, Standing | None] = {}
+
+    def describe(self, policy: Policy) -> tuple[AheadStatus, ...]:
+        """Return the documents that this policy permits, the one that comes next first.
+
+        It is shown, and nothing opens by it: that is for the gate to judge.
+        """
+        if policy.hash != self._policy:
+            self._policy, self._read = policy.hash, {}
+        self._read = {
+            name: self._read[name] if name in self._read else _verify(raw, policy)
+            for name, raw in self._kept.documents.items()
+        }
+        shown = [self._show(each, policy) for each in self._read.values() if each is not None]
+        return tuple(sorted(shown, key=lambda each: (each.not_before_ms, each.standing)))
+
+    def _show(self, standing: Standing, policy: Policy) -> AheadStatus:
+        left = standing.windows[self._kept.last_used(standing.series) + 1 :]
+        who = tuple(
+            f"{policy.keys[key].person} ({policy.orgs.get(key, '')})" for key in standing.requesters
+        )
+        return AheadStatus(
+            standing=standing.hash,
+            words=standing.words,
+            people=standing.people,
+            requesters=who,
+            scopes=tuple(scope.words() for scope in standing.scopes),
+            reason=standing.reason,
+            time_zone=standing.time_zone,
+            not_before_ms=left[0].not_before_ms if left else 0,
+            not_after_ms=left[0].not_after_ms if left else 0,
+            windows_left=len(left),
+        )
+
+
+def _verify(raw: bytes, policy: Policy) -> Standing | None:
+    try:
+        return verify_standing(raw, policy)
+    except FleetwardError:
+        return None

@@ -19,6 +19,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import SystemRandom
 from typing import Final, Protocol
 
 import msgspec
@@ -49,6 +50,9 @@ from fleetward.wire.subjects import session_in, session_name, session_out
 KNOCK_SECONDS: Final = 0.5
 OPEN_SECONDS: Final = 30.0
 LEAVE_SECONDS: Final = 2.0
+DIAL_SECONDS: Final = 15.0
+"""How long a bus that cannot be reached is tried again, before a person is told."""
+DIAL_PAUSE_SECONDS: Final = 0.5
 
 
 class Wire(Protocol):
@@ -263,19 +267,36 @@ def check_connection(given: Connection, case: Case) -> None:
 
 
 async def _connect(given: Connection, key_pem: bytes, session: str) -> Bus:
-    """Return a connection to the first of the given addresses that takes it."""
-    last: FleetwardError = Unreachable("The server named no bus.", reason="no_bus")
+    """Return a connection to the first of the given addresses that takes it.
+
+    Where none can be reached, or a busy broker hangs up, all are tried again for a while.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + DIAL_SECONDS
     with tempfile.TemporaryDirectory(prefix="fleetward-session-") as name:
         certificate, key = Path(name) / "certificate.pem", Path(name) / "key.pem"
         atomic_write(certificate, given.certificate.encode("utf-8"))
         atomic_write(key, key_pem)
-        for address in given.bus[:8]:
-            host, port = split_address(address)
-            endpoint = BusEndpoint(host, port, given.server_ca, certificate, key)
+        pause = DIAL_PAUSE_SECONDS
+        while True:
             try:
-                return await connect_bus(endpoint, SessionProfile(session), on_problem=_drop)
-            except FleetwardError as e:
-                last = e
+                return await _dial(given, certificate, key, session)
+            except Unreachable as e:
+                if e.reason == "no_bus" or loop.time() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause * SystemRandom().uniform(0.5, 1.5))  # not all at once
+            pause *= 2
+
+
+async def _dial(given: Connection, certificate: Path, key: Path, session: str) -> Bus:
+    last: FleetwardError = Unreachable("The server named no bus.", reason="no_bus")
+    for address in given.bus[:8]:
+        host, port = split_address(address)
+        endpoint = BusEndpoint(host, port, given.server_ca, certificate, key)
+        try:
+            return await connect_bus(endpoint, SessionProfile(session), on_problem=_drop)
+        except FleetwardError as e:
+            last = e
     raise last
 
 

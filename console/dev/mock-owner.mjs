@@ -41,6 +41,11 @@ export function makeOwner(fleet) {
           policy: {
             version: 2, epoch: 1, hash: HASH,
             people: [{ person: 'Anna Example', keys: [{ key_id: 'mtpsg75ztnlpkjvs5h5rk64fe5pt2l43', suite: 'es256', scopes: ['roster'], origins: [] }, { key_id: 'q5dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'ed25519', scopes: ['roster', 'policy'], origins: [] }, { key_id: 'r7dy7xw2m4hiefqzrvb3d6lcsm7tkoan', suite: 'webauthn', scopes: ['approve'], origins: ['http://owner.localhost:7480'] }] }, { person: 'Bert Example', keys: [{ key_id: 'lmh6nqp3r5tzvxw2m4hiefqzrvb3d6lc', suite: 'ed25519', scopes: ['policy'], origins: [] }] }],
+            access: {
+              requesters: [{ person: 'Tom Adler', org: 'Pump Makers Ltd', words: 'uptown pollen sombrero town energy shipmate', may_delegate: true }, { person: 'A person with a name that somebody made far too long', org: '', words: 'candle harbor violin quarter meadow lantern', may_delegate: false }],
+              rules: ['terminal app: 60 min at most, 1 person says yes', 'tcp 8000-8999, 502: 60 min at most, 1 person says yes', 'root: 15 min at most, 2 people say yes, watched'],
+              sandbox_only: true, break_glass: scenario === 'calm' ? null : { people: ['Anna Example', 'Bert Example'], threshold: 2, seconds: 3600, rules: ['root: 15 min at most, 2 people say yes, watched'] },
+            },
             thresholds: [{ scope: 'policy', people: 2 }, { scope: 'roster', people: 1 }],
             roots: [{ name: 'Server certificate authority', value: HASH }, { name: 'Record key', value: 'fleetward-log+7f3a+AbCd' }],
           },

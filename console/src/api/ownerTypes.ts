@@ -11,6 +11,7 @@ export interface OwnerState {
     hash: string;
     roots: { name: string; value: string }[];
     thresholds: { scope: string; people: number }[];
+    access: AccessRules;
   };
   roster: { version: number; count: number; hash: string };
   head: { version: number; lease_until: Time; hash: string };
@@ -18,6 +19,14 @@ export interface OwnerState {
   same_host: boolean;
   same_host_words: string;
   recoveries: Recovery[];
+}
+
+/** Who may ask for sessions, and for what; rules are in words. */
+export interface AccessRules {
+  requesters: { person: string; org: string; words: string; may_delegate: boolean }[];
+  rules: string[];
+  sandbox_only: boolean;
+  break_glass: { people: string[]; threshold: number; seconds: number; rules: string[] } | null;
 }
 
 /** A policy that recovery keys signed, and that machines take after a delay. */

@@ -8,6 +8,7 @@ import { Answer } from '../../shared/ui/Answer';
 import { Facts, Page, Section } from '../../shared/ui/Page';
 import { Chip } from '../../shared/ui/State';
 import { sayCount } from '../../shared/ui/Table';
+import { Access } from './Access';
 import { Passkeys } from './Passkeys';
 import { Recoveries } from './Recovery';
 import { sayScope } from './scopes';
@@ -27,6 +28,7 @@ export function Policy() {
           <Recoveries state={data} />
           <PeopleAndKeys state={data} />
           <Passkeys state={data} />
+          <Access state={data} />
           <Roots state={data} />
           <Documents state={data} />
         </Page>

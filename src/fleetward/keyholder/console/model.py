@@ -53,6 +53,33 @@ class ThresholdView(Answer, frozen=True, kw_only=True):
     people: int
 
 
+class RequesterView(Answer, frozen=True, kw_only=True):
+    """Somebody who may ask for sessions, and the six words of his key."""
+
+    person: str
+    org: str
+    words: str
+    may_delegate: bool
+
+
+class BreakGlassView(Answer, frozen=True, kw_only=True):
+    """Who says yes when the usual approvers are away; each rule in words."""
+
+    people: list[str]
+    threshold: int
+    seconds: int
+    rules: list[str]
+
+
+class AccessRulesView(Answer, frozen=True, kw_only=True):
+    """Who may ask for sessions, and for what. `rules` are in words, one for each kind of scope."""
+
+    requesters: list[RequesterView]
+    rules: list[str]
+    sandbox_only: bool
+    break_glass: BreakGlassView | None
+
+
 class PolicyView(Answer, frozen=True, kw_only=True):
     """The newest policy."""
 
@@ -62,6 +89,7 @@ class PolicyView(Answer, frozen=True, kw_only=True):
     hash: str
     roots: list[RootView]
     thresholds: list[ThresholdView]
+    access: AccessRulesView
 
 
 class RosterView(Answer, frozen=True, kw_only=True):

@@ -6,7 +6,10 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from fleetward.keyholder.access.policy_rules import say_allowed
 from fleetward.keyholder.console.model import (
+    AccessRulesView,
+    BreakGlassView,
     FindingView,
     HeadView,
     KeyView,
@@ -15,6 +18,7 @@ from fleetward.keyholder.console.model import (
     PendingView,
     PersonView,
     PolicyView,
+    RequesterView,
     RootView,
     RosterView,
     ThresholdView,
@@ -27,6 +31,7 @@ from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.ledger_findings import Finding
 from fleetward.trust.policy import Policy
 from fleetward.trust.roster import RosterEntry
+from fleetward.trust.words import device_words
 
 
 def show_policy(policy: Policy) -> PolicyView:
@@ -57,6 +62,32 @@ def show_policy(policy: Policy) -> PolicyView:
         thresholds=[
             ThresholdView(scope=scope, people=role.threshold) for scope, role in roles.items()
         ],
+        access=_show_access(policy),
+    )
+
+
+def _show_access(policy: Policy) -> AccessRulesView:
+    rules, broken = policy.access, policy.access.break_glass
+    return AccessRulesView(
+        requesters=[
+            RequesterView(
+                person=policy.keys[key].person,
+                org=policy.orgs.get(key, ""),
+                words=device_words(policy.owner, key),
+                may_delegate=key in rules.delegators,
+            )
+            for key in rules.requesters
+        ],
+        rules=[say_allowed(kind, rule) for kind, rule in (rules.rules or {}).items()],
+        sandbox_only=rules.walls == "sandbox",
+        break_glass=None
+        if broken is None
+        else BreakGlassView(
+            people=sorted({policy.keys[key].person for key in broken.keys}),
+            threshold=broken.threshold,
+            seconds=broken.seconds,
+            rules=[say_allowed(kind, rule) for kind, rule in broken.rules.items()],
+        ),
     )
 
 

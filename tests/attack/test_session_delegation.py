@@ -116,6 +116,30 @@ def test_a_delegate_under_the_name_of_somebody_known(
     assert refuse(guard, request) == "known_delegate"
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        "ada ",
+        "a\u200bda",
+        "Ada",
+        "ad\uff41",
+        "ada\u034f",
+        "\u00adada",
+        "a\u1160da",
+        "\u200b",
+        "\u3164",
+    ],
+)
+def test_a_delegate_under_a_name_that_reads_like_a_known_one(
+    guard: SessionGuard, ana: FileSigner, named: str
+) -> None:
+    """An approver is asked by "ada", who is on the list of those whom he knows."""
+    world = guard.access
+    payload = {**world.delegation_payload(ana.public), "person": named}
+    request = world.delegated_request(ana, seal(payload, [world.technician]))
+    assert refuse(guard, request) == "known_delegate"
+
+
 def test_an_approvers_key_as_the_delegates(guard: SessionGuard) -> None:
     world = guard.access
     ada = world.trust.signers[0]

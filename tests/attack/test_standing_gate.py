@@ -350,7 +350,7 @@ def test_a_press_for_one_thing_lets_in_no_other(guard: SessionGuard) -> None:
 
 
 def test_who_may_come_ahead_takes_no_room_of_break_glass(guard: SessionGuard) -> None:
-    scopes = (TERMINAL, LOGS, PAGE)
+    scopes: tuple[Scope, ...] = (TERMINAL, LOGS, PAGE)
     standing = held(guard, scopes=scopes)
     guard.clock.synchronised = False
     for count in (1, 2, 3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 from tests.access_world import AccessWorld
 from tests.closing_wishes import sign_closing, sign_kept, wish
 from tests.closing_world import ClosingGuard, HeldCloser
-from tests.trust_world import alter, payload_of, refused, resign
+from tests.trust_world import DAY_MS, NOW_MS, alter, payload_of, refused, resign
 
 from fleetward.device.access.closing_words import Shut, Survey
+from fleetward.device.access.closings_kept import MemoryFile
 from fleetward.runtime.keys import make_key
 from fleetward.trust.closing import verify_closing, verify_closing_report
+from fleetward.trust.closing_standing import Standing, begin
 from fleetward.trust.envelope import seal
-from fleetward.trust.errors import FleetwardError, Untrusted
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable, Untrusted
 from fleetward.trust.keys import ED25519
 
 
@@ -193,6 +196,57 @@ def test_a_damaged_file_takes_nothing_that_was_signed_before(guard: ClosingGuard
     guard.serial = guard.clock.wall
     guard.shut(80)
     assert guard.closer.tcp == {80}
+
+
+def test_a_damaged_file_under_a_clock_that_fell_back(guard: ClosingGuard) -> None:
+    """A machine without power has neither a whole file nor the time: what the owner signed last is
+    the present at least, and the epoch is the policy's."""
+    signed = guard.core.view.signed_at_ms
+    old = sign_closing(guard.access, wish(), signed - 60_000)
+    guard.clock.wall = 1000
+    (guard.folder / "closing.json").write_bytes(b"{")
+    guard.start()
+    assert guard.standing.epoch == guard.access.trust.policy.epoch
+    assert guard.refusal(old.raw) == "old_serial"
+    guard.order(wish(80), serial=signed + 60_000)
+    assert guard.closer.tcp == {80}
+
+
+def test_after_a_handover_a_damaged_file_takes_nothing_old(guard: ClosingGuard) -> None:
+    """The highest serial is lost, and so must not be the epoch in which it was counted."""
+    lost = Standing(epoch=2, serial=NOW_MS)
+    memory, damaged = MemoryFile(guard.folder / "state.json").load(lost)
+    assert damaged and memory.standing == lost
+    with refused(Refused, "old_serial"):
+        begin(memory.standing, replace(sign_closing(guard.access, wish(), NOW_MS), epoch=2))
+
+
+def test_nobody_gives_the_last_serial_that_there_is(guard: ClosingGuard) -> None:
+    """One approver of a threshold of one would have the last word for ever."""
+    for far in (2**53 - 1, guard.clock.wall + 2 * DAY_MS):
+        assert guard.refusal(sign_closing(guard.access, wish(22), far).raw) == "serial_ahead"
+    assert guard.standing.serial == 0
+    guard.order(wish(80), serial=guard.clock.wall)
+    assert guard.closer.tcp == {80}
+
+
+def test_a_full_disk_makes_no_trial_longer(
+    guard: ClosingGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server hands the next closing over again and again while nothing can be written."""
+    guard.shut(22)
+    longer = sign_closing(guard.access, wish(22, 80, restore_seconds=80_000), 9)
+
+    def is_full(*_: object) -> None:
+        raise Unreachable("no space left", reason="disk_full")
+
+    monkeypatch.setattr(MemoryFile, "save", is_full)
+    with refused(Unreachable, "disk_full"):
+        guard.push(longer.raw)
+    monkeypatch.undo()
+    guard.pass_seconds(601)
+    assert guard.closer.tcp == set()
+    assert [report.closing for report in guard.reports("applied")] != [longer.hash]
 
 
 def test_a_trial_is_never_longer_than_signed_whatever_the_disk_says(guard: ClosingGuard) -> None:

@@ -11,6 +11,7 @@ from tests.attack.test_session_gate import doors_of, refuse
 from tests.trust_world import NOW_MS, alter, key_row, payload_of, resign
 from tests.unit.device.session_guard import SessionGuard
 
+from fleetward.device.gate_sessions import MOST_OFFERS_EACH
 from fleetward.runtime.keys import FileSigner, make_key
 from fleetward.trust.canonical import Json, to_base64url
 from fleetward.trust.envelope import read_envelope, seal
@@ -115,6 +116,30 @@ def test_a_delegate_under_the_name_of_somebody_known(
     assert refuse(guard, request) == "known_delegate"
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        "ada ",
+        "a\u200bda",
+        "Ada",
+        "ad\uff41",
+        "ada\u034f",
+        "\u00adada",
+        "a\u1160da",
+        "\u200b",
+        "\u3164",
+    ],
+)
+def test_a_delegate_under_a_name_that_reads_like_a_known_one(
+    guard: SessionGuard, ana: FileSigner, named: str
+) -> None:
+    """An approver is asked by "ada", who is on the list of those whom he knows."""
+    world = guard.access
+    payload = {**world.delegation_payload(ana.public), "person": named}
+    request = world.delegated_request(ana, seal(payload, [world.technician]))
+    assert refuse(guard, request) == "known_delegate"
+
+
 def test_an_approvers_key_as_the_delegates(guard: SessionGuard) -> None:
     world = guard.access
     ada = world.trust.signers[0]
@@ -203,3 +228,44 @@ def test_a_scope_beside_those_delegated(guard: SessionGuard, ana: FileSigner) ->
     wider = resign(world.delegate(ana.public), {"scopes": [PAGE.to_json()]}, [ana])
     assert read_envelope(wider).signatures[0].key_id == ana.public.key_id
     assert refuse(guard, world.delegated_request(ana, wider, PAGE)) == "wrong_signer"
+
+
+def test_who_sends_many_keeps_nobody_else_out(guard: SessionGuard) -> None:
+    """Keys cost nothing: whom he sends counts as he does."""
+    world = guard.access
+    rules = []
+    for _ in range(MOST_OFFERS_EACH + 2):
+        key = make_key(ED25519)
+        raw = world.delegated_request(key, world.delegate(key.public))
+        try:
+            guard.push(raw)
+        except FleetwardError as e:
+            rules.append(e.reason)
+    assert rules == ["too_many_requests"] * 2
+    assert refuse(guard, world.request().raw) == "too_many_requests"
+    assert len(guard.core.gate._sessions.offers) == MOST_OFFERS_EACH  # type: ignore[union-attr]
+
+
+def test_a_clock_that_was_set_back_revives_no_delegation(
+    guard: SessionGuard, ana: FileSigner
+) -> None:
+    """Whoever holds the time source; the owner has signed since it was over."""
+    world = guard.access
+    raw = sent(guard, ana)
+    request, offer = offered(guard, raw)
+    world.trust.lease(at_ms=NOW_MS + 7_300_000)
+    guard.publish()
+    guard.clock.wall = NOW_MS
+    assert refuse(guard, world.grant(request, offer)) == "delegation_over"
+    assert refuse(guard, sent(guard, make_key(ED25519))) == "delegation_over"
+
+
+def test_a_clock_that_was_set_back_revives_no_grant(guard: SessionGuard) -> None:
+    request, offer = guard.ask()
+    grant = guard.access.grant(request, offer)
+    over = payload_of(grant)["not_after"]
+    assert isinstance(over, int)
+    guard.access.trust.lease(at_ms=over)
+    guard.publish()
+    guard.clock.wall = NOW_MS
+    assert refuse(guard, grant) == "expired"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -463,6 +464,19 @@ def test_the_refusal_of_a_request_ends_the_session_on_it(guard: SessionGuard) ->
     opened.close()
     guard.tick()
     assert [(b["by"], b["who"]) for b in guard.entries("session.ended")] == [("stopped", "ben")]
+
+
+def test_a_session_without_walls_ends_when_the_owner_wants_walls(tmp_path: Path) -> None:
+    """It could not begin under that policy, so it does not go on under it."""
+    guard = SessionGuard.make(tmp_path, doors=HeldDoors(sandbox="none"))
+    opened = guard.enter()
+    guard.access.set_rules(replace(RULES, walls="sandbox"))
+    guard.access.trust.publish()
+    guard.publish()
+    (live,) = guard.core.sessions.live.values()
+    assert live.ended is not None and live.ended[0] == "policy"
+    opened.close()
+    guard.close()
 
 
 def test_documents_that_are_held_back_keep_nobody_inside(guard: SessionGuard) -> None:

@@ -61,6 +61,9 @@ def delegation_vectors() -> Vectors:
           **asking(delegation, tom, requester=tom.public.key_id))  # fmt: skip
     v.bad("to an approver's key", check, known, **sending(key=ada.public.to_json()))
     v.bad("under an approver's name", check, known, **sending(person="ada"))
+    for name, shown in (("capital", "Ada"), ("wide", "ad\uff41"), ("spaced", " ada"),
+                        ("unseen mark", "a\u200bda"), ("unseen name", "\u3164")):  # fmt: skip
+        v.bad(f"under a name that reads like one: {name}", check, known, **sending(person=shown))
     v.bad("altered", check, "Untrusted/bad_signature",
           **asking(alter(delegation, {"seconds": 900})))  # fmt: skip
     for name, change, refused in (

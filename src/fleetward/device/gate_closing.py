@@ -3,7 +3,9 @@
 1. A closing is verified under the policy in force, as `trust.closing` says; this machine is
    confirmed, and the owner's documents are within their lease.
 2. What the maker's file lists as needed is not closed: such a closing is refused whole.
-3. Its serial is above every one before (`trust.closing_standing`).
+3. Its serial is above every one before (`trust.closing_standing`), and no more than a day ahead of
+   what this machine knows of the time: serials are times, and one of the far future would be the
+   last that anybody gives.
 4. What is accepted is in the journal, then on the disk, and only then carried out.
 5. What is refused is recorded with the first rule that was broken, signed, and answered with a
    signed denial.
@@ -26,6 +28,7 @@ from fleetward.trust.canonical import JsonObject
 from fleetward.trust.closing import (
     CLOSING_TYPE,
     KEPT_TYPE,
+    Closing,
     verify_closing,
     verify_kept,
 )
@@ -35,6 +38,8 @@ from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
 
 CLOSING_TYPES: Final = (CLOSING_TYPE, KEPT_TYPE)
 SIMULATED: Final = "This machine is simulated: there is nothing behind it that could be closed."
+AHEAD_MS: Final = 86_400_000
+"""The clocks of the owner's people and of this machine are not further apart than a day."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NOUNS: Final = {CLOSING_TYPE: "closing", KEPT_TYPE: "confirmation of a closing"}
 
@@ -82,8 +87,9 @@ class ClosingGate:
         # 1. Signed by those who may, for this machine; now.
         closing = verify_closing(data, self._here.view().policy, self._here.device)
         self._check_now()
-        # 3. Above every one before.
+        # 3. Above every one before, and of the present.
         after = begin(self._closings.standing, closing)
+        self._check_ahead(closing)
         if self._closings.closers is None:
             raise Refused(SIMULATED, reason="simulated")
         # 2. Nothing that this machine needs.
@@ -118,6 +124,16 @@ class ClosingGate:
         }
         self._diary.order("closing.confirmed", body)
         self._closings.take_kept(after)
+
+    def _check_ahead(self, closing: Closing) -> None:
+        known_ms = max(self._closings.now_ms, self._here.view().signed_at_ms)
+        if closing.serial > known_ms + AHEAD_MS:
+            raise Refused(
+                f"The closing's serial {closing.serial} is more than a day ahead of this machine's "
+                "time and of everything that the owner has signed. Set the clocks, have the "
+                "documents renewed with `fleetward owner refresh`, and close again.",
+                reason="serial_ahead",
+            )
 
     def _check_now(self) -> None:
         if not self._here.view().confirmed:

@@ -4,11 +4,13 @@ Only this file and `gate` call the judging functions of `trust.grants` on a mach
 
 1. A request is verified under the policy in force. The answer is a signed offer, whose nonce and
    private key live in this object's memory alone, or a signed denial that names the rule.
-2. At most `MOST_OFFERS` live at once, each for a day, one for a request, few of one requester.
+2. At most `MOST_OFFERS` live at once, each for a day, one for a request, few of one requester and
+   all whom he sends.
 3. A grant is verified with the offer that it names. Then the offer is forgotten, the opening is
    on the disk, and only after that a session starts: a crash between any two opens nothing.
 4. A stop, a policy under which a session could not have begun, and the end of the lease of the
-   owner's documents end it at once.
+   owner's documents end it at once. What the owner has signed is of the past: a clock that was set
+   back makes no grant, request or delegation good that was over by then.
 5. A beat counts when its serial is above the last one.
 6. What is refused is recorded with the first rule that was broken; equal refusals are counted.
 7. A scope of a runbook is judged with the document in hand (`gate_runbooks`), at the request, at
@@ -71,7 +73,7 @@ from fleetward.trust.keys import Signer
 MOST_OFFERS: Final = 16
 OFFER_MS: Final = 86_400_000
 MOST_OFFERS_EACH: Final = 4
-"""So many of one requester: nobody keeps the others out for a day."""
+"""So many of one requester and of all whom he sends: nobody keeps the others out for a day."""
 MOST_STOPPED: Final = 256
 """Requests and grants that an approver has stopped and that therefore open nothing."""
 SESSION_TYPES: Final = (REQUEST_TYPE, GRANT_TYPE, STOP_TYPE, BEAT_TYPE)
@@ -174,6 +176,7 @@ class SessionGate:
                 (recheck_entry if live.grant.ahead else recheck_grant)(live.grant, policy)
                 self.runbooks.plan(live.grant.scopes)
                 self._check_confirmed()
+                self._check_walls(live)
             except FleetwardError as e:
                 self._sessions.end(live, "policy", "", f"The owner's rules changed. {e.message}")
         for name, held in list(self._offers.items()):
@@ -210,9 +213,9 @@ class SessionGate:
             raise Refused(SIMULATED, reason="simulated")
         request = verify_request(data, self._here.view().policy, self._here.device)
         self._check_confirmed()
-        if self._time.wall_ms() - request.issued_at_ms > MAX_AGE_MS:
+        if self._now_ms() - request.issued_at_ms > MAX_AGE_MS:
             raise Refused("The request is older than a week. Ask again.", reason="request_too_old")
-        check_time(request, self._time.wall_ms(), request.seconds)
+        check_time(request, self._now_ms(), request.seconds)
         if request.hash in self._stopped:
             raise Refused("The owner has refused this request.", reason="request_stopped")
         if any(kept.request == request.hash for kept in self._sessions.kept.sessions.values()):
@@ -234,17 +237,29 @@ class SessionGate:
                 reason="not_confirmed",
             )
 
+    def _check_walls(self, live: Live) -> None:
+        if self._here.view().policy.access.walls == "sandbox" and live.kept.sandbox == "none":
+            raise Refused(
+                "The owner's policy wants sessions in a sandbox, and this one has none.",
+                reason="no_sandbox",
+            )
+
+    def _now_ms(self) -> int:
+        """Return the present as far as it is known: not before the owner's newest signature."""
+        return max(self._time.wall_ms(), self._here.view().signed_at_ms)
+
     def _make_offer(self, request: Request) -> HeldOffer:
         if len(self._offers) >= MOST_OFFERS:
             raise Refused(
                 f"{MOST_OFFERS} requests wait for this machine's owner already.",
                 reason="too_many_requests",
             )
-        own = [h for h in self._offers.values() if h.request.requester == request.requester]
+        # Whom somebody sends counts as he does: he may send as many as he likes.
+        asking = request.people[-1]
+        own = [h for h in self._offers.values() if h.request.people[-1] == asking]
         if len(own) >= MOST_OFFERS_EACH:
             raise Refused(
-                f"{MOST_OFFERS_EACH} requests of {request.person} wait for this machine's owner "
-                "already.",
+                f"{MOST_OFFERS_EACH} requests of {asking} wait for this machine's owner already.",
                 reason="too_many_requests",
             )
         private, public = make_session_key()
@@ -324,7 +339,11 @@ class SessionGate:
             lease_seconds_left=self._here.lease_seconds_left(),
             sandboxed=self._sessions.sandbox.sandbox != "none",
         )
-        return judge(situation, request, offer)
+        grant = judge(situation, request, offer)
+        check_time(request, self._now_ms(), 1)
+        if grant.not_after_ms <= view.signed_at_ms:
+            raise Refused("The grant is over: the owner has signed since.", reason="expired")
+        return grant
 
     def judge_again(self, grant: Grant) -> dict[int, Plan]:
         """Return what the runbooks of a grant that waited do, when it is good now.

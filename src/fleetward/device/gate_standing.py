@@ -6,7 +6,8 @@
    That its window is used is on the disk before a session opens: a crash between the two costs the
    window, and opens nothing twice.
 3. The clock must be one that can be relied on. Where it is none, a press at the machine stands in
-   for it (`press`); without one the entry is refused, and its offer and its window stay unused.
+   for it (`press`); without one the entry is refused, and its offer and its window stay unused. A
+   press is for the person, the scopes and the document that were shown, and for no other of them.
 4. A stop of a document is on the disk before it is answered by a signed word. It ends the sessions
    that are open by it, and counts for a document that comes only afterwards.
 5. What is refused is recorded with the first rule that was broken, as in `gate_sessions`.
@@ -15,6 +16,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable
 from typing import Final
 
@@ -22,9 +24,10 @@ from fleetward.device.access.sessions import Sessions
 from fleetward.device.access.standing_kept import KeptStanding
 from fleetward.device.audit.diary import Diary
 from fleetward.device.gate_sessions import Here, Opened, SessionGate
+from fleetward.device.presses import ROOM_AHEAD
 from fleetward.device.refusals import Refusals
 from fleetward.device.timekeeper import Timekeeper
-from fleetward.trust.canonical import JsonObject, from_base64url
+from fleetward.trust.canonical import JsonObject, encode, from_base64url
 from fleetward.trust.envelope import Envelope, read_envelope, seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.grants.ending import STANDING, Stop, verify_stop_ahead
@@ -48,7 +51,7 @@ _NOUNS: Final = {STANDING_TYPE: "permission ahead", ENTRY_TYPE: "entry"}
 class StandingGate:
     """Judges what was allowed ahead. Part of guard's single thread.
 
-    `press` says whether somebody at the machine has allowed the document with this hash, once.
+    `press` says whether somebody at the machine has allowed what was shown, by its hash, once.
     """
 
     def __init__(
@@ -166,7 +169,7 @@ class StandingGate:
         except Refused as e:
             if e.reason != "clock_untrusted":
                 raise
-            if not self.press(standing.hash):
+            if not self.press(shown_hash(standing, asked[0])):
                 self._have_pressed(standing, asked[0])
                 raise
         pressed = Moment(here, moment.last_used, moment.signed_ms, moment.doubt, pressed=True)
@@ -179,8 +182,9 @@ class StandingGate:
             f"{request.person} ({request.org}) comes by what was allowed ahead: {scopes}. This "
             "machine is not sure of the time. Press when this is the agreed hour."
         )
+        shown = shown_hash(standing, request)
         with contextlib.suppress(Refused):
-            self._here.presses.waiting(standing.hash, words)
+            self._here.presses.waiting(shown, words, named=standing.hash, room=ROOM_AHEAD)
 
     def _find_standing(self, envelope: Envelope) -> Standing:
         """Return the document that an entry names, judged under the policy in force."""
@@ -280,6 +284,16 @@ class StandingGate:
         )
         raw = seal(make_state_payload(said), [self._here.signer])
         self._sessions.notes.put("standing", standing, raw)
+
+
+def shown_hash(standing: Standing, request: Request) -> str:
+    """Return what a press is for: who comes, for what, by which document."""
+    said: JsonObject = {
+        "requester": request.requester,
+        "scopes": [scope.to_json() for scope in request.scopes],
+        "standing": standing.hash,
+    }
+    return hashlib.sha256(encode(said)).hexdigest()
 
 
 def _describe(standing: Standing) -> JsonObject:

@@ -324,9 +324,9 @@ class GuardCore:
 
     def _open_closings(self, folder: Path, here: Here, judge: SessionGate) -> Closings:
         speaker = Speaker(self.joined.owner, self.joined.device, self.signer)
-        closings = Closings(
-            folder, self.seat.closers, speaker, (self.seat.clock, self.time), self.diary
-        )
+        clocks, view = (self.seat.clock, self.time), self.view
+        signed = (view.policy.epoch, view.signed_at_ms)
+        closings = Closings(folder, self.seat.closers, speaker, clocks, self.diary, signed)
         gate = ClosingGate(here, closings, self.diary, self.refusals, judge.deny)
         self.gate.use_orders(CLOSING_TYPES, gate.admit)
         return closings

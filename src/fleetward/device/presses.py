@@ -19,7 +19,7 @@ Nothing here says who may press: the panel knows who speaks to it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fleetward.device.audit.diary import Diary
@@ -33,23 +33,30 @@ WAIT_SECONDS: Final = 10 * 60
 """So long does something wait, unless its gate says otherwise: a walk through a plant."""
 MOST_WAITING: Final = 8
 """What a person can tell apart on one small screen."""
+ROOM_AHEAD: Final = 5
+"""So many of them may be what was allowed ahead: who may come ahead, and asks again and again,
+takes no place of BREAK-GLASS."""
 MAX_SHOWN: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Something that waits. `pressed_ms` is when somebody pressed, or -1."""
+    """Something that waits. `pressed_ms` is when somebody pressed, or -1.
+
+    `named` is the hash of the document that it belongs to, where that is not the subject itself.
+    """
 
     subject: str
     words: str
     since_ms: int
     until_ms: int
     pressed_ms: int = -1
+    named: str = ""
 
     @property
     def six_words(self) -> str:
         """The six words that every other place shows for this."""
-        return six_words(bytes.fromhex(self.subject))
+        return six_words(bytes.fromhex(self.named or self.subject))
 
 
 class Presses:
@@ -60,19 +67,30 @@ class Presses:
         self._diary = diary
         self._waiting: dict[str, Waiting] = {}
 
-    def waiting(self, subject: str, words: str, *, seconds: int = WAIT_SECONDS) -> None:
+    def waiting(
+        self,
+        subject: str,
+        words: str,
+        *,
+        seconds: int = WAIT_SECONDS,
+        named: str = "",
+        room: int = MOST_WAITING,
+    ) -> None:
         """Have `subject`, a hash of 64 hex digits, wait for a press; `words` are what is shown.
 
-        It waits from now, once more if it did. Raises `Refused` when too much waits already.
+        What the words say has to follow from the subject: who presses has read the words, and says
+        the subject. It waits from now, once more if it did. Raises `Refused` when `room` or more
+        wait already.
         """
         now = self._powered_ms()
         self._forget_old(now)
-        if subject not in self._waiting and len(self._waiting) >= MOST_WAITING:
+        if subject not in self._waiting and len(self._waiting) >= min(room, MOST_WAITING):
             raise Refused(
-                f"{MOST_WAITING} things wait already for somebody to press at this machine.",
+                f"{len(self._waiting)} things wait already for somebody to press at this machine.",
                 reason="too_many_waiting",
             )
-        self._waiting[subject] = Waiting(subject, words[:MAX_SHOWN], now, now + seconds * 1000)
+        until = now + seconds * 1000
+        self._waiting[subject] = Waiting(subject, words[:MAX_SHOWN], now, until, named=named)
 
     def forget(self, subject: str) -> None:
         """This waits no more."""
@@ -109,9 +127,7 @@ class Presses:
         }
         # 2.
         self._diary.order("session.pressed", body)
-        self._waiting[subject] = Waiting(
-            subject, found.words, found.since_ms, found.until_ms, pressed_ms=now
-        )
+        self._waiting[subject] = replace(found, pressed_ms=now)
 
     def take(self, subject: str) -> bool:
         """Use a press up. Return whether there was one, not older than `PRESS_MS`."""

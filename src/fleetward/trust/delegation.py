@@ -8,7 +8,8 @@ the delegator asked, and by the delegation beside them, and still takes the owne
 1. A requester whom the policy in force lets delegate signed it, alone. One step: who is delegated
    to delegates nothing, for the policy names his key nowhere.
 2. It is for this owner and epoch.
-3. The delegate's key and name stand nowhere in the policy: nobody gets a second name by it.
+3. The delegate's key and name stand nowhere in the policy: nobody gets a second name by it. Names
+   are compared as an eye reads them, without case, width, spaces and marks that are not seen.
 4. It ends within `MAX_DAYS` of its beginning. When it holds is the caller's duty: only it has a
    clock. Taking the delegator's right away ends every delegation of his.
 5. A request under it is for one of its machines, for scopes among its scopes, no longer than its
@@ -17,6 +18,7 @@ the delegator asked, and by the delegation beside them, and still takes the owne
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,6 +38,10 @@ MAX_DEVICES: Final = 64
 MAX_DAYS: Final = 90
 """A delegator who left his firm is forgotten after a quarter at most."""
 _DAY_MS: Final = 86_400_000
+_UNSEEN: Final = frozenset({"Cf", "Mn", "Zs"})
+"""Unicode's categories of format characters, marks upon the letter before, and spaces."""
+_BLANK: Final = "\u115f\u1160\u2800"
+"""Letters and symbols that are drawn as nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,9 @@ def verify_delegation(data: bytes, policy: Policy) -> Delegation:
     # 3. To somebody whom the policy does not know.
     key = read_key_fields(Fields(fields.map("key"), "the key", {"key_id", "public", "suite"}))
     person = fields.text("person", most=80, least=1)
-    if key.key_id in policy.keys or any(person == known.person for known in policy.keys.values()):
+    shown = _as_read(person)
+    known = any(shown == _as_read(each.person) for each in policy.keys.values())
+    if key.key_id in policy.keys or known or not shown:
         raise Untrusted(
             "The delegation is to somebody whom the owner's policy names already.",
             reason="known_delegate",
@@ -193,6 +201,13 @@ def check_delegation_time(delegation: Delegation, now_ms: int, seconds: int) -> 
             "for less time, or have it renewed.",
             reason="delegation_over",
         )
+
+
+def _as_read(name: str) -> str:
+    """Return a name without what an eye does not tell apart. Letters of other scripts that look
+    alike stay different: who reads a name reads who sent it, too."""
+    plain = unicodedata.normalize("NFKC", name).lower()
+    return "".join(c for c in plain if unicodedata.category(c) not in _UNSEEN and c not in _BLANK)
 
 
 def _read_devices(fields: Fields) -> tuple[str, ...]:

@@ -97,7 +97,11 @@ class _Run:
 
 
 class Closings:
-    """Part of guard's single thread. `closers` is None where nothing can be closed."""
+    """Part of guard's single thread. `closers` is None where nothing can be closed.
+
+    `signed` is the epoch in force and the newest time that the owner has signed: below these
+    nothing is taken when what was remembered is damaged, whatever the wall clock says.
+    """
 
     def __init__(
         self,
@@ -106,6 +110,7 @@ class Closings:
         speaker: Speaker,
         clocks: tuple[Clock, Timekeeper],
         diary: Diary,
+        signed: tuple[int, int],
     ) -> None:
         self.closers = closers
         self.problem = ""
@@ -113,7 +118,8 @@ class Closings:
         self._speaker = speaker
         self._clock, self._time = clocks
         self._diary = diary
-        self._memory, self.damaged = self._file.load(self._time.wall_ms())
+        lost = Standing(epoch=signed[0], serial=max(signed[1], self._time.wall_ms()))
+        self._memory, self.damaged = self._file.load(lost)
         self._run: _Run | None = None
         self._mark = ""
         self._due_ms: int | None = None
@@ -137,6 +143,11 @@ class Closings:
         return self._memory.standing
 
     @property
+    def now_ms(self) -> int:
+        """The time by this machine's wall clock."""
+        return self._time.wall_ms()
+
+    @property
     def seconds_left(self) -> int:
         """How long what is on trial holds without a confirmation; 0 when nothing is on trial."""
         if self.standing.trial is None:
@@ -147,11 +158,18 @@ class Closings:
 
     def take(self, after: Standing, closing: str) -> None:
         """Have a new standing persisted and carried out. Raises `Unreachable`."""
-        wanted = after.wanted
+        wanted, memory = after.wanted, self._memory
         seconds = wanted.restore_seconds if wanted else 0
-        self._memory.until_powered_ms = self._time.powered_ms() + seconds * 1000
-        self._memory.owed = Owed("applied", closing, after.serial)
-        self._change(after)
+        new = Memory(
+            standing=after,
+            until_powered_ms=self._time.powered_ms() + seconds * 1000,
+            units=memory.units,
+            found=memory.found,
+            owed=Owed("applied", closing, after.serial),
+        )
+        # What cannot be kept changes nothing: above all, no trial that runs becomes longer by it.
+        self._file.save(new)
+        self._memory = new
         self._abandon()
         self._due_ms = self._clock.boottime_ms()
 

@@ -70,20 +70,21 @@ class MemoryFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def load(self, now_wall_ms: int) -> tuple[Memory, bool]:
+    def load(self, lost: Standing) -> tuple[Memory, bool]:
         """Return what is remembered, and whether the file was damaged.
 
-        Then nobody knows the highest serial any more. Serials of the owner's tools are times, so
-        that from the present on new ones are taken, and what was signed before is not.
+        Then nobody knows the highest serial any more, and `lost` holds: nothing is closed, and its
+        epoch and serial are the present ones. Serials of the owner's tools are times, so that from
+        the present on new ones are taken, and what was signed before is not.
         """
         try:
             kept = msgspec.json.decode(read_bounded(self._path, MAX_BYTES), type=_KeptFile)
         except FleetwardError as e:
             if e.reason == "file_missing":
                 return Memory(), False
-            return _after_damage(now_wall_ms), True
+            return Memory(lost), True
         except (msgspec.MsgspecError, UnicodeError):
-            return _after_damage(now_wall_ms), True
+            return Memory(lost), True
         standing = Standing(
             kept.epoch, kept.serial, _from(kept.kept), _from(kept.trial), kept.carried_out
         )
@@ -104,10 +105,6 @@ class MemoryFile:
             owed=memory.owed,
         )
         atomic_write(self._path, msgspec.json.encode(kept))
-
-
-def _after_damage(now_wall_ms: int) -> Memory:
-    return Memory(Standing(epoch=1, serial=now_wall_ms))
 
 
 def _from(held: _KeptHeld | None) -> Held | None:

@@ -27,7 +27,7 @@ from fleetward.keyholder.access.comparing import (
     tell_changes,
     verify_changes,
 )
-from fleetward.keyholder.access.judging import Case, Judge
+from fleetward.keyholder.access.judging import Case, Judge, require_named
 from fleetward.keyholder.access.recordings import (
     Event,
     RecordingReader,
@@ -103,7 +103,7 @@ def show_session(
         folder = OwnerFolder.open(find_owner(owner, data))
         api = AccessApi(reach_server(folder, data, server, token_file))
         papers = api.find(session)
-        case = _judge(load_documents(folder)).read_case(papers)
+        case = require_named(_judge(load_documents(folder)).read_case(papers), session)
         shown, told = show_case(case, papers.state), tell_case(case, papers.state)
         if case.grant is not None:
             changed = read_changes(api, case)
@@ -129,7 +129,7 @@ def watch(
     with refusals():
         desk = open_desk(owner, data, passphrase_file)
         api = AccessApi(reach_server(desk.folder, data, server, token_file))
-        case = _judge(desk.documents()).read_case(api.find(session))
+        case = require_named(_judge(desk.documents()).read_case(api.find(session)), session)
         watch_case(desk, api, case, as_json=as_json)
 
 
@@ -188,7 +188,7 @@ def replay(
     with refusals(), tempfile.TemporaryFile() as file:
         desk = open_desk(owner, data, passphrase_file)
         api = AccessApi(reach_server(desk.folder, data, server, token_file))
-        case = _judge(desk.documents()).read_case(api.find(session))
+        case = require_named(_judge(desk.documents()).read_case(api.find(session)), session)
         reader = RecordingReader(subject_of(case), recording_key(desk.signer("recording")))
         fetch_recording(api, case.session, file)
         file.seek(0)
@@ -248,6 +248,8 @@ def _verify(desk: Desk, api: AccessApi, session: str, export: Path | None) -> Au
     documents, findings = desk.documents(), Findings()
     papers = api.find(session)
     case = verify_papers(_judge(documents), papers, findings)
+    if case is not None:
+        require_named(case, session)
     if case is None or case.grant is None:
         return findings.report()
     reader = RecordingReader(subject_of(case), recording_key(desk.signer("recording")))

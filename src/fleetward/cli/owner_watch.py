@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from fleetward.cli.access_options import PLAIN, SessionId
@@ -54,7 +53,7 @@ from fleetward.keyholder.documents import OwnerDocuments, load_documents
 from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.hand import reach_server
 from fleetward.keyholder.place import find_owner
-from fleetward.keyholder.speak import emit, refusals, say
+from fleetward.keyholder.speak import emit, refusals, say, write_json
 from fleetward.keyholder.verify import verify_export
 from fleetward.runtime.clock import SystemClock
 from fleetward.trust.errors import FleetwardError, Refused
@@ -141,7 +140,7 @@ def watch_case(desk: Desk, api: AccessApi, case: Case, *, as_json: bool) -> None
     def show(events: list[Event]) -> None:
         for event in events:
             if as_json:
-                sys.stdout.write(msgspec.json.encode(event).decode("utf-8") + "\n")
+                sys.stdout.write(write_json(event) + "\n")
             elif event.code == "o":
                 sys.stdout.buffer.write(stream.feed_text(event.text).encode("utf-8"))
             elif event.code == "m":

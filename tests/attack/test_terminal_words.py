@@ -106,7 +106,9 @@ def test_a_table_of_machines_draws_its_own_lines_alone(scene: Scene, tmp_path: P
 
 
 def test_a_live_terminal_prints_nothing_and_tells_no_title() -> None:
-    shown = Filter(LIVE).feed(b"a\x1b[5i\x1b[21t\x1b[3;0;0t\x1b[?5i\xc2\x9b5ib\x1b[31;1H\x1b[?1000h")
+    shown = Filter(LIVE).feed(
+        b"a\x1b[5i\x1b[21t\x1b[3;0;0t\x1b[?5i\xc2\x9b5ib\x1b[31;1H\x1b[?1000h"
+    )
     assert shown == b"a" + b"b\x1b[31;1H\x1b[?1000h"
 
 

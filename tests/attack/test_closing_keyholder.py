@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,15 +20,21 @@ from tests.unit.keyholder.owner_fixtures import (  # noqa: F401
     passphrase_file,
     server,
 )
-from tests.unit.keyholder.small_server import SmallServer
+from tests.unit.keyholder.small_server import TOKEN, SmallServer
+from typer.testing import CliRunner, Result
 
+from fleetward.cli.owner import owner_app
+from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.closing.judging import Progress, read_progress
 from fleetward.keyholder.closing.signing import sign_closing, sign_kept
 from fleetward.keyholder.closing.telling import say_countdown, tell_preview, tell_progress
+from fleetward.keyholder.console.closing_keeper import ClosingKeeper
+from fleetward.keyholder.console.stream import Changes
 from fleetward.keyholder.desk import Desk
+from fleetward.runtime.clock import SystemClock
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.closing import ClosedPort, Closing, ClosingWish
-from fleetward.trust.errors import FleetwardError, Malformed
+from fleetward.trust.errors import FleetwardError, Malformed, Untrusted
 
 SSH = ClosingWish((), (ClosedPort("tcp", 8080),), ("ssh",), 600, "nobody needs it")
 
@@ -40,6 +48,18 @@ def close(scene: ClosingScene, wish: ClosingWish = SSH) -> Closing:
     closing = sign_closing(scene.desk, wish, now_ms()).closing
     scene.api.submit(closing.raw)
     return closing
+
+
+def owner_says(scene: ClosingScene, passphrase_file: Path, *words: str) -> Result:
+    """Run `fleetward owner close …` near the scene's server."""
+    token = scene.desk.folder.path.parent / "token-of-a-test"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    return CliRunner().invoke(owner_app, [
+        "close", *words, "--owner", str(scene.desk.folder.path), "--server",
+        scene.server.api.removesuffix("/api/v1"), "--token-file", str(token),
+        "--passphrase-file", str(passphrase_file),
+    ])  # fmt: skip
 
 
 def progress(scene: ClosingScene, closing: Closing) -> Progress:
@@ -87,6 +107,65 @@ def test_one_closing_is_not_shown_as_another(scene: ClosingScene) -> None:
     scene.lie = lambda path, answer: answer | {"envelope": to_base64url(first.raw)}
     with pytest.raises(FleetwardError, match="as another"):
         progress(scene, second)
+
+
+def test_a_closing_is_kept_under_its_own_name(scene: ClosingScene, passphrase_file: Path) -> None:
+    """The true papers of one that the owner lets run out are no papers of the one he keeps."""
+    wanted, other = close(scene), close(scene, replace(SSH, reason="by mistake"))
+    scene.lie = lambda path, answer: (
+        scene._detail(other) if f"/closings/{wanted.hash[:8]}" in path else answer
+    )
+    for named in (wanted.hash, wanted.hash[:8]):
+        done = owner_says(scene, passphrase_file, "keep", named)
+        assert done.exit_code == 1 and "[another_closing]" in done.stderr
+    keeper = ClosingKeeper(
+        scene.desk, lambda: ApiClient(scene.server.api, TOKEN), Changes(), SystemClock()
+    )
+    with pytest.raises(Untrusted, match="answers about closing"):
+        keeper.keep(wanted.hash)
+    assert not scene.kept
+
+
+def test_without_a_name_the_owners_own_newest_is_kept(
+    scene: ClosingScene, passphrase_file: Path
+) -> None:
+    """Which one that is, the server does not say."""
+    older, newer = close(scene), close(scene)
+    scene.lie = lambda path, answer: (
+        answer | {"items": [scene._row(older)]} if "items" in answer else answer
+    )
+    done = owner_says(scene, passphrase_file, "keep")
+    assert done.exit_code == 0, done.stderr
+    assert scene.kept == {newer.hash}
+
+
+def test_what_is_asked_is_what_will_be_signed(scene: ClosingScene, passphrase_file: Path) -> None:
+    """How many machines an order is for, and what they are called, is the roster's word."""
+    first, second = scene.machines.values()
+    scene.lie = lambda path, answer: (
+        answer | {"items": [scene._machine(first) | {"name": "test rig", "site": "\x1b[2JWard 9"}]}
+        if path.startswith("/closing-machines")
+        else answer
+    )
+    asked = owner_says(scene, passphrase_file, "now", "--all", "--ssh", "--preview")
+    assert asked.exit_code == 0, asked.stderr
+    assert "pump-7 (Ward 3)" in asked.stdout and "pump-8 (Ward 3)" in asked.stdout
+    assert "not been looked at" in asked.stdout
+    assert "test rig" not in asked.stdout and "\x1b" not in asked.stdout
+    asked = owner_says(scene, passphrase_file, "now", second.device, "--ssh", "--preview")
+    assert "pump-8" in asked.stdout and "pump-7" not in asked.stdout
+
+
+def test_a_list_draws_no_lines_of_its_own(scene: ClosingScene, passphrase_file: Path) -> None:
+    close(scene)
+    hostile = {"words": "x\n9f9f9f9f  kept\x1b]52;c;eA==\x07", "issued_at": "\x9b2J"}
+    scene.lie = lambda path, answer: (
+        answer | {"items": [answer["items"][0] | hostile]} if "items" in answer else answer
+    )
+    done = owner_says(scene, passphrase_file, "list")
+    assert done.exit_code == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert not set(done.stdout) & set("\x1b\x07\x9b")
 
 
 def test_serials_rise_also_when_the_clock_goes_back(scene: ClosingScene) -> None:

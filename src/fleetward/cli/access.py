@@ -27,6 +27,7 @@ from fleetward.cli.access_options import (
 )
 from fleetward.keyholder.access.asking import ask
 from fleetward.keyholder.access.coming import enter_ahead, find_fit, list_ahead, say_next
+from fleetward.keyholder.access.judging import require_named
 from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope
 from fleetward.keyholder.access.server_rows import AccessApi
 from fleetward.keyholder.access.standing_rows import StandingApi
@@ -155,7 +156,7 @@ def show_session(
         folder = open_folder(as_)
         api = open_api(folder)
         papers = api.find(named)
-        case = folder.learn(api.client).judge.read_case(papers)
+        case = require_named(folder.learn(api.client).judge.read_case(papers), named)
         shown: dict[str, Any] = show_case(case, papers.state)
         emit(shown, as_json, tell_case(case, papers.state))
 

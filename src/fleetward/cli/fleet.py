@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fleetward.cli.owner import confirm, retire
 from fleetward.cli.plain import PLAIN
+from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.place import find_server
 from fleetward.keyholder.speak import emit, refusals, say
@@ -109,7 +110,8 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], empty: str) -> 
     for column in columns:
         table.add_column(column.replace("_", " "), no_wrap=column in UNBROKEN, overflow="fold")
     for row in rows:
-        table.add_row(*("" if row.get(c) is None else str(row[c]) for c in columns), style=None)
+        cells = ("" if row.get(c) is None else one_line(str(row[c])) for c in columns)
+        table.add_row(*cells, style=None)
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = PIPE_COLUMNS

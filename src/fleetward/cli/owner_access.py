@@ -32,9 +32,9 @@ from fleetward.keyholder.access.answering import (
     verify_own_grant,
 )
 from fleetward.keyholder.access.cosigning import MAX_DRAFT_BYTES, cosign, make_draft, open_draft
-from fleetward.keyholder.access.judging import Judge
+from fleetward.keyholder.access.judging import Judge, require_named
 from fleetward.keyholder.access.scope_words import parse_length, parse_scope
-from fleetward.keyholder.access.server_rows import WAITING, AccessApi
+from fleetward.keyholder.access.server_rows import WAITING, AccessApi, AccessPapers
 from fleetward.keyholder.access.standing_draft import (
     OpenedStanding,
     cosign_standing,
@@ -230,6 +230,7 @@ def _sign(
     documents, now_ms = desk.documents(), SystemClock().wall_ms()
     check_lease(documents, now_ms)
     question = read_question(_judge(documents), api.find(request), now_ms)
+    _require_named(question.request.hash, request)
     signer: Signer = (
         desk.signer("approver")
         if key is None
@@ -286,14 +287,14 @@ def _end(
     signer, now_ms = desk.signer("approver"), SystemClock().wall_ms()
     policy = desk.documents().policy
     try:
-        case = _judge(desk.documents()).read_case(papers)
+        case = require_named(_judge(desk.documents()).read_case(papers), named)
         ended = case.request if denying or case.grant is None else case.grant
         raw = sign_stop(policy, ended, reason, signer, now_ms).raw
         shown = show_case(case, papers.state)
         words = f"{case.entry.name}: {case.request.person}"
     except FleetwardError as e:
+        subject = _hash_named(papers, named, denying=denying)
         say(f"Its papers are not believed ({e.message}); the stop is signed all the same.")
-        subject = papers.id if denying or not papers.session else papers.session
         raw = sign_blind_stop(policy, subject, reason, signer, now_ms)
         shown, words = {"id": papers.id, "session": papers.session}, papers.id[:16]
     api.hand(papers.id, "stop", raw)
@@ -302,13 +303,26 @@ def _end(
     emit(shown, as_json, f"{what}: {words}. The machine obeys as soon as it hears it.")
 
 
+def _hash_named(papers: AccessPapers, named: str, *, denying: bool) -> str:
+    """Return the hash that a person named, of papers that are not believed. Raises `Untrusted`.
+
+    A hash that the server puts beside it is not stopped. A stop of a request ends the session on
+    it, too.
+    """
+    text = named.strip().lower()
+    for each in (papers.id, "" if denying else papers.session):
+        if each.startswith(text):
+            return each
+    raise Untrusted("The server shows papers of something else.", reason="another_request")
+
+
 def _judge(documents: OwnerDocuments) -> Judge:
     return Judge(documents.policies, documents.entries)
 
 
 def _require_named(hash_: str, named: str) -> None:
     if len(named) < 8 or not hash_.startswith(named.strip().lower()):
-        raise Refused("The draft is for another request.", reason="another_request")
+        raise Untrusted("This is for another request than was named.", reason="another_request")
 
 
 def _show(prepared: Prepared) -> None:

@@ -22,9 +22,9 @@ from fleetward.cli.owner_options import (
 from fleetward.cli.plain import PLAIN
 from fleetward.keyholder.access.answering import check_lease
 from fleetward.keyholder.access.scope_words import parse_length
-from fleetward.keyholder.closing.judging import Progress, read_progress
+from fleetward.keyholder.closing.judging import Progress, name_machines, read_progress
 from fleetward.keyholder.closing.server_rows import ClosingApi
-from fleetward.keyholder.closing.signing import sign_closing, sign_kept
+from fleetward.keyholder.closing.signing import FOLDER, sign_closing, sign_kept
 from fleetward.keyholder.closing.telling import (
     say_countdown,
     show_progress,
@@ -39,7 +39,7 @@ from fleetward.keyholder.documents import OwnerDocuments
 from fleetward.keyholder.hand import reach_server
 from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.runtime.clock import SystemClock
-from fleetward.trust.closing import ClosedPort, ClosingWish
+from fleetward.trust.closing import ClosedPort, ClosingWish, verify_closing_of_owner
 from fleetward.trust.errors import Malformed, Refused
 
 
@@ -60,6 +60,7 @@ close_app: Final = typer.Typer(
     no_args_is_help=True, **PLAIN,
 )  # fmt: skip
 MIN_PREFIX: Final = 6
+MIN_CLOSING: Final = 8
 WAIT_SECONDS: Final = 60.0
 
 Machines = Annotated[list[str] | None, typer.Argument(help="Machines: id, its beginning, or name.")]
@@ -125,7 +126,7 @@ def close_now(
                 "again: fleetward owner close open",
                 reason="nothing_named",
             )
-        rows = api.machines(wish.devices)
+        rows = name_machines(api.machines(wish.devices), wish.devices, documents.entries)
         words = tell_preview(rows, wish.ports, wish.local_access)
         if preview:
             emit([msgspec.to_builtins(row) for row in rows], as_json, words)
@@ -152,7 +153,8 @@ def close_keep(
     with refusals():
         desk = open_desk(owner, data, passphrase_file)
         api = ClosingApi(reach_server(desk.folder, data, server, token_file))
-        progress = _find(desk.documents(), api, closing)
+        progress = _find(desk.documents(), api, closing or _newest_own(desk))
+        say(f"Keeping what {progress.closing.hash[:16]} closed: {progress.closing.words()}.")
         _keep(desk, api, progress)
         progress = _await_kept(desk, api, progress)
         emit(show_progress(progress), as_json, _tell(progress))
@@ -316,13 +318,30 @@ def _await_kept(desk: Desk, api: ClosingApi, before: Progress) -> Progress:
     return progress
 
 
+def _newest_own(desk: Desk) -> str:
+    """Return the newest closing that was signed with this folder: what is kept, unless another is
+    named, is none that the server chooses. Raises `Refused` when there is none."""
+    policy = desk.documents().policy
+    for serial in reversed(desk.folder.numbers(FOLDER)):
+        raw = desk.folder.read(f"documents/{FOLDER}/{serial}.json")
+        closing = verify_closing_of_owner(raw, policy)
+        if not closing.opens_all:
+            return closing.hash
+    raise Refused(
+        "Nothing was closed with this folder. Name the closing. See: fleetward owner close list",
+        reason="not_found",
+    )
+
+
 def _find(documents: OwnerDocuments, api: ClosingApi, named: str) -> Progress:
     if not named:
         rows = [row for row in api.rows() if not row.opens_all]
         if not rows:
             raise Refused("Nothing was ever closed.", reason="not_found")
         named = rows[0].id
-    return read_progress(api.detail(named), documents.policy, documents.entries)
+    if len(named) < MIN_CLOSING:
+        raise Malformed(f"Expected {MIN_CLOSING} digits of an id.", reason="bad_closing_id")
+    return read_progress(api.detail(named.lower()), documents.policy, documents.entries)
 
 
 def _tell(progress: Progress) -> str:

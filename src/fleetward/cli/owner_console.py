@@ -234,7 +234,7 @@ def _show_phones(opened: Opened) -> None:
     say(f"For phones, in your own network: {opened.phones}/")
     first = "Open the address"
     if sys.stderr.isatty():
-        say(draw_terminal(address_with(opened.phones, opened.code)))
+        sys.stderr.write(draw_terminal(address_with(opened.phones, opened.code)) + "\n")
         first = "Scan this, or open the address"
     say(
         f"{first} and type: {opened.code}\nIt serves one phone, within ten "

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from fleetward.cli.access_options import PLAIN, SessionId
@@ -27,7 +26,7 @@ from fleetward.keyholder.access.comparing import (
     tell_changes,
     verify_changes,
 )
-from fleetward.keyholder.access.judging import Case, Judge
+from fleetward.keyholder.access.judging import Case, Judge, require_named
 from fleetward.keyholder.access.recordings import (
     Event,
     RecordingReader,
@@ -54,7 +53,7 @@ from fleetward.keyholder.documents import OwnerDocuments, load_documents
 from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.hand import reach_server
 from fleetward.keyholder.place import find_owner
-from fleetward.keyholder.speak import emit, refusals, say
+from fleetward.keyholder.speak import emit, refusals, say, write_json
 from fleetward.keyholder.verify import verify_export
 from fleetward.runtime.clock import SystemClock
 from fleetward.trust.errors import FleetwardError, Refused
@@ -103,7 +102,7 @@ def show_session(
         folder = OwnerFolder.open(find_owner(owner, data))
         api = AccessApi(reach_server(folder, data, server, token_file))
         papers = api.find(session)
-        case = _judge(load_documents(folder)).read_case(papers)
+        case = require_named(_judge(load_documents(folder)).read_case(papers), session)
         shown, told = show_case(case, papers.state), tell_case(case, papers.state)
         if case.grant is not None:
             changed = read_changes(api, case)
@@ -129,7 +128,7 @@ def watch(
     with refusals():
         desk = open_desk(owner, data, passphrase_file)
         api = AccessApi(reach_server(desk.folder, data, server, token_file))
-        case = _judge(desk.documents()).read_case(api.find(session))
+        case = require_named(_judge(desk.documents()).read_case(api.find(session)), session)
         watch_case(desk, api, case, as_json=as_json)
 
 
@@ -141,7 +140,7 @@ def watch_case(desk: Desk, api: AccessApi, case: Case, *, as_json: bool) -> None
     def show(events: list[Event]) -> None:
         for event in events:
             if as_json:
-                sys.stdout.write(msgspec.json.encode(event).decode("utf-8") + "\n")
+                sys.stdout.write(write_json(event) + "\n")
             elif event.code == "o":
                 sys.stdout.buffer.write(stream.feed_text(event.text).encode("utf-8"))
             elif event.code == "m":
@@ -188,7 +187,7 @@ def replay(
     with refusals(), tempfile.TemporaryFile() as file:
         desk = open_desk(owner, data, passphrase_file)
         api = AccessApi(reach_server(desk.folder, data, server, token_file))
-        case = _judge(desk.documents()).read_case(api.find(session))
+        case = require_named(_judge(desk.documents()).read_case(api.find(session)), session)
         reader = RecordingReader(subject_of(case), recording_key(desk.signer("recording")))
         fetch_recording(api, case.session, file)
         file.seek(0)
@@ -248,6 +247,8 @@ def _verify(desk: Desk, api: AccessApi, session: str, export: Path | None) -> Au
     documents, findings = desk.documents(), Findings()
     papers = api.find(session)
     case = verify_papers(_judge(documents), papers, findings)
+    if case is not None:
+        require_named(case, session)
     if case is None or case.grant is None:
         return findings.report()
     reader = RecordingReader(subject_of(case), recording_key(desk.signer("recording")))

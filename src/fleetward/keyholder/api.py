@@ -7,6 +7,7 @@ it is only measured, decoded strictly, and problem details become the error that
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a JSON answer: the pending machines and documents of a fleet of 100,000."""
 TIMEOUT_SECONDS: Final = 30
 _CHUNK_BYTES: Final = 1024 * 1024
+_REASON: Final = re.compile("[a-z0-9_]{1,64}")
 
 T = TypeVar("T")
 
@@ -173,6 +175,8 @@ def _read_problem(response: http.client.HTTPResponse) -> Exception:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         problem = _Problem()
     words = "".join(c if c.isprintable() else " " for c in problem.detail[:1000])
+    # A reason is a code that programs read. What is none of ours says nothing.
+    reason = problem.reason if _REASON.fullmatch(problem.reason) else "refused"
     if response.status in (429, 500, 502, 503, 504):
-        return Unreachable(f"The server could not: {words}", reason=problem.reason[:64])
-    return Refused(f"The server refused: {words}", reason=problem.reason[:64])
+        return Unreachable(f"The server could not: {words}", reason=reason)
+    return Refused(f"The server refused: {words}", reason=reason)

@@ -17,6 +17,7 @@ from fleetward.keyholder.access.connecting import SessionLink
 from fleetward.keyholder.access.streams import Stream
 from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.runtime.files import sync_directory
+from fleetward.trust.access import MAX_FILE_BYTES
 from fleetward.trust.errors import Malformed, Refused, Unreachable
 from fleetward.wire.access import MAX_DATA_BYTES, OpenStream
 
@@ -85,6 +86,12 @@ async def get_file(
             while data := await stream.receive():
                 digest.update(data)
                 moved += len(data)
+                if moved > size:
+                    await stream.close()
+                    raise Malformed(
+                        f"{wanted} has {size} bytes as the machine said; more came.",
+                        reason="file_too_long",
+                    )
                 await asyncio.to_thread(file.write, data)
                 progress(wanted, moved, size)
             await _finish(stream, wanted)
@@ -146,6 +153,9 @@ def _folder(path: str) -> str:
 
 def _read_size(data: bytes) -> int:
     try:
-        return msgspec.json.decode(data, type=_Size).size
+        size = msgspec.json.decode(data, type=_Size).size
     except (msgspec.MsgspecError, UnicodeDecodeError) as e:
         raise Malformed(f"Expected the size of a file; {e}.", reason="bad_answer") from e
+    if not 0 <= size <= MAX_FILE_BYTES:
+        raise Malformed(f"Expected the size of a file, got {size}.", reason="bad_answer")
+    return size

@@ -21,7 +21,7 @@ from typing import Final
 from fleetward.keyholder.access.connecting import SessionLink
 from fleetward.keyholder.access.local_bytes import read_some, write_all
 from fleetward.keyholder.access.streams import Stream
-from fleetward.keyholder.access.terminal_safe import LIVE, RESET, Filter
+from fleetward.keyholder.access.terminal_safe import LIVE, RESET_LIVE, Filter
 from fleetward.trust.errors import FleetwardError, Refused
 from fleetward.wire.access import OpenStream
 
@@ -103,7 +103,7 @@ def raw_terminal(source: int, sink: int) -> Iterator[None]:
     finally:
         if os.isatty(sink):
             with contextlib.suppress(OSError):
-                os.write(sink, RESET)
+                os.write(sink, RESET_LIVE)
         termios.tcsetattr(source, termios.TCSAFLUSH, before)
 
 

@@ -149,6 +149,22 @@ class Judge:
         return verify_entry(entry, permissive(here, standing, place), standing, request, offer)
 
 
+def require_named(case: Case, named: str) -> Case:
+    """Return a case that a person named by a hash or its beginning. Raises `Untrusted`.
+
+    Which request or session has that name is the server's word until here: it may hand out the
+    true papers of another one.
+    """
+    text = named.strip().lower()
+    if case.request.hash.startswith(text) or (case.session and case.session.startswith(text)):
+        return case
+    raise Untrusted(
+        f"The server shows request {case.request.hash[:16]} as {text[:16]!r}, which it is not. "
+        "Nothing was done.",
+        reason="another_request",
+    )
+
+
 def require_active(entry: RosterEntry) -> None:
     """Raise `Refused` when a machine is retired."""
     if entry.state != ACTIVE:

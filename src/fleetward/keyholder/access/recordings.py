@@ -156,7 +156,7 @@ def compare_receipt(reader: RecordingReader, receipt: Receipt | None) -> tuple[s
     """Return `whole`, `open`, `short` or `false`, and the words for it (step 4)."""
     if receipt is None:
         return "open", "The machine has not signed its end: it may still be running, or be off."
-    if reader.records < receipt.records:
+    if reader.header is None or reader.records < receipt.records:
         return "short", (
             f"The server has {reader.records} of {receipt.records} records: it has not all, or "
             "withholds the rest."

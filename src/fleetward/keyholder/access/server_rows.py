@@ -11,7 +11,7 @@ import msgspec
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.trust.canonical import from_base64url, to_base64url
-from fleetward.trust.errors import Malformed, Refused
+from fleetward.trust.errors import Malformed, Refused, Untrusted
 from fleetward.wire.comparison import MAX_COMPARISON_BYTES
 
 PER_PAGE: Final = 500
@@ -144,13 +144,25 @@ class AccessApi:
         return found
 
     def papers(self, request: str) -> AccessPapers:
-        """Return one request with its documents. Raises `Refused` when there is none."""
-        return self.client.get(f"/access/requests/{quote(request, safe='')}", AccessPapers)
+        """Return one request with its documents. Raises `Refused` when there is none.
+
+        Raises `Untrusted` for the papers of another: what somebody says no to, stops, watches or
+        enters is what he named, and not what the server would rather have.
+        """
+        papers = self.client.get(f"/access/requests/{quote(request, safe='')}", AccessPapers)
+        if papers.id != request:
+            raise Untrusted(
+                f"The server answers about request {papers.id[:16]}; asked was "
+                f"{request[:16]!r}. Nothing was done.",
+                reason="another_request",
+            )
+        return papers
 
     def find(self, named: str) -> AccessPapers:
         """Return what a person named: by a request's or a session's hash, or its beginning.
 
-        Raises `Refused` when nothing is so named, or more than one.
+        Raises `Refused` when nothing is so named, or more than one. That the papers are of what
+        was named, `judging.require_named` says when they are judged.
         """
         text = named.strip().lower()
         if len(text) < MIN_PREFIX or set(text) - set("0123456789abcdef"):

@@ -9,7 +9,8 @@ Two ways through, both by an explicit list; what is not on it is dropped:
 - `VIEW`, for replays and for watching: text, line ends, tabs, and of the control sequences colours
   and weights (SGR), the cursor within the screen, erasing, scrolling and the alternate screen.
 - `LIVE`, for a technician's own terminal, which a full-screen program must be able to drive: all
-  control sequences (CSI) and short escapes, and never a string (OSC, DCS, APC, PM, SOS).
+  control sequences (CSI) but those that print and those that handle the window or tell its title,
+  short escapes, and never a string (OSC, DCS, APC, PM, SOS).
 
 Pure: bytes in, bytes out; a sequence may be cut anywhere between two calls.
 
@@ -38,6 +39,8 @@ _VIEW_FINALS: Final = frozenset("ABCDEFGHIJKLMPSTXZ@`abdefmr")
 _VIEW_MODES: Final = frozenset({"7", "25", "47", "1047", "1048", "1049"})
 """Private modes that only draw: wrapping, the cursor's visibility, the alternate screen."""
 _VIEW_ESCAPES: Final = frozenset("78DEM")
+_LIVE_DENIED: Final = frozenset("it")
+"""Media copy (it prints), and the window: moved, resized, or its title typed as an answer."""
 _LIVE_ESCAPES: Final = frozenset("78=>DEHMNOc")
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _PLAIN: Final = re.compile(
@@ -70,6 +73,14 @@ VIEW: Final = Allowance(every_control=False, escapes=_VIEW_ESCAPES, bell=False)
 LIVE: Final = Allowance(every_control=True, escapes=_LIVE_ESCAPES, bell=True)
 RESET: Final = b"\x1b[0m\x1b[?25h\x1b[?1049l\x1b[?7h\x1b[r"
 """Written behind a replay: colours, cursor, screen, wrapping and margins as they were."""
+_LIVE_MODES: Final = (1, 9, 66, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004, 2048)
+RESET_LIVE: Final = (
+    b"".join(b"\x1b[?%dl" % mode for mode in _LIVE_MODES)
+    + b"\x1b[2l\x1b[4l\x1b[12h\x1b[20l\x1b[>4m\x1b[<99u\x1b>\x1b(B"
+    + RESET
+)
+"""Written behind a live terminal, too: mouse, focus and resizing are told nobody, pasting is not
+wrapped, keys say what they say, and the keyboard is not locked."""
 
 
 class Filter:
@@ -164,7 +175,7 @@ class Filter:
 
     def _may_pass(self, sequence: str) -> bool:
         if self._allowed.every_control:
-            return True
+            return sequence[-1] not in _LIVE_DENIED
         parameters, final = sequence[2:-1], sequence[-1]
         if final in "hl" and parameters.startswith("?"):
             return set(parameters[1:].split(";")) <= _VIEW_MODES

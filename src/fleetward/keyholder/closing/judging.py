@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fleetward.keyholder.closing.server_rows import ClosingDetail, PartRow
+import msgspec
+
+from fleetward.keyholder.closing.server_rows import ClosingDetail, MachineRow, PartRow
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.closing import (
     Closing,
@@ -20,7 +22,7 @@ from fleetward.trust.closing import (
 )
 from fleetward.trust.errors import FleetwardError, Untrusted
 from fleetward.trust.policy import Policy
-from fleetward.trust.roster import RosterEntry
+from fleetward.trust.roster import ACTIVE, RosterEntry
 
 SILENT: Final = "silent"
 """A machine that has not said anything that can be believed."""
@@ -78,6 +80,26 @@ def read_progress(
         if entry.state == "active" and (not closing.devices or entry.device in closing.devices)
     ]
     return Progress(closing, tuple(_judge(entry, parts, closing) for entry in wanted))
+
+
+def name_machines(
+    rows: Sequence[MachineRow], devices: Sequence[str], entries: Sequence[RosterEntry]
+) -> list[MachineRow]:
+    """Return what is said of the machines that an order is for: all active ones, or these.
+
+    Which they are, and their names, is the roster's word; one that the server leaves out stands
+    there as not looked at.
+    """
+    said = {row.device_id: row for row in rows}
+    return [
+        msgspec.structs.replace(
+            said.get(entry.device, MachineRow(device_id=entry.device)),
+            name=entry.name,
+            site=entry.site,
+        )
+        for entry in entries
+        if entry.state == ACTIVE and (not devices or entry.device in devices)
+    ]
 
 
 def read_report(text: str, entry: RosterEntry, owner: str) -> ClosingReport:

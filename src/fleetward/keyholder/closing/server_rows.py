@@ -11,6 +11,7 @@ import msgspec
 
 from fleetward.keyholder.api import ApiClient
 from fleetward.trust.canonical import to_base64url
+from fleetward.trust.errors import Untrusted
 
 PER_PAGE: Final = 500
 MAX_PAGES: Final = 400
@@ -136,9 +137,18 @@ class ClosingApi:
         return self.client.get(f"/closings?per_page={PER_PAGE}", _Page).items
 
     def detail(self, closing: str) -> ClosingDetail:
-        """Return a closing with all its machines."""
+        """Return a closing with all its machines, by its id or the beginning of it.
+
+        Raises `Untrusted` for another closing: what is kept is what was named.
+        """
         path = f"/closings/{quote(closing, safe='')}"
         whole = self.client.get(f"{path}?per_page={PER_PAGE}", ClosingDetail)
+        if not whole.closing.id.startswith(closing):
+            raise Untrusted(
+                f"The server answers about closing {whole.closing.id[:16]}; asked was "
+                f"{closing[:16]!r}. Nothing was done.",
+                reason="another_closing",
+            )
         machines = list(whole.machines)
         for number in range(2, MAX_PAGES + 1):
             if len(machines) >= whole.total:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from fleetward.keyholder.access.terminal_safe import one_line
 from fleetward.keyholder.closing.judging import SILENT, Progress, Standing
 from fleetward.keyholder.closing.server_rows import ClosingRow, MachineRow
 from fleetward.runtime.http.times import to_rfc3339
@@ -42,15 +43,16 @@ def tell_preview(
         waiting = [p for p in machine.ports if (p.protocol, p.port) in wanted]
         for row in waiting:
             reach = "for this machine only" if row.exposure == "loopback" else "for others"
-            program = row.process or "a program that is not visible"
-            lines.append(f"  {row.protocol}/{row.port}  {program} waits {reach}")
+            program = one_line(row.process or "a program that is not visible", 100)
+            lines.append(f"  {one_line(row.protocol, 10)}/{row.port}  {program} waits {reach}")
         if not waiting:
             lines.append("  Nothing waits on these ports.")
-        lines.append(f"  as of {machine.looked_at}")
+        lines.append(f"  as of {one_line(machine.looked_at, 40)}")
         tcp = {port for protocol, port in wanted if protocol == "tcp"}
         peers = [p for p in machine.peers if p.port in tcp]
         for peer in peers:
-            lines.append(f"  {peer.address} is connected to tcp/{peer.port}: it would be cut off")
+            address = one_line(peer.address, 100)
+            lines.append(f"  {address} is connected to tcp/{peer.port}: it would be cut off")
         if machine.peers_at is None:
             lines.append("  Who is connected it has not said yet.")
         else:
@@ -58,7 +60,7 @@ def tell_preview(
                 lines.append("  Nobody is connected to these ports.")
             if machine.peers_more:
                 lines.append(f"  {machine.peers_more} more connections are not named.")
-            lines.append(f"  as of {machine.peers_at}")
+            lines.append(f"  as of {one_line(machine.peers_at, 40)}")
     lines.append("This is what the machines last signed, as the server hands it on.")
     return "\n".join(lines)
 
@@ -91,8 +93,9 @@ def tell_rows(rows: Sequence[ClosingRow]) -> str:
     for row in rows:
         where = "all machines" if row.for_all else f"{sum(row.counts.values())} machines"
         kept = "kept" if row.kept_at else "open again" if row.opens_all else "not kept"
-        counts = ", ".join(f"{n} {state}" for state, n in sorted(row.counts.items()))
-        lines.append(f"{row.id[:16]}  {row.issued_at}  {row.words}  at {where}  {kept}  {counts}")
+        counts = ", ".join(f"{n} {one_line(state, 20)}" for state, n in sorted(row.counts.items()))
+        said = f"{one_line(row.issued_at, 40)}  {one_line(row.words)}"
+        lines.append(f"{row.id[:16]}  {said}  at {where}  {kept}  {counts}")
     return "\n".join(lines)
 
 

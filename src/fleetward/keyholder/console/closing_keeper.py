@@ -79,10 +79,10 @@ class ClosingKeeper:
         holding = progress.counts.get("applied", 0)
         if not holding:
             raise Refused("No machine holds this on trial now.", reason="not_on_trial")
-        now_ms = self._clock.wall_ms()
-        api.keep(closing, sign_kept(self._desk, closing, now_ms).raw)
+        now_ms, named = self._clock.wall_ms(), progress.closing.hash
+        api.keep(named, sign_kept(self._desk, named, now_ms).raw)
         self._changes.tell("closing")
-        return Closed(id=closing, words=f"Kept on {_count(holding)}.")
+        return Closed(id=named, words=f"Kept on {_count(holding)}.")
 
     def _order(
         self, wish: CloseWish, ports: tuple[ClosedPort, ...], ways: tuple[str, ...]

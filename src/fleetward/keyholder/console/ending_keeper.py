@@ -129,9 +129,9 @@ class EndingKeeper:
             ended = case.request if denying or case.grant is None else case.grant
             session, machine = case.session, case.entry.name
         except FleetwardError:
-            # It is signed whatever the papers say.
-            ended = papers.id if denying or not papers.session else papers.session
-            session, machine = papers.session, "The machine"
+            # It is signed whatever the papers say, and of what the page named: a stop of a
+            # request ends the session on it, too.
+            ended, session, machine = id_, "", "The machine"
         prepared = prepare_stop(documents.policy, ended, reason, now_ms)
         return ReadyStop(now_ms, prepared, papers.id, session, machine, denying)
 

@@ -113,8 +113,8 @@ def serve_console(
     tls = _judge_phones(keeper, clock, wish.phones) if wish.phones else None
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     with contextlib.ExitStack() as sockets:
-        listening = sockets.enter_context(bind_port(keeper.desk, wish.port))
-        origin = f"http://{HOST}:{listening.getsockname()[1]}"
+        listening = [sockets.enter_context(s) for s in bind_port(keeper.desk, wish.port)]
+        origin = f"http://{HOST}:{listening[0].getsockname()[1]}"
         keeper.passkeys.serve_at(origin)
         server = _Server(configure(create_app(keeper, secret, clock, wish.static)), keeper)
         opened = Opened(f"{origin}/#secret={secret}")
@@ -164,7 +164,7 @@ def configure(app: Litestar, context: ssl.SSLContext | None = None) -> uvicorn.C
 
 async def _serve(
     server: uvicorn.Server,
-    listening: socket.socket,
+    listening: list[socket.socket],
     keeper: Keeper,
     beside: tuple[uvicorn.Server, socket.socket] | None,
 ) -> None:
@@ -174,7 +174,7 @@ async def _serve(
     ]
     phones = asyncio.create_task(beside[0].serve(sockets=[beside[1]])) if beside else None
     try:
-        await server.serve(sockets=[listening])
+        await server.serve(sockets=listening)
     finally:
         if beside and phones:
             beside[0].should_exit = True

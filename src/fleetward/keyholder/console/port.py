@@ -12,9 +12,13 @@ from typing import Any, Final
 
 from fleetward.keyholder.console.app import HOST
 from fleetward.keyholder.desk import Desk
+from fleetward.runtime.http.loopback import bind_address, bind_loopback
 from fleetward.trust.errors import Unreachable
 
 PORT_FILE: Final = "console-port"
+_ADVICE: Final = (
+    "End what holds it, or name another by --port; passkeys work at their own port alone."
+)
 ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104
 MAX_PHONE_CONNECTIONS: Final = 128
 MAX_OF_ONE_ADDRESS: Final = 32
@@ -23,23 +27,22 @@ FIRST_PORTS: Final = range(7480, 7490)
 """Tried before any other: no system hands them out for connections of its own."""
 
 
-def bind_port(desk: Desk, wished: int = 0) -> socket.socket:
-    """Return a listening socket on loopback. It serves plain HTTP, and never elsewhere.
+def bind_port(desk: Desk, wished: int = 0) -> list[socket.socket]:
+    """Return listening sockets on loopback. They serve plain HTTP, and never elsewhere.
 
     Port 0 takes the one of last time. Raises `Unreachable` when the port that is wished for, or
     that passkeys need, is taken.
     """
     last = read_port(desk)
     if wished:
-        listening = _bind(wished)
+        listening = bind_loopback(wished, _ADVICE)
     elif last and _is_needed(desk, last):
-        listening = _bind(last)
+        listening = bind_loopback(last, _ADVICE)
     else:
         listening = _bind_first([*([last] if last else []), *FIRST_PORTS])
-    port = listening.getsockname()[1]
+    port = listening[0].getsockname()[1]
     if port != last:
         desk.folder.replace(PORT_FILE, f"{port}\n".encode())
-    listening.listen(64)
     return listening
 
 
@@ -57,13 +60,13 @@ def _is_needed(desk: Desk, port: int) -> bool:
     return any(origin in holder.passkey.origins for holder in keys if holder.passkey)
 
 
-def _bind_first(ports: list[int]) -> socket.socket:
+def _bind_first(ports: list[int]) -> list[socket.socket]:
     for port in ports:
         try:
-            return _bind(port)
+            return bind_loopback(port, _ADVICE)
         except Unreachable:
             continue
-    return _bind(0)
+    return bind_loopback(0, _ADVICE)
 
 
 def bind_phone_port(port: int) -> socket.socket:
@@ -71,10 +74,7 @@ def bind_phone_port(port: int) -> socket.socket:
 
     It takes so many connections and no more. Raises `Unreachable` when the port is taken.
     """
-    bound = _bind(port, ALL_ADDRESSES)
-    listening = BoundedSocket(fileno=bound.detach())
-    listening.listen(64)
-    return listening
+    return BoundedSocket(fileno=bind_address(ALL_ADDRESSES, port, _ADVICE).detach())
 
 
 class BoundedSocket(socket.socket):
@@ -102,18 +102,3 @@ class BoundedSocket(socket.socket):
 
 def _is_open(connection: socket.socket | None) -> bool:
     return connection is not None and connection.fileno() >= 0
-
-
-def _bind(port: int, address: str = "127.0.0.1") -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address, port))
-    except OSError as e:
-        listening.close()
-        raise Unreachable(
-            f"Expected port {port} to be free; the system says: {e.strerror}. "
-            "End what holds it, or name another by --port; passkeys work at their own port alone.",
-            reason="port_taken",
-        ) from e
-    return listening

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import os
 import secrets
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +32,7 @@ from fleetward.keyholder.technician.transfers import Transfers
 from fleetward.keyholder.technician.views import Subject, show_visit
 from fleetward.keyholder.technician.visit import Doors, Known, Visit
 from fleetward.runtime.clock import Clock
-from fleetward.trust.errors import Unreachable
+from fleetward.runtime.http.loopback import bind_loopback
 
 MAX_CONNECTIONS: Final = 64
 STOP_SECONDS: Final = 3
@@ -42,8 +40,6 @@ LINGER_SECONDS: Final = 600
 """So long an open page can still be read after the end."""
 UNREAD_SECONDS: Final = 5
 """So long a page may be away, as when it is loaded again."""
-TRIES: Final = 16
-"""Ports that are tried until one is free on both loopback addresses."""
 _SECRET_BYTES: Final = 32
 
 
@@ -78,7 +74,7 @@ class House:
     """All that one visit needs, put together."""
 
     def __init__(self, subject: Subject, doors: Doors, clock: Clock, serving: Serving) -> None:
-        self.sockets: Final = bind_loopback(serving.port)
+        self.sockets: Final = bind_loopback(serving.port, "Name another by --listen.")
         port = self.sockets[0].getsockname()[1]
         self.secret: Final = secrets.token_urlsafe(_SECRET_BYTES)
         self.hosts: Final = Hosts(self.secret.encode("ascii"), port)
@@ -203,43 +199,3 @@ def _signals(house: House) -> Iterator[None]:
     finally:
         for number in taken:
             loop.remove_signal_handler(number)
-
-
-def bind_loopback(port: int) -> list[socket.socket]:
-    """Return sockets that listen on 127.0.0.1 and ::1, at one port; there is no other address.
-
-    Raises `Unreachable` when the port is taken. Where there is no IPv6 it is left out.
-    """
-    for _ in range(TRIES):
-        first = _bind(socket.AF_INET, "127.0.0.1", port)
-        try:
-            second = _bind(socket.AF_INET6, "::1", first.getsockname()[1])
-        except Unreachable as e:
-            if e.reason == "no_address":
-                return [first]
-            first.close()
-            if port:
-                raise
-            continue
-        return [first, second]
-    raise Unreachable("No port is free on both loopback addresses.", reason="port_taken")
-
-
-def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    try:
-        listening = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as e:
-        raise Unreachable(f"This computer has no {host}.", reason="no_address") from e
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(64)
-    except OSError as e:
-        listening.close()
-        missing = family is socket.AF_INET6 and e.errno == errno.EADDRNOTAVAIL
-        raise Unreachable(
-            f"Expected port {port} of loopback to be free; the system says: {e.strerror}. "
-            "Name another by --listen.",
-            reason="no_address" if missing else "port_taken",
-        ) from e
-    return listening

@@ -27,6 +27,12 @@ CHECKS = (
 CONFIG = """
 [generation]
 allow-x00 = false
+
+# What it generates may be larger than a route takes: to be told so (413) is to be refused.
+[checks.negative_data_rejection]
+expected-statuses = [
+  "400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429",
+]
 """
 
 

@@ -101,6 +101,16 @@ class StandingGate:
             if standing.windows[-1].not_after_ms <= self.kept.signed_ms:
                 self._drop(name, "All its windows are over.")
 
+    def read_kept(self, raw: bytes) -> Standing | None:
+        """Return a document that is kept, to be shown; None where the policy does not permit it.
+
+        Nothing opens by it: what does is judged when somebody comes.
+        """
+        try:
+            return verify_standing(raw, self._here.view().policy)
+        except FleetwardError:
+            return None
+
     # --- documents
 
     def _take_standing(self, data: bytes) -> Opened:

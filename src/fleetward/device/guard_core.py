@@ -106,7 +106,7 @@ class GuardCore:
         here = self._make_here(folder)
         self.sessions, judge = self._open_sessions(folder, here)
         self.standing = self._open_standing(folder, here, judge)
-        self.ahead = AheadList(self.standing.kept)
+        self.ahead = AheadList(self.standing.kept, self.standing.read_kept)
         self.closings = self._open_closings(folder, here, judge)
         self.recovery = RecoveryGate(
             self.diary, (self.state, self.save), self.time, self._is_proven

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fleetward.device.access.standing_kept import KeptStanding
 from fleetward.device.status import AheadStatus
-from fleetward.trust.errors import FleetwardError
-from fleetward.trust.grants.standing import Standing, verify_standing
+from fleetward.trust.grants.standing import Standing
 from fleetward.trust.policy import Policy
 
 
 class AheadList:
-    """Documents as they were verified last; guard asks every second, and signatures cost."""
+    """Documents as the gate judged them last; guard asks every second, and signatures cost.
 
-    def __init__(self, kept: KeptStanding) -> None:
+    `judge` is the gate's: it returns a document that the policy in force permits, or None.
+    """
+
+    def __init__(self, kept: KeptStanding, judge: Callable[[bytes], Standing | None]) -> None:
         self._kept = kept
+        self._judge = judge
         self._policy = ""
         self._read: dict[str, Standing | None] = {}
 
     def describe(self, policy: Policy) -> tuple[AheadStatus, ...]:
-        """Return the documents that this policy permits, the one that comes next first.
+        """Return the documents that the policy in force permits, the one that comes next first.
 
         It is shown, and nothing opens by it: that is for the gate to judge.
         """
         if policy.hash != self._policy:
             self._policy, self._read = policy.hash, {}
         self._read = {
-            name: self._read[name] if name in self._read else _verify(raw, policy)
+            name: self._read[name] if name in self._read else self._judge(raw)
             for name, raw in self._kept.documents.items()
         }
         shown = [self._show(each, policy) for each in self._read.values() if each is not None]
@@ -48,10 +53,3 @@ class AheadList:
             not_after_ms=left[0].not_after_ms if left else 0,
             windows_left=len(left),
         )
-
-
-def _verify(raw: bytes, policy: Policy) -> Standing | None:
-    try:
-        return verify_standing(raw, policy)
-    except FleetwardError:
-        return None

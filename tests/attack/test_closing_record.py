@@ -11,6 +11,7 @@ from tests.closing_record import ClosingRecord, ids, words
 from tests.closing_wishes import wish
 
 from fleetward.runtime.keys import make_key
+from fleetward.trust.canonical import JsonObject
 from fleetward.trust.closing import ClosedPort
 from fleetward.trust.envelope import read_envelope, seal
 from fleetward.trust.keys import ED25519, ES256
@@ -51,9 +52,7 @@ def test_a_closing_exchanged_for_another_is_missed(record: ClosingRecord) -> Non
 
 
 @pytest.mark.parametrize("changes", [{"serial": 9}, {"devices": "all"}, {"reason": "other"}])
-def test_a_changed_closing_is_not_the_one(
-    record: ClosingRecord, changes: dict[str, object]
-) -> None:
+def test_a_changed_closing_is_not_the_one(record: ClosingRecord, changes: JsonObject) -> None:
     closing = record.hidden(22, devices=[record.pump.id])
     payload = {**read_envelope(closing.raw).payload, **changes}
     record.world.log.leaves.append(seal(payload, [make_key(ED25519)]))

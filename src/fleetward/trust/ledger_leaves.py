@@ -230,7 +230,7 @@ class LeafReader:
             whole = verify_batch(join_batch(leaf, lines), self._keys[batch.device], self._owner)
         except FleetwardError as e:
             return batch._replace(content=e.message)
-        closings = tuple(fact for entry in whole.entries if (fact := _read_closing(entry)))
+        closings = tuple(fact for entry in whole.entries if (fact := read_closing(entry)))
         return batch._replace(
             content="whole", newest_at_ms=whole.entries[-1].at_ms, closings=closings
         )
@@ -269,7 +269,7 @@ def _read_join(value: JsonObject, body: JsonObject) -> JoinFact:
     return JoinFact(subject.removeprefix("device:"), require_digest(invitation, "an invitation"))
 
 
-def _read_closing(entry: Entry) -> ClosingFact | None:
+def read_closing(entry: Entry) -> ClosingFact | None:
     """Return what an entry says of a closing, or None when it says nothing of any."""
     outcome, closing = CLOSING_KINDS.get(entry.kind), entry.body.get("closing")
     if outcome is None or not isinstance(closing, str) or not _CLOSING.fullmatch(closing):

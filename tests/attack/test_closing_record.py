@@ -11,6 +11,7 @@ from tests.closing_record import ClosingRecord, ids, words
 from tests.closing_wishes import wish
 
 from fleetward.runtime.keys import make_key
+from fleetward.trust import ledger_closings
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.closing import ClosedPort
 from fleetward.trust.envelope import read_envelope, seal
@@ -167,6 +168,24 @@ def test_a_word_that_the_server_keeps_back_is_never_called_known(record: Closing
     assert report.whole
     assert words(report.unknown, "closing_unanswered")
     assert "none has answered" in words(report.proven, "closing")[0]
+
+
+def test_no_heap_of_forgeries_makes_a_lie_unknown(
+    record: ClosingRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_closings, "MAX_PAPERS", 4)
+    thief = make_key(ED25519)
+    for port in range(1, 9):
+        record.keep(record.forged(port, signer=thief), thief)
+    true = record.order(22)
+    record.keep(true)
+    for outcome in ("applied", "kept"):
+        record.say(record.pump, true, outcome)
+    report = record.audit()
+    assert report.whole
+    assert words(report.unknown, "closings_without_force")[0].startswith("16 closings")
+    record.say(record.pump, record.hidden(80), "applied")
+    assert blamed(record) == {"closing_not_signed"}
 
 
 def test_noise_of_these_kinds_is_named_and_stops_nothing(record: ClosingRecord) -> None:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 from fleetward.trust.closing import (
@@ -55,7 +55,7 @@ from fleetward.trust.sayings import say_count
 MAX_PAPERS: Final = 10_000
 """Closings of one record, and confirmations, that are remembered: one a day for 27 years."""
 MAX_WAITING: Final = 16
-"""Copies of one closing, or confirmations of one, that are tried again under a newer policy."""
+"""Copies of one closing without force, or confirmations, that are tried under a newer policy."""
 MAX_SAID: Final = 1_000_000
 """Machines and closings, in pairs, whose newest word is remembered."""
 MAX_TOLD: Final = 50
@@ -99,37 +99,54 @@ class _Papers(Generic[_T]):
     verify: Callable[[bytes, Policy], _T]
     good: dict[str, _T] = field(default_factory=dict)
     waiting: dict[str, list[bytes]] = field(default_factory=dict)
+    copies: int = 0
+    """How many are waiting, or were."""
+    dropped: int = 0
     full: bool = False
+    """Whether one in force had to be left out. What nobody signed takes no room of those."""
 
     def take(self, subject: str, leaf: bytes, policy: Policy) -> None:
         """Remember a paper about the closing `subject`. It does not raise."""
         if subject in self.good:
             return
-        if subject not in self.waiting and len(self.good) + len(self.waiting) >= MAX_PAPERS:
-            self.full = True
-            return
         try:
-            self.good[subject] = self.verify(leaf, policy)
+            found = self.verify(leaf, policy)
         except FleetwardError:
-            copies = self.waiting.setdefault(subject, [])
-            if len(copies) < MAX_WAITING:
-                copies.append(leaf)
-        else:  # signed by some before, perhaps, and now by enough
-            self.waiting.pop(subject, None)
+            crowded = len(self.waiting.get(subject, ())) >= MAX_WAITING
+            if crowded or self.copies >= MAX_PAPERS:
+                self.dropped += 1
+            else:
+                self.waiting.setdefault(subject, []).append(leaf)
+                self.copies += 1
+            return
+        # Signed by some before, perhaps, and now by enough.
+        self._put(subject, found)
+
+    def count_idle(self) -> int:
+        """Return how many are not in force."""
+        return self.dropped + sum(len(papers) for papers in self.waiting.values())
 
     def find(self, subject: str, policy: Policy) -> _T | None:
         """Return the paper that is in force, or None. Raises what is wrong with the one there."""
         problem: FleetwardError | None = None
-        for leaf in () if subject in self.good else self.waiting.get(subject, ()):
+        for leaf in tuple(self.waiting.get(subject, ())):
             try:
-                self.good[subject] = self.verify(leaf, policy)
+                found = self.verify(leaf, policy)
             except FleetwardError as e:
                 problem = problem or e
-        if subject in self.good:
-            self.waiting.pop(subject, None)
-        elif problem is not None:
+            else:
+                self._put(subject, found)
+                return found
+        if problem is not None:
             raise problem
         return self.good.get(subject)
+
+    def _put(self, subject: str, paper: _T) -> None:
+        self.waiting.pop(subject, None)
+        if len(self.good) < MAX_PAPERS:
+            self.good[subject] = paper
+        else:
+            self.full = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,16 +242,15 @@ class ClosingsInAudit:
         for order in orders[-MAX_TOLD:]:
             self._tell(order, tallies.get(order.hash, Counter()))
         if orders:
+            confirmed = sum(order.hash in self._kept.good for order in orders)
             words = (
                 f"{say_count(len(orders), 'closing stands', 'closings stand')} in the record, "
                 "signed by as many people as the policy demanded; "
-                f"{len(self._kept.good)} of them confirmed."
+                f"{confirmed} of them confirmed."
             )
             self.findings.prove(Finding("closings", words))
         self._tell_open(orders)
-        idle = sum(len(papers) for papers in self._orders.waiting.values())
-        idle += sum(len(papers) for papers in self._kept.waiting.values())
-        if idle:
+        if idle := self._orders.count_idle() + self._kept.count_idle():
             said = say_count(idle, "closing or confirmation", "closings or confirmations")
             words = f"{said} in the record are signed so that no machine would obey."
             self.findings.leave_open(Finding("closings_without_force", words))
@@ -341,7 +357,7 @@ class ClosingsInAudit:
             again = word.outcome in (ACCEPTED, "refused")
             if again or (word.outcome == "applied" and before.keeps):
                 return  # a repetition was refused, or it was closed once more
-        self._said[key] = word
+        self._said[key] = replace(word, report=None)
 
     def _blame(
         self, finding: str, word: _Word, place: _Place, words: str, *, lost: bool = False

@@ -205,6 +205,7 @@ def test_copies_without_force_are_few(record: ClosingRecord) -> None:
         raw = record.sign(wish(22), serial=1, signers=[make_key(ED25519)])
         papers.take("a", raw, record.world.policy)
     assert len(papers.waiting["a"]) == ledger_closings.MAX_WAITING
+    assert papers.count_idle() == 20
 
 
 def test_many_machines_are_counted_and_many_closings_too() -> None:

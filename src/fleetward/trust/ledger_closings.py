@@ -229,10 +229,16 @@ class ClosingsInAudit:
         """Judge what a machine's journal says of closings, behind a batch that it signed."""
         for fact in facts:
             word = _Word(device, fact.closing, fact.outcome, fact.at_ms)
-            if fact.report:
-                # One that is none changes nothing: the machine signed the entry around it.
-                with contextlib.suppress(FleetwardError):
-                    word = self._read_report(fact.report)
+            # A report that is none, or of something else, changes nothing and hides nothing: the
+            # machine signed the entry around it.
+            with contextlib.suppress(FleetwardError):
+                told = self._read_report(fact.report)
+                if (told.device, told.closing, told.outcome) == (
+                    device,
+                    word.closing,
+                    word.outcome,
+                ):
+                    word = told
             self._judge(word, _Place(generation, entry))
 
     def finish(self) -> None:
@@ -300,8 +306,8 @@ class ClosingsInAudit:
                 f"{_DEEDS[word.outcome]}, and the record does not show that its owner ordered it: "
                 f"{e.message}"
             )
-            self._blame("closing_not_signed", word, place, words, lost=lost and self._may_lack(
-                self._orders, place))  # fmt: skip
+            lost = lost and _may_lack(place, full=self._orders.full)
+            self._blame("closing_not_signed", word, place, words, lost=lost)
             return None
         return order
 
@@ -338,13 +344,8 @@ class ClosingsInAudit:
                 )
         except FleetwardError as e:
             words = f"keeps it, and the record does not show that anybody confirmed it: {e.message}"
-            lost = lost and self._may_lack(self._kept, place)
+            lost = lost and _may_lack(place, full=self._kept.full)
             self._blame("kept_not_confirmed", word, place, words, lost=lost)
-
-    def _may_lack(self, papers: _Papers[Closing] | _Papers[Kept], place: _Place) -> bool:
-        """Say whether a paper may be missing without a lie: by a restore, or because of a limit."""
-        # A restore may have lost it, and the owner has signed for that loss.
-        return place.generation > 1 or papers.full
 
     def _remember(self, word: _Word) -> None:
         key = word.device, word.closing
@@ -467,6 +468,12 @@ def _compare(word: _Word, order: Closing) -> str:
         said = say_closed(report.closed, report.local_access)
         return f"closes {said}; its owner's people signed {order.words()}."
     return ""
+
+
+def _may_lack(place: _Place, *, full: bool) -> bool:
+    """Say whether a paper may be missing without a lie: by a restore, or because of a limit."""
+    # A restore may have lost it, and the owner has signed for that loss.
+    return full or place.generation > 1
 
 
 def _join(names: Sequence[str]) -> str:

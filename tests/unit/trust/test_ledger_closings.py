@@ -14,6 +14,7 @@ from fleetward.keyholder.audit_words import show_report, tell_report
 from fleetward.keyholder.verify import verify_export
 from fleetward.runtime.keys import make_key
 from fleetward.trust import ledger_closings
+from fleetward.trust.canonical import JsonObject, to_base64url
 from fleetward.trust.closing import verify_closing_of_owner
 from fleetward.trust.envelope import add_signatures, read_envelope, seal
 from fleetward.trust.keys import ED25519, ES256
@@ -266,6 +267,17 @@ def test_a_report_in_a_journal_that_is_none_hides_nothing(
     body = {"closing": closing.hash, "report": report.decode("latin-1"), "words": "x"}
     said = [("closing.applied", body), ("closing.kept", {"closing": 7}), ("closing.more", {})]
     record.world.log.leaves.append(record.world.say(record.pump, said=said))  # type: ignore[arg-type]
+    assert check(record, tmp_path / "a")["contradicted"] == {"closing_not_signed"}
+
+
+def test_a_true_report_of_another_closing_hides_nothing(
+    record: ClosingRecord, tmp_path: Path
+) -> None:
+    true, closing = record.order(80), record.hidden(22)
+    report = to_base64url(record.report(record.pump, true, "applied"))
+    body: JsonObject = {"closing": closing.hash, "report": report, "words": "x"}
+    batch = record.world.say(record.pump, said=[("closing.applied", body)])
+    record.world.log.leaves.append(batch)
     assert check(record, tmp_path / "a")["contradicted"] == {"closing_not_signed"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.closing_world import Wire, can_have_network, listening, own_network
-from tests.system.command_line import PROGRAMS, Plane, environment
+from tests.system.command_line import PROGRAMS, Plane, environment, run
 
 from fleetward.runtime.files import make_private_directory
 
@@ -83,6 +84,21 @@ def walk(plane: Plane, wire: Wire, device: str) -> None:
     assert refused.status == 1 and "nothing to keep" in refused.err
 
 
+def check_record(plane: Plane) -> None:
+    """Export the record and check it offline: who ordered what, and what became of it."""
+    out = plane.home / "record"
+    exported = plane.fleetward("audit", "export", "--out", out)
+    assert exported.status == 0, exported.err
+    root = json.loads((out / "export.json").read_text())["owner_root"]
+    checked = run("fleetward", "audit", "verify", out, "--root", root, "--json", home=plane.home)
+    assert checked.status == 0, checked.err
+    said = [f["words"] for f in checked.json["proven"] if f["id"] == "closing"]
+    assert len(said) == 2, said
+    assert "close SSH, tcp/2323" in said[0] and "1 keeps it" in said[0]
+    assert "open again all that was closed" in said[1] and "1 carried it out" in said[1]
+    assert not [f for f in checked.json["unknown"] if f["id"].startswith(("clos", "strange"))]
+
+
 def test_an_owner_closes_keeps_and_opens_again(tmp_path: Path) -> None:
     with own_network() as wire, listening(2323):
         home = make_private_directory(tmp_path / "home")
@@ -92,6 +108,7 @@ def test_an_owner_closes_keeps_and_opens_again(tmp_path: Path) -> None:
             plane.own()
             with running_machine(plane, "pump") as device:
                 walk(plane, wire, device)
+                check_record(plane)
         finally:
             plane.fleetward("down")
     assert os.geteuid() == 0

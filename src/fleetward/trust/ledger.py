@@ -17,7 +17,8 @@ what is **contradicted**, what **cannot be known yet**. The rules:
 8. Who was inside a machine had its owner's permission (`ledger_sessions`).
 9. Each entry is a batch, a deed or a document of this owner, and a document in the record was
    signed by those who might (`ledger_documents`).
-9. Before each join stands the invitation that it names (`ledger_documents`).
+10. Before each join stands the invitation that it names (`ledger_documents`).
+11. What machines closed, kept or opened again, its owner's people had ordered (`ledger_closings`).
 
 What no machine, witness or older checkpoint has seen could still be rewritten by the server; the
 report says how much that is. What a machine said and the server never recorded is the age of the
@@ -40,12 +41,14 @@ from typing import Final
 from fleetward.trust.errors import FleetwardError, Misuse, Untrusted
 from fleetward.trust.generation import GENERATION_TYPE, verify_opening
 from fleetward.trust.keys import PublicKey
+from fleetward.trust.ledger_closings import ClosingsInAudit
 from fleetward.trust.ledger_documents import DocumentsInAudit, HandedOver, OwnFolder
 from fleetward.trust.ledger_findings import AuditReport, Finding, Findings
 from fleetward.trust.ledger_generation import Generation, judge_tree
 from fleetward.trust.ledger_leaves import (
     BAD,
     BATCH,
+    CLOSING_TYPES,
     DEED,
     DOCUMENT,
     SESSION_TYPES,
@@ -98,6 +101,7 @@ class LedgerAudit:
         self._machines = MachinesInAudit(owner, machines, generations, self._findings)
         self._seen = StatesSeen(owner, self._findings)
         self._sessions = SessionsInAudit(owner, self._documents, self._findings)
+        self._closings = ClosingsInAudit(owner, self._documents, self._findings)
         self._current: Generation | None = None
         self._strange = 0
 
@@ -146,6 +150,7 @@ class LedgerAudit:
             self._take_batch(current, fact.batch, entry)
         elif fact.kind == DEED:
             current.deeds, current.deed_at_ms = current.deeds + 1, fact.at_ms
+            # 10.
             if fact.join is not None:
                 self._documents.judge_join(fact.join, current.number, entry)
         elif fact.kind == DOCUMENT:
@@ -181,6 +186,7 @@ class LedgerAudit:
                 self._judge_whole(generation)
             self._documents.finish()
             self._sessions.finish()
+            self._closings.finish()
             self._machines.finish(self._auditor.now_ms)
             self._seen.finish()
         if self._strange:
@@ -230,6 +236,9 @@ class LedgerAudit:
     def _take_batch(self, current: Generation, fact: BatchFact, entry: int) -> None:
         # 5.
         signed = self._machines.follow(fact, current.number, entry, current.deed_at_ms)
+        # 11.
+        if signed and fact.closings:
+            self._closings.take_journal(fact.device, fact.closings, current.number, entry)
         # 6.
         if not signed or fact.seen_generation == 0:
             return
@@ -251,6 +260,10 @@ class LedgerAudit:
         # 8.
         if fact.type in SESSION_TYPES:
             self._sessions.take(leaf, fact.type, current.number, entry)
+            return
+        # 11.
+        if fact.type in CLOSING_TYPES:
+            self._closings.take(leaf, fact.type, current.number, entry)
             return
         # 9.
         if fact.type != GENERATION_TYPE:

@@ -11,12 +11,13 @@ be, at a tenth of the cost of parsing; whatever it does not match takes the long
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from fleetward.trust import canonical
-from fleetward.trust.canonical import MAX_INTEGER, JsonObject
+from fleetward.trust.canonical import MAX_INTEGER, JsonObject, from_base64url
 from fleetward.trust.envelope import SIGNED_PREFIX, read_envelope, verify_single
 from fleetward.trust.errors import FleetwardError, Malformed, Untrusted
 from fleetward.trust.fields import Fields, require_digest
@@ -28,6 +29,7 @@ from fleetward.trust.journal import (
     MAX_BATCH_ENTRIES,
     NO_CHECKPOINT,
     BatchHeader,
+    Entry,
     join_batch,
     read_batch_header,
     verify_batch,
@@ -52,11 +54,21 @@ SESSION_TYPES: Final = frozenset(
     f"fleetward.{name}.v1"
     for name in (
         "request", "offer", "grant", "stop", "denial", "receipt", "standing", "entry",
-        "standing-state", "closing", "closing-kept",
+        "standing-state",
     )
 )  # fmt: skip
-"""Papers of sessions and closings, by the names of their types: who reads an entry alone need not
-judge them."""
+CLOSING_TYPES: Final = frozenset(
+    f"fleetward.{name}.v1" for name in ("closing", "closing-kept", "closing-report")
+)
+"""Papers of sessions, and of closings, by the names of their types: who reads an entry alone need
+not judge them."""
+CLOSING_KINDS: Final = {
+    f"closing.{outcome}": outcome
+    for outcome in (
+        "accepted", "confirmed", "applied", "kept", "restored", "refused", "undone",
+    )
+}  # fmt: skip
+"""What entries of a machine's journal say of closings, by their kinds."""
 DOCUMENT_TYPES: Final = frozenset(
     {
         ROOT_TYPE,
@@ -69,6 +81,7 @@ DOCUMENT_TYPES: Final = frozenset(
     }
 )
 
+_CLOSING: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = rb"(0|[1-9][0-9]{0,15})"
 _DIGEST: Final = rb'"([0-9a-f]{64})"'
 _ID: Final = rb'"([a-z2-7]{32})"'
@@ -88,6 +101,15 @@ ContentOf: TypeAlias = Callable[[str, int], "bytes | None"]
 """Gives the journal entries of a device behind the batch that begins at a sequence."""
 
 
+class ClosingFact(NamedTuple):
+    """What an entry of a machine's journal says of a closing; `report` is empty or an envelope."""
+
+    outcome: str
+    closing: str
+    at_ms: int
+    report: bytes = b""
+
+
 class BatchFact(NamedTuple):
     """What a batch header says. `signed` is None when the machine's key is not known."""
 
@@ -104,6 +126,8 @@ class BatchFact(NamedTuple):
     """The machine's own clock at its newest entry, where the entries themselves were given."""
     content: str = ""
     """Empty: not given. `whole`: the given entries are those signed. Else: why they are not."""
+    closings: tuple[ClosingFact, ...] = ()
+    """What the entries say of closings, where they are those that were signed."""
 
 
 class JoinFact(NamedTuple):
@@ -206,13 +230,16 @@ class LeafReader:
             whole = verify_batch(join_batch(leaf, lines), self._keys[batch.device], self._owner)
         except FleetwardError as e:
             return batch._replace(content=e.message)
-        return batch._replace(content="whole", newest_at_ms=whole.entries[-1].at_ms)
+        closings = tuple(fact for entry in whole.entries if (fact := read_closing(entry)))
+        return batch._replace(
+            content="whole", newest_at_ms=whole.entries[-1].at_ms, closings=closings
+        )
 
     def _read_other(self, leaf: bytes, digest: bytes, kind: str, value: JsonObject) -> LeafFact:
         if kind == DEED_TYPE:
             at_ms, join = self._read_deed(value)
             return LeafFact(DEED, digest, type=kind, at_ms=at_ms, join=join)
-        if kind in DOCUMENT_TYPES or kind in SESSION_TYPES:
+        if kind in DOCUMENT_TYPES or kind in SESSION_TYPES or kind in CLOSING_TYPES:
             if kind != ROOT_TYPE:
                 read_envelope(leaf)
             return LeafFact(DOCUMENT, digest, type=kind)
@@ -240,6 +267,18 @@ def _read_join(value: JsonObject, body: JsonObject) -> JoinFact:
             "Expected a join to name its machine and its invitation.", reason="bad_field"
         )
     return JoinFact(subject.removeprefix("device:"), require_digest(invitation, "an invitation"))
+
+
+def read_closing(entry: Entry) -> ClosingFact | None:
+    """Return what an entry says of a closing, or None when it says nothing of any."""
+    outcome, closing = CLOSING_KINDS.get(entry.kind), entry.body.get("closing")
+    if outcome is None or not isinstance(closing, str) or not _CLOSING.fullmatch(closing):
+        return None
+    report, raw = entry.body.get("report"), b""
+    if isinstance(report, str):
+        with contextlib.suppress(Malformed):
+            raw = from_base64url(report)
+    return ClosingFact(outcome, closing, entry.at_ms, raw)
 
 
 def _type_of(value: JsonObject) -> str:

@@ -12,10 +12,12 @@ from tests.access_world import AccessWorld
 from tests.closing_wishes import sign_closing, sign_kept, wish
 from tests.server_world import ServerWorld, server_world
 from tests.trust_world import Machine, refused, resign
+from tests.unit.trust.test_ledger_sessions import audit, words
 
 from fleetward.runtime.database import Database
 from fleetward.runtime.files import make_private_directory
 from fleetward.runtime.keys import make_key
+from fleetward.server.closing import ingest
 from fleetward.server.closing.decide import (
     STALE_MS,
     Evidence,
@@ -107,6 +109,70 @@ def test_from_the_order_to_its_end(there: There) -> None:
     row = there.slice.shown.row(there.slice.closings.find(closing.hash[:12]))
     assert (row.words, row.counts) == ("tcp/22", {"kept": 1, "applied": 1})
     assert [len(there.world.deeds(f"document.{k}")) for k in ("closing", "closing-kept")] == [1, 1]
+
+
+def test_what_machines_say_becomes_a_part_of_the_record(there: There) -> None:
+    """Once for each news of it: not what is repeated, and not what a filter went through."""
+    closing = sign_closing(there.side, wish(22), 5)
+    there.submit(closing)
+    for outcome in ("applied", "applied", "undone", "applied"):
+        there.say(there.pump, closing, outcome)
+    there.say(there.other, closing, "refused")
+    there.say(there.other, closing, "refused")
+    there.slice.closings.keep(closing.hash, sign_kept(there.side, closing.hash).raw, OPERATOR)
+    there.say(there.pump, closing, "kept")
+    there.say(there.pump, closing, "refused")
+    said = [deed["payload"] for deed in there.world.deeds("document.closing-report")]
+    assert [(s["device"], s["outcome"]) for s in said] == [
+        (there.pump.device, "applied"),
+        (there.other.device, "refused"),
+        (there.pump.device, "kept"),
+    ]
+    report = audit(there)
+    assert report.whole
+    assert "1 keeps it, 1 said no" in words(report.proven, "closing")[0]
+    assert words(report.unknown, "strange_entries") == []
+
+
+def test_what_a_machine_says_of_what_is_not_known_here_is_recorded(there: There) -> None:
+    unknown = sign_closing(there.side, wish(22), 5)
+    for outcome in ("applied", "applied", "refused"):
+        there.say(there.pump, unknown, outcome)
+    assert len(there.world.deeds("document.closing-report")) == 1
+    assert words(audit(there).contradicted, "closing_not_signed")
+
+
+def test_a_machine_that_never_stops_talking_fills_no_record(
+    there: There, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "MOST_REPORTS", 3)
+    for serial in range(1, 6):
+        closing = sign_closing(there.side, wish(serial), serial)
+        there.submit(closing)
+        there.say(there.pump, closing, "applied")
+        assert there.states(closing)[there.pump.device] == "applied"
+    there.say(there.other, closing, "applied")
+    said = [deed["payload"]["device"] for deed in there.world.deeds("document.closing-report")]
+    assert said == [there.pump.device] * 3 + [there.other.device]
+    assert audit(there).whole
+
+
+def test_a_copy_that_nobody_signed_does_not_keep_the_true_one_out_of_the_record(
+    there: There,
+) -> None:
+    closing = sign_closing(there.side, wish(22), 5)
+    there.slice.closings.submit(resign(closing.raw, {}, [make_key(ED25519)]), OPERATOR)
+    there.submit(closing)
+    there.submit(closing)
+    there.say(there.pump, closing, "applied")
+    assert len(there.world.deeds("document.closing")) == 2
+    assert audit(there).whole
+
+
+def test_one_that_no_export_could_hold_is_refused(there: There) -> None:
+    closing = sign_closing(there.side, wish(22), 5)
+    with refused(Refused, "too_large"):
+        there.world.house.ledger.append_signed("closing", closing.raw + b" " * 65_535, ("x", ""), 1)
 
 
 def test_the_same_twice_is_stored_once_and_handed_again(there: There) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from tests.access_server import OPERATOR, AccessServer, access_server
 from tests.break_glass_world import ROOT, break_glass_of, set_break_glass
+from tests.server_world import ServerWorld
 from tests.trust_world import resign
 
 from fleetward.runtime.database import Database
@@ -30,7 +32,14 @@ def there(tmp_path: Path) -> Iterator[AccessServer]:
     database.close()
 
 
-def audit(there: AccessServer) -> AuditReport:
+class OnServer(Protocol):
+    """Whoever has a server."""
+
+    @property
+    def world(self) -> ServerWorld: ...
+
+
+def audit(there: OnServer) -> AuditReport:
     """Check the server's record as the owner's tools do."""
     trust, ledger = there.world.trust, there.world.house.ledger
     size, note = ledger.checkpoint()

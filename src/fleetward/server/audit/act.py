@@ -29,6 +29,7 @@ from fleetward.trust.generation import Opening
 from fleetward.trust.journal import SeenCheckpoint
 from fleetward.trust.merkle import hash_leaf
 from fleetward.trust.note import Checkpoint, origin_of, sign_checkpoint
+from fleetward.trust.tiles import MAX_LEAF_BYTES
 from fleetward.wire.audit import ProofItem, ProofReply, ProofRequest
 
 FRESH_MS: Final = 1000
@@ -106,8 +107,14 @@ class Ledger:
         """Make a signed document of a session a leaf, once.
 
         `by` is who brought it, and the machine. Raises `Unreachable`, or `Refused` while the
-        record waits for its owner.
+        record waits for its owner, and for one that no export could hold.
         """
+        if len(raw) > MAX_LEAF_BYTES:
+            raise Refused(
+                f"An entry of the record has at most {MAX_LEAF_BYTES} bytes; this has {len(raw)}. "
+                "Sign it for fewer machines at once.",
+                reason="too_large",
+            )
         with self._lock:
             self.require_open()
             leaf = make_session_leaf(kind, raw, by, at_ms)

@@ -26,6 +26,7 @@ OF_SESSIONS: Final = {
     "document.receipt": "A machine said how a session on it ended.",
     "document.closing": "The owner's people ordered machines to close ports, or to open all.",
     "document.closing-kept": "The owner's people confirmed what is closed.",
+    "document.closing-report": "A machine said what became of a closing.",
 }
 """What is signed about sessions, in words. Whether it holds, the owner's own check says."""
 

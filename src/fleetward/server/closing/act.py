@@ -104,8 +104,11 @@ class Closings:
             )
             words = f"{people or 'Somebody'} ordered {len(devices)} machines to {what}."
             self._record("closing.submitted", caller, {"words": words, "closing": asked.hash})
+            # Signatures are not part of its hash: who checks the record finds every copy there.
+            only = devices[0] if len(devices) == 1 else ""
+            near.ledger.append_signed(CLOSING, raw, (caller.actor, only), near.clock.wall_ms())
             if known is None:
-                self._store(asked, raw, devices, people, caller)
+                self._store(asked, raw, devices, people)
         for device in devices:
             self.order(device, raw)
         self.tell(asked.hash, "")
@@ -196,12 +199,8 @@ class Closings:
                 raise Refused(f"{device} was retired by its owner.", reason="retired")
         return list(asked.devices)
 
-    def _store(
-        self, asked: Asked, raw: bytes, devices: list[str], people: str, caller: Caller
-    ) -> None:
+    def _store(self, asked: Asked, raw: bytes, devices: list[str], people: str) -> None:
         near, now = self.near, self.near.clock.wall_ms()
-        only = devices[0] if len(devices) == 1 else ""
-        near.ledger.append_signed(CLOSING, raw, (caller.actor, only), now)
         with near.database.write() as conn:
             store.insert_order(
                 conn,

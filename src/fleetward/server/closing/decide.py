@@ -92,6 +92,19 @@ def follow(state: str, outcome: str) -> str:
     return outcome if outcome in STATES else state
 
 
+def is_news(state: str, outcome: str, *, known: bool) -> bool:
+    """Say whether a machine's word about a closing, after `state`, belongs into the record.
+
+    A refusal of what is not known here proves nothing, and one of what was taken is of a
+    repetition. A filter that was taken away, and put back, says nothing new of the closing.
+    """
+    if outcome == REFUSED:
+        return known and state == HANDED
+    if outcome == UNDONE or (state == UNDONE and outcome == APPLIED):
+        return False
+    return outcome != state
+
+
 def orders_of(orders: Sequence[Order]) -> tuple[tuple[str, str], ...]:
     """Return what a machine that greets is handed again: (closing, `closing` or `kept`).
 

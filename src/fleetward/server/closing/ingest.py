@@ -2,6 +2,10 @@
 
 Each was signed in its batch; a report is besides an envelope of its own, so that the owner's tools
 can verify it alone. What is not well formed is passed over: it stays in the record of events.
+
+A report that says something new of a closing becomes an entry of the owner's record, so that who
+checks it knows what machines did. That somebody took a filter away, and that it was put back, is
+no news of the closing and stays in the journal.
 """
 
 from __future__ import annotations
@@ -13,8 +17,8 @@ import msgspec
 
 from fleetward.server.closing import store
 from fleetward.server.closing.act import Closings
-from fleetward.server.closing.decide import APPLIED, follow
-from fleetward.server.closing.reading import OUTCOMES, Said, verify_said
+from fleetward.server.closing.decide import APPLIED, follow, is_news
+from fleetward.server.closing.reading import OUTCOMES, REPORT, Said, read_said, verify_said
 from fleetward.trust.canonical import JsonObject, from_base64url
 from fleetward.trust.errors import FleetwardError, Malformed
 from fleetward.trust.journal import Entry
@@ -23,6 +27,9 @@ from fleetward.wire.posture import Crowd
 REPORTS: Final = frozenset(f"closing.{outcome}" for outcome in OUTCOMES)
 CONNECTED: Final = "posture.connected"
 MAX_REPORT_CHARACTERS: Final = 24 * 1024
+MOST_REPORTS: Final = 4096
+"""Of one machine in the record: three for each of a thousand closings, and more. A machine that
+never stops talking fills no record; what it says stays in its journal."""
 
 
 class ClosingDoor:
@@ -49,11 +56,28 @@ class ClosingDoor:
         except FleetwardError:
             return
         with self._closings.lock:
+            self._record(device, said, raw)
             kept = self._store(device, said, raw)
         if kept:
             # The owner has confirmed already: this machine comes late.
             self._closings.order(device, kept)
         self._closings.tell(said.closing, device)
+
+    def _record(self, device: str, said: Said, raw: bytes) -> None:
+        """Make a report that is news an entry of the record. Raises `Unreachable`, `Refused`."""
+        near = self._closings.near
+        with near.database.read() as conn:
+            part = store.select_part(conn, said.closing, device)
+            # What no closing is known for here, the owner's check has to see all the more.
+            before = store.select_said(conn, device) if part is None else None
+            count = store.count_recorded(conn, device, MOST_REPORTS)
+        state = part.state if part is not None else ""
+        if before is not None and before.report:
+            newest = read_said(bytes(before.report), near.owner.owner_id)
+            state = newest.outcome if newest.closing == said.closing else ""
+        if is_news(state, said.outcome, known=part is not None) and count < MOST_REPORTS:
+            by = (f"device:{device}", device)
+            near.ledger.append_signed(REPORT, raw, by, near.clock.wall_ms())
 
     def _store(self, device: str, said: Said, raw: bytes) -> bytes:
         """Store a report; return the confirmation that the machine is to have now, if any."""

@@ -1,6 +1,7 @@
 """Tables of closings, of what machines said of them, and of who is connected to machines. All SQL.
 
-The names and sites of machines are read from the identity's table and never written.
+The names and sites of machines are read from the identity's table, and the number of their
+reports from the record's; neither is ever written.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from sqlalchemy.engine import Connection
 from fleetward.server.schema.tables import identifier, instant, metadata, ownership
 
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
+
+RECORDED: Final = "document.closing-report"
+"""The kind under which a report stands in the record."""
 
 orders: Final = sa.Table(
     "closing_order",
@@ -188,6 +192,20 @@ def select_newest_for_all(conn: Connection) -> Row | None:
     return conn.execute(
         sa.select(orders).where(orders.c.for_all).order_by(orders.c.serial.desc()).limit(1)
     ).first()
+
+
+def select_said(conn: Connection, device: str) -> Row | None:
+    """Return what a machine said newest, or None."""
+    return conn.execute(sa.select(machines).where(machines.c.device_id == device)).first()
+
+
+def count_recorded(conn: Connection, device: str, most: int) -> int:
+    """Return how many reports of a machine are entries of the record; no more than `most`."""
+    leaf = metadata.tables["audit_leaf"]
+    # As the index has it: batches are left out of it.
+    clause = (leaf.c.kind != sa.literal_column("'batch'")) & (leaf.c.subject == f"device:{device}")
+    found = sa.select(leaf.c.position).where(clause, leaf.c.kind == RECORDED).limit(most).subquery()
+    return int(conn.execute(sa.select(sa.func.count()).select_from(found)).scalar() or 0)
 
 
 def upsert_machine(conn: Connection, device: str, owner: str, values: Mapping[str, Any]) -> None:

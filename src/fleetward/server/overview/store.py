@@ -289,6 +289,7 @@ ROUTINE_DEEDS: Final = (
     "document.receipt",
     "document.closing",
     "document.closing-kept",
+    "document.closing-report",
     "session.opened",
     "login_link.made",
     "token.made",

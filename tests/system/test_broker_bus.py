@@ -6,6 +6,7 @@ import signal
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.system.broker_world import DAY_MS, NOT_LET_IN, OpenJudge, World, broker_world, make_fleet
@@ -234,6 +235,36 @@ def test_a_killed_broker_comes_back_with_callout_and_intake(tmp_path: Path) -> N
         assert world.broker.pid not in (None, pid)
 
     run(tmp_path, scenario)
+
+
+def test_a_connection_that_cannot_write_its_last_bytes_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client never says of such a connection that it has ended."""
+
+    async def scenario(world: World, judge: OpenJudge) -> None:
+        intake = await serve(world)
+        device = world.make_device()
+        client = intake._client
+
+        async def fail() -> None:
+            raise ConnectionResetError("the broker is gone")
+
+        monkeypatch.setattr(client, "_process_disconnect", lambda: leave_pending(client))
+        monkeypatch.setattr(client._transport, "drain", fail)
+        pid = world.broker.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: intake._client is not client and intake.is_connected)
+        assert (await ask(await world.connect(device), device.device_id)).startswith(b"DEVICES ")
+
+    run(tmp_path, scenario)
+
+
+def leave_pending(client: Any) -> None:
+    """Put bytes where the client keeps what it has not written."""
+    client._pending.append(b"PING\r\n")
+    client._pending_data_size += 6
 
 
 def test_many_devices_are_decided_at_once(tmp_path: Path) -> None:

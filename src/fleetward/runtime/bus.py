@@ -263,16 +263,10 @@ class Bus:
             else:
                 early.append(error)
 
-        async def on_closed() -> None:
-            if connected:
-                self._ended()
-
         options = _client_options(client, self._endpoint, self._profile)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await client.connect(
-                    tls=self._context, error_cb=on_error, closed_cb=on_closed, **options
-                )
+                await client.connect(tls=self._context, error_cb=on_error, **options)
                 for subject, queue, handler in self._subscriptions:
                     await self._subscribe(client, subject, queue, handler)
         except (OSError, nats.errors.Error, TimeoutError) as e:
@@ -283,16 +277,21 @@ class Bus:
             raise
         connected = True
         self._client = client
-        if client.is_closed:
-            self._ended()
+        # Not the client's own word of its end: that never comes when its last bytes could not be
+        # written. Who reads no more has ended; one that has already is told in a moment.
+        assert client._reading_task is not None
+        client._reading_task.add_done_callback(lambda _: self._ended(client))
 
-    def _ended(self) -> None:
+    def _ended(self, client: Client) -> None:
+        if client is not self._client:
+            return
         if self._closing or not self._returns:
             self._closed.set()
         elif self._reopening is None or self._reopening.done():
             self._reopening = asyncio.create_task(self._reopen(), name="reopen the bus")
 
     async def _reopen(self) -> None:
+        await _close_client(self._client)
         while not self._closing:
             await asyncio.sleep(INTERNAL_RECONNECT_SECONDS)
             try:
@@ -482,6 +481,13 @@ async def _close_client(client: Client) -> None:
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
+    # What the client leaves behind when it could not write its last bytes.
+    left = cast(Any, client)
+    for subscription in left._subs.values():
+        if subscription._wait_for_msgs_task is not None:
+            subscription._wait_for_msgs_task.cancel()
+    if left._transport is not None:
+        left._transport.close()
 
 
 def _load_certificate(context: ssl.SSLContext, endpoint: BusEndpoint) -> None:

@@ -12,7 +12,8 @@ Rules for a batch:
 2. The machine is known, not retired, and not waiting for its owner.
 3. `trust.journal.verify_batch`: signed by its identity key, for this server's owner, chain whole.
 4. It continues the stored journal (`events.decide.decide_place`).
-5. Stored, made a leaf of the ledger, and only then acknowledged.
+5. Stored, made a leaf of the ledger, and only then acknowledged. What an earlier start, or a
+   failure, left stored without a leaf becomes one before (`leafless`).
 
 Rules for what a machine says of sessions: it is known, not retired, and not waiting for its owner;
 the rest stands in `access.ingest`.
@@ -41,6 +42,7 @@ import msgspec
 from fleetward.runtime.clock import Clock
 from fleetward.server.deeds import Deed, DeedRecorder
 from fleetward.server.groups import Groups
+from fleetward.server.leafless import mend_leafless
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.documents import Bundle
 from fleetward.trust.errors import (
@@ -132,6 +134,12 @@ class Store(Protocol):
 
     def headers_of(self, device: str, hashes: Sequence[str]) -> list[tuple[str, bytes]]: ...
 
+    def newest_batches(self) -> list[tuple[str, int, str]]: ...
+
+    def batches_before(
+        self, device: str, first: int, most: int
+    ) -> list[tuple[int, str, bytes]]: ...
+
 
 class BatchLedger(Protocol):
     """Where batches become leaves."""
@@ -143,6 +151,10 @@ class BatchLedger(Protocol):
     def append_batches(
         self, batches: Sequence[tuple[str, str, bytes]], repeated: Collection[str], at_ms: int
     ) -> None: ...
+
+    def recorded(self, references: Sequence[str]) -> set[str]: ...
+
+    def lacks(self, references: Sequence[str]) -> bool: ...
 
     def prove(self, asked: ProofRequest) -> ProofReply: ...
 
@@ -196,6 +208,7 @@ class Intake:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="intake-read")
         self._blobs: dict[str, tuple[str, bytearray]] = {}
         self._last_refusal: dict[tuple[str, str], int] = {}
+        self._leafless = True
         self.refused: Counter[str] = Counter()
         self.stored = 0
 
@@ -236,6 +249,7 @@ class Intake:
 
     def _store_group(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
         self._rooms.ledger.require_open()
+        self._mend()
         answers: list[bytes | FleetwardError] = []
         verified: dict[int, Batch] = {}
         for place, (device, payload) in enumerate(work):
@@ -245,6 +259,7 @@ class Intake:
             except FleetwardError as e:
                 answers[place] = e
         now = self._rooms.clock.wall_ms()
+        self._leafless = True
         placed = self._rooms.store.store_batches(list(verified.values()), now)
         good = [p for p in placed if p.error is None]
         self._rooms.ledger.append_batches(
@@ -252,10 +267,30 @@ class Intake:
             {p.batch.header.hash for p in good if not p.fresh},
             now,
         )
+        self._leafless = False
         receipts = iter(self._receipts(good))
         for place, result in zip(verified, placed, strict=True):
             answers[place] = result.error or next(receipts)
         return answers
+
+    def _mend(self) -> None:
+        """Make leaves of what was stored without one. In the writer's thread."""
+        if self._leafless:
+            mended = mend_leafless(
+                self._rooms.store, self._rooms.ledger, self._rooms.clock.wall_ms()
+            )
+            self._leafless = False
+            if mended:
+                _log.warning("%d batches that were stored became leaves of the record", mended)
+
+    def _give_leaves(self, device: str, stored: Sequence[tuple[str, bytes]]) -> None:
+        """Give stored batches of a machine leaves in this generation. In the writer's thread."""
+        self._mend()
+        self._rooms.ledger.append_batches(
+            [(device, digest, raw) for digest, raw in stored],
+            {digest for digest, _ in stored},
+            self._rooms.clock.wall_ms(),
+        )
 
     def _verify(self, device: str, payload: bytes) -> Batch:
         # Rule 2.
@@ -336,13 +371,10 @@ class Intake:
             raise Malformed(f"Expected at most {MAX_PROOF_ITEMS} batches.", reason="too_many_items")
         if not all(_DIGEST.fullmatch(digest) for digest in asked.batches):
             raise Malformed("Expected batches by their hashes.", reason="bad_message")
-        # A batch that was stored just before a crash may have no leaf yet: it gets one here.
         stored = self._rooms.store.headers_of(device, asked.batches)
-        self._rooms.ledger.append_batches(
-            [(device, digest, raw) for digest, raw in stored],
-            {digest for digest, _ in stored},
-            self._rooms.clock.wall_ms(),
-        )
+        if self._rooms.ledger.lacks([digest for digest, _ in stored]):
+            # Not here: what has no leaf gets it in the writer's thread, in its order.
+            self._writer.submit(self._give_leaves, device, stored).result()
         return msgspec.json.encode(self._rooms.ledger.prove(asked))
 
     def _documents(self, device: str, payload: bytes) -> bytes:

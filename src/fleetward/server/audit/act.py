@@ -32,6 +32,8 @@ from fleetward.trust.note import Checkpoint, origin_of, sign_checkpoint
 from fleetward.trust.tiles import MAX_LEAF_BYTES
 from fleetward.wire.audit import ProofItem, ProofReply, ProofRequest
 
+ASKED_AT_ONCE: Final = 500
+"""References in one question to the database, which bounds how many values a question has."""
 FRESH_MS: Final = 1000
 """A checkpoint that is younger and covers what is asked for serves again: signing it costs a write
 to the disk, and a fleet asks for its proofs at once."""
@@ -149,6 +151,21 @@ class Ledger:
             ]
             if fresh:
                 self.append(fresh)
+
+    def recorded(self, references: Sequence[str]) -> set[str]:
+        """Return which of these references have a leaf, in this generation or one before."""
+        found: set[str] = set()
+        with self._database.read() as conn:
+            for at in range(0, len(references), ASKED_AT_ONCE):
+                asked = references[at : at + ASKED_AT_ONCE]
+                found |= store.select_recorded(conn, self.owner_id, asked)
+        return found
+
+    def lacks(self, references: Sequence[str]) -> bool:
+        """Return whether one of these references has no leaf in the newest generation."""
+        with self._database.read() as conn:
+            known = store.select_references(conn, self.owner_id, self.generation, references)
+        return len(known) < len(set(references))
 
     def place_of(self, reference: str) -> int | None:
         """Return the index of the leaf with this reference in the newest generation, or None."""

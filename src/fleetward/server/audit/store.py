@@ -225,6 +225,18 @@ def select_references(
     return {row.reference: row.position for row in rows if row.reference in wanted}
 
 
+def select_recorded(conn: Connection, owner_id: str, references: Sequence[str]) -> set[str]:
+    """Return which of these references have a leaf, in whatever generation."""
+    wanted = set(references)
+    rows = conn.execute(
+        sa.select(leaves.c.reference).where(
+            leaves.c.owner_id == owner_id,
+            leaves.c.reference_start.in_([start_of(reference) for reference in wanted]),
+        )
+    )
+    return {row.reference for row in rows} & wanted
+
+
 def write_checkpoint(
     conn: Connection, owner_id: str, generation: int, size: int, note: tuple[bytes, int]
 ) -> None:

@@ -143,6 +143,20 @@ class EventStore:
         with self._database.read() as conn:
             return store.select_batch_headers(conn, device, hashes)
 
+    def newest_batches(self) -> list[tuple[str, int, str]]:
+        """Return device, first sequence and hash of the newest batch of every machine."""
+        with self._database.read() as conn:
+            return [
+                (row.device_id, row.first, row.hash) for row in store.select_newest_hashes(conn)
+            ]
+
+    def batches_before(self, device: str, first: int, most: int) -> list[tuple[int, str, bytes]]:
+        """Return first sequence, hash and header of a machine's batches that begin up to `first`,
+        the newest first, `most` of them."""
+        with self._database.read() as conn:
+            rows = store.select_batches_before(conn, device, first, most)
+            return [(row.first, row.hash, row.header) for row in rows]
+
     def newest_journals(self) -> list[tuple[str, int, bytes]]:
         """Return device, first sequence and entries (a line each) of every newest batch."""
         with self._database.read() as conn:

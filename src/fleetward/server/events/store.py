@@ -239,6 +239,42 @@ def select_batch_ranges(conn: Connection, device: str) -> list[sa.Row[*tuple[Any
     )
 
 
+def select_newest_hashes(conn: Connection) -> list[sa.Row[*tuple[Any, ...]]]:
+    """Return device, first and hash of the newest batch of every machine."""
+    its = batches.alias()
+    newest = (
+        sa.select(its.c.first)
+        .where(its.c.device_id == machines.c.device_id)
+        .order_by(its.c.first.desc())
+        .limit(1)
+        .correlate(machines)
+        .scalar_subquery()
+    )
+    both = (batches.c.device_id == machines.c.device_id) & (batches.c.first == newest)
+    return list(
+        conn.execute(
+            sa.select(batches.c.device_id, batches.c.first, batches.c.hash).select_from(
+                machines.join(batches, both)
+            )
+        )
+    )
+
+
+def select_batches_before(
+    conn: Connection, device: str, first: int, most: int
+) -> list[sa.Row[*tuple[Any, ...]]]:
+    """Return first, hash and header of a machine's batches that begin up to `first`, newest
+    first."""
+    return list(
+        conn.execute(
+            sa.select(batches.c.first, batches.c.hash, batches.c.header)
+            .where(batches.c.device_id == device, batches.c.first <= first)
+            .order_by(batches.c.first.desc())
+            .limit(most)
+        )
+    )
+
+
 def select_newest_ranges(conn: Connection) -> list[sa.Row[*tuple[Any, ...]]]:
     """Return device, first and last of the newest batch of every machine."""
     newest = (

@@ -60,7 +60,8 @@ def build_tests(paths: tuple[str, ...]) -> Stage:
     """Make the pytest stage; a file's tests stay together, so that they share what they start."""
     present = tuple(path for path in paths if (ROOT / path).is_dir())
     options = ("-m", "pytest", "-q", "-n", WORKERS, "--dist", "loadfile", "--color", "no")
-    return Stage("tests", (PROGRAMS + "python", *options, *present))
+    slowest = ("--durations", "30", "--durations-min", "8")
+    return Stage("tests", (PROGRAMS + "python", *options, *slowest, *present))
 
 
 def build_second_look(paths: tuple[str, ...]) -> Stage:

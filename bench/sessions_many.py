@@ -229,15 +229,21 @@ class Technicians:
         self.open = 0
         self.ended: list[str] = []
         self.typing = asyncio.Event()
+        self._coming = asyncio.Semaphore(AT_ONCE)
 
     async def work(self, tom: RequesterFolder, signer: Any, case: Case) -> None:
         """Be one technician until cancelled."""
         try:
             kept = tom.kept(case.request.hash)
-            async with open_session(AccessApi(tom.client()), case, signer, kept.private) as link:
-                await link.open()
-                stream = await link.open_stream(0, OpenStream())
-                await stream.wait_ready()
+            async with contextlib.AsyncExitStack() as stack:
+                # All technicians and machines share one process here, which has to keep up.
+                async with self._coming:
+                    link = await stack.enter_async_context(
+                        open_session(AccessApi(tom.client()), case, signer, kept.private)
+                    )
+                    await link.open()
+                    stream = await link.open_stream(0, OpenStream())
+                    await stream.wait_ready()
                 self.open += 1
                 await self.typing.wait()
                 await asyncio.sleep(random.random() / self._wish.keys)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).parents[3]
 PLAY = """
 import contextlib, sys
 from pathlib import Path
@@ -75,6 +76,7 @@ def test_when_the_disk_is_full_refusals_are_still_written_and_nothing_breaks(
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": "."},
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert done.stdout.strip() == "whole", done.stderr[-3000:]

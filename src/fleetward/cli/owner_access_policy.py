@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -17,16 +17,19 @@ from fleetward.cli.owner_options import (
     TokenFile,
     open_desk,
 )
-from fleetward.keyholder.access.break_glass_rules import tell_break_glass
 from fleetward.keyholder.access.policy_rules import (
     Limits,
     allow_scope,
     forbid_scope,
     name_requester,
     remove_requester,
-    say_allowed,
     set_delegating,
     set_walls,
+)
+from fleetward.keyholder.access.policy_telling import (
+    describe_access,
+    describe_requesters,
+    tell_access,
 )
 from fleetward.keyholder.access.requester_line import read_requester_key
 from fleetward.keyholder.access.runbook_rules import (
@@ -44,9 +47,7 @@ from fleetward.keyholder.place import find_owner
 from fleetward.keyholder.policy_changes import Change, change_policy
 from fleetward.keyholder.speak import emit, refusals
 from fleetward.runtime.clock import SystemClock
-from fleetward.trust.access import make_access
 from fleetward.trust.policy import Policy
-from fleetward.trust.words import device_words
 
 requester_app = typer.Typer(
     help="Name who may ask for sessions.", no_args_is_help=True,
@@ -148,7 +149,7 @@ def list_requesters(owner: Owner = None, data: Data = None, as_json: AsJson = Fa
     fleetward owner policy requester list
     """
     with refusals():
-        rows = _requesters(_load(owner, data))
+        rows = describe_requesters(_load(owner, data))
         lines = [
             f"{r['person']}, {r['org'] or 'no organisation'}: {r['words']}"
             f"{'  (may send others)' if r['may_delegate'] else ''}"
@@ -165,7 +166,7 @@ def show_access(owner: Owner = None, data: Data = None, as_json: AsJson = False)
     """
     with refusals():
         policy = _load(owner, data)
-        emit(_describe(policy), as_json, _tell(policy))
+        emit(describe_access(policy), as_json, tell_access(policy))
 
 
 @access_app.command("allow")
@@ -288,44 +289,12 @@ def _apply(
         hand_over(desk.folder, reach_server(desk.folder, desk_of[1], *server), documents)
         words = "The server has it; machines follow when they hear of it."
     policy = documents.policy
-    emit(_describe(policy), as_json, f"Policy {policy.version} is signed. {words}\n{_tell(policy)}")
+    emit(
+        describe_access(policy),
+        as_json,
+        f"Policy {policy.version} is signed. {words}\n{tell_access(policy)}",
+    )
 
 
 def _load(owner: Path | None, data: Path | None) -> Policy:
     return load_documents(OwnerFolder.open(find_owner(owner, data))).policy
-
-
-def _requesters(policy: Policy) -> list[dict[str, Any]]:
-    return [
-        {
-            "key_id": key_id,
-            "person": policy.keys[key_id].person,
-            "org": policy.orgs.get(key_id, ""),
-            "words": device_words(policy.owner, key_id),
-            "may_delegate": key_id in policy.access.delegators,
-        }
-        for key_id in policy.access.requesters
-    ]
-
-
-def _describe(policy: Policy) -> dict[str, Any]:
-    rules = make_access(policy.access)
-    return {
-        "version": policy.version,
-        "hash": policy.hash,
-        "requesters": _requesters(policy),
-        "walls": policy.access.walls,
-        "never_ports": list(policy.never_ports),
-        "rules": {kind: rules[kind] for kind in policy.access.rules or {}},
-    }
-
-
-def _tell(policy: Policy) -> str:
-    asking = [f"  {r['person']} ({r['org'] or '-'}): {r['words']}" for r in _requesters(policy)]
-    rules = [f"  {say_allowed(kind, rule)}" for kind, rule in (policy.access.rules or {}).items()]
-    lines = ["May ask:", *(asking or ["  nobody"]), "For:", *(rules or ["  nothing"])]
-    if policy.access.break_glass is not None:
-        lines.append(tell_break_glass(policy))
-    if policy.access.walls == "sandbox":
-        lines.append("Only on machines that put a session into a sandbox.")
-    return "\n".join(lines)

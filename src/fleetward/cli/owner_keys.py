@@ -140,7 +140,9 @@ def transfer(
     machine is not sold so: see docs/operate/transfer.md.
 
     fleetward owner policy transfer --to offer.json --dry-run
+
     fleetward owner policy transfer --to offer.json --out for-the-buyer.json
+
     fleetward owner policy transfer --cancel --data DIR
     """
     with refusals():

@@ -18,6 +18,7 @@ from fleetward.cli.owner_options import (
     open_desk,
 )
 from fleetward.cli.plain import PLAIN
+from fleetward.keyholder.access.policy_telling import describe_rules, tell_access
 from fleetward.keyholder.access.requester_line import write_requester_key
 from fleetward.keyholder.auditor import read_public_pem, write_public_pem
 from fleetward.keyholder.documents import OwnerDocuments, load_documents
@@ -49,6 +50,7 @@ from fleetward.runtime.keys import make_key, seal_key
 from fleetward.trust.errors import Refused
 from fleetward.trust.keys import ED25519, Signer
 from fleetward.trust.policy import Policy
+from fleetward.trust.sayings import say_count, say_length
 
 policy_app = typer.Typer(help="Show and change who may sign what.", no_args_is_help=True, **PLAIN)
 roster_app = typer.Typer(
@@ -82,7 +84,11 @@ def show(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> Non
             for key_id, holder in policy.keys.items()
             if holder.passkey is not None
         ]
-        emit(shown, as_json, "\n".join(lines))
+        lines.append(f"Machines rely on it for {_say_days(policy.lease_seconds)} without news.")
+        if policy.never_ports:
+            ports = ", ".join(str(port) for port in policy.never_ports)
+            lines.append(f"Never opened as raw ports: {ports}.")
+        emit(shown, as_json, "\n".join([*lines, tell_access(policy)]))
 
 
 @policy_app.command("history")
@@ -175,15 +181,23 @@ def set_value(
     """Set one thing in the policy: who must sign, how long, which ports never, which witness.
 
     threshold: how many people must sign a policy
+
     lease: for how many days machines rely on your documents without news from you
+
     ports: the ports that no grant will ever open; `none` for no such port
+
     walls: `sandbox`, where sessions take one, or `any`
+
     witness: a name, and the file of its public key, or `none` to name it no more
 
     fleetward owner policy set threshold 2
+
     fleetward owner policy set lease 30
+
     fleetward owner policy set ports 22 502
+
     fleetward owner policy set walls sandbox
+
     fleetward owner policy set witness notary notary.pem
     """
     with refusals():
@@ -425,8 +439,14 @@ def _load(owner: Path | None, data: Path | None) -> OwnerDocuments:
     return load_documents(OwnerFolder.open(find_owner(owner, data)))
 
 
+def _say_days(seconds: int) -> str:
+    days, rest = divmod(seconds, 86_400)
+    return say_length(seconds) if rest else say_count(days, "day")
+
+
 def _describe(policy: Policy) -> dict[str, Any]:
     return {
+        "owner": policy.owner,
         "version": policy.version,
         "epoch": policy.epoch,
         "name": policy.name,
@@ -463,4 +483,5 @@ def _describe(policy: Policy) -> dict[str, Any]:
             if holder.passkey is not None
         ],
         "witnesses": sorted(policy.roots.witnesses),
+        "access": describe_rules(policy),
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fleetward.trust.errors import FleetwardError
+from fleetward.trust.sayings import say_person
 
 if TYPE_CHECKING:
     from fleetward.device.status import AheadStatus, Status
@@ -146,7 +147,7 @@ def _sessions(arguments: argparse.Namespace) -> int:
     for one in sessions:
         state = f"ended: {one.ended_words or one.ended_by}" if one.ended_at_ms else "open"
         loud = "BREAK-GLASS: " if one.break_glass else ""
-        sys.stdout.write(f"{loud}{one.words}   {one.person} ({one.org})   {state}\n")
+        sys.stdout.write(f"{loud}{one.words}   {say_person(one.person, one.org)}   {state}\n")
         sys.stdout.write(f"    {'; '.join(one.scopes)}\n")
         sys.stdout.write(f"    allowed by {', '.join(one.people)}; because: {one.reason}\n")
     if not sessions:

@@ -26,6 +26,7 @@ from fleetward.trust.access_runbook import Plan
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 from fleetward.trust.grants.grant import Grant
+from fleetward.trust.sayings import say_person
 
 MOST_HELD: Final = 2
 """Two people who break in at once are an emergency; three are an attack on whoever presses."""
@@ -169,7 +170,7 @@ class BreakGlassGate:
 def say_waiting(grant: Grant) -> str:
     """Return what somebody at the machine is shown before he presses."""
     request = grant.request
-    who = f"{request.person} ({request.org})" if request.org else request.person
+    who = say_person(request.person, request.org)
     scopes = "; ".join(scope.words() for scope in grant.scopes)
     minutes = max(1, grant.seconds // 60)
     allowed = " and ".join(grant.people)

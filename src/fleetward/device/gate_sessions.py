@@ -69,6 +69,7 @@ from fleetward.trust.grants.request import (
     verify_request,
 )
 from fleetward.trust.keys import Signer
+from fleetward.trust.sayings import say_person
 
 MOST_OFFERS: Final = 16
 OFFER_MS: Final = 86_400_000
@@ -286,7 +287,7 @@ class SessionGate:
             "sandbox": offer.sandbox,
             "scopes": [scope.to_json() for scope in request.scopes],
             "seconds": request.seconds,
-            "words": f"{loud}{request.person} ({request.org}) asks to enter: "
+            "words": f"{loud}{say_person(request.person, request.org)} asks to enter: "
             f"{'; '.join(scopes)}. The owner is asked.",
         }
         self._diary.order(ASKED if request.break_glass else "session.offered", body)

@@ -43,6 +43,7 @@ from fleetward.trust.grants.standing_state import (
     StandingState,
     make_state_payload,
 )
+from fleetward.trust.sayings import say_person
 
 STANDING_ORDERS: Final = (STANDING_TYPE, ENTRY_TYPE)
 _NOUNS: Final = {STANDING_TYPE: "permission ahead", ENTRY_TYPE: "entry"}
@@ -189,8 +190,8 @@ class StandingGate:
         """Show at the panel that a press would do, as far as there is room."""
         scopes = "; ".join(scope.words() for scope in request.scopes)
         words = (
-            f"{request.person} ({request.org}) comes by what was allowed ahead: {scopes}. This "
-            "machine is not sure of the time. Press when this is the agreed hour."
+            f"{say_person(request.person, request.org)} comes by what was allowed ahead: {scopes}. "
+            "This machine is not sure of the time. Press when this is the agreed hour."
         )
         shown = shown_hash(standing, request)
         with contextlib.suppress(Refused):

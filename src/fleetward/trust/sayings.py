@@ -21,6 +21,11 @@ def say_length(seconds: int) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"
 
 
+def say_person(person: str, org: str) -> str:
+    """Return a person with the organisation, where there is one."""
+    return f"{person} ({org})" if org else person
+
+
 def say_count(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -5,8 +5,12 @@ const PLACE = '__STYLE_NONCE__';
 
 /** The nonce that the page's own server wrote into the page, for style elements only. */
 export function readStyleNonce(): string {
-  const value = document.querySelector<HTMLMetaElement>('meta[name="style-nonce"]')?.content ?? '';
-  return value === PLACE ? '' : value;
+  return readNonce(document.querySelector<HTMLMetaElement>('meta[name="style-nonce"]')?.content);
+}
+
+/** The nonce in what the page says; a nonce may begin with underscores, too. */
+export function readNonce(said: string | undefined): string {
+  return said === undefined || said === PLACE ? '' : said;
 }
 
 /** Hands the nonce to the library that locks scrolling behind dialogs. */

@@ -8,6 +8,7 @@ from fleetward.device.access.standing_kept import KeptStanding
 from fleetward.device.status import AheadStatus
 from fleetward.trust.grants.standing import Standing
 from fleetward.trust.policy import Policy
+from fleetward.trust.sayings import say_person
 
 
 class AheadList:
@@ -39,7 +40,8 @@ class AheadList:
     def _show(self, standing: Standing, policy: Policy) -> AheadStatus:
         left = standing.windows[self._kept.last_used(standing.series) + 1 :]
         who = tuple(
-            f"{policy.keys[key].person} ({policy.orgs.get(key, '')})" for key in standing.requesters
+            say_person(policy.keys[key].person, policy.orgs.get(key, ""))
+            for key in standing.requesters
         )
         return AheadStatus(
             standing=standing.hash,

@@ -8,6 +8,7 @@ from fleetward.keyholder.access.break_glass_rules import tell_break_glass
 from fleetward.keyholder.access.policy_rules import say_allowed
 from fleetward.trust.access import make_access
 from fleetward.trust.policy import Policy
+from fleetward.trust.sayings import say_person
 from fleetward.trust.words import device_words
 
 
@@ -47,9 +48,8 @@ def describe_access(policy: Policy) -> dict[str, Any]:
 
 def tell_access(policy: Policy) -> str:
     """Return the same in lines for a person."""
-    asking = [
-        f"  {r['person']} ({r['org'] or '-'}): {r['words']}" for r in describe_requesters(policy)
-    ]
+    people = describe_requesters(policy)
+    asking = [f"  {say_person(who['person'], who['org'])}: {who['words']}" for who in people]
     rules = [f"  {say_allowed(kind, rule)}" for kind, rule in (policy.access.rules or {}).items()]
     lines = ["May ask:", *(asking or ["  nobody"]), "For:", *(rules or ["  nothing"])]
     if policy.access.break_glass is not None:

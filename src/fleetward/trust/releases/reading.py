@@ -5,8 +5,10 @@ What is checked here is form alone; nobody has verified a signature yet.
 1. The file is not larger than its kind may be, and holds no more parts than a release needs.
 2. It is UTF-8 and JSON without floats, and no object names a key twice.
 3. It is of the kind that was asked for, and of specification version 1 (`tuf.api.metadata`).
-4. Versions and thresholds are whole numbers within 53 bits.
-5. Every key is of a type and scheme of section 4.2 of the specification, or ECDSA on P-384. The
+4. The library reads nothing into it: what it would write again says the same as what came. (It
+   takes a version of null for 1, and a date in more than one spelling.)
+5. Versions and thresholds are whole numbers within 53 bits.
+6. Every key is of a type and scheme of section 4.2 of the specification, or ECDSA on P-384. The
    library knows more: some call other programs or reach for a network when they verify.
 
 Unknown fields are accepted and count as signed, as section 4.1 demands: here, strictness is the
@@ -53,13 +55,17 @@ def read_metadata(data: bytes, kind: type[T], words: str, max_bytes: int) -> Met
     if containers > limits.MAX_JSON_CONTAINERS or data.count(b",") > limits.MAX_JSON_ITEMS:
         raise Malformed(f"The {words} file has too many parts.", reason=f"{words}_too_large")
     try:
-        metadata: Metadata[T] = Metadata.from_bytes(data, _StrictJson())
+        strict = _StrictJson()
+        metadata: Metadata[T] = Metadata.from_bytes(data, strict)
         if not isinstance(metadata.signed, kind):
             raise Malformed(
                 f"Expected {words}, got a file of type {metadata.signed.type}.",
                 reason=f"{words}_wrong_type",
             )
-        _check(metadata)
+        # Rule 4.
+        if metadata.signed.to_dict() != strict.read(data)["signed"]:
+            raise ValueError("another meaning")
+        _check(metadata.signed)
     except FleetwardError:
         raise
     except Exception as e:  # the boundary to the library, which raises many kinds
@@ -73,7 +79,13 @@ class _StrictJson(MetadataDeserializer):
     """JSON by rule 2. Raises whatever it meets; `read_metadata` translates."""
 
     def deserialize(self, raw_data: bytes) -> Metadata[Any]:
-        return Metadata.from_dict(_DECODER.decode(raw_data.decode("utf-8")))
+        return Metadata.from_dict(self.read(raw_data))
+
+    @staticmethod
+    def read(data: bytes) -> dict[str, Any]:
+        """Return what the bytes say, without any sense made of it."""
+        read: dict[str, Any] = _DECODER.decode(data.decode("utf-8"))
+        return read
 
 
 def _refuse_number(text: str) -> NoReturn:
@@ -92,13 +104,12 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
-def _check(metadata: Metadata[Any]) -> None:
-    signed: Signed = metadata.signed
-    # Rule 4.
+def _check(signed: Signed) -> None:
+    # Rule 5.
     for number in (signed.version, *_list_numbers(signed)):
         if type(number) is not int or not 0 < number <= limits.MAX_VERSION:
             raise ValueError("a number out of range")
-    # Rule 5.
+    # Rule 6.
     for key in _list_keys(signed):
         if (key.keytype, key.scheme) not in KEY_SCHEMES:
             raise ValueError("a key of another type")

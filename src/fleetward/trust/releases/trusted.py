@@ -120,8 +120,8 @@ class TrustedSet:
     @property
     def snapshot_file(self) -> MetaFile:
         """What the timestamp says of the snapshot."""
-        if self._timestamp is None or not self._timestamp_settled:
-            raise Misuse("The snapshot was asked for before its timestamp.", reason="wrong_order")
+        if self._timestamp is None or not self._timestamp_settled or self._snapshot_settled:
+            raise Misuse("A snapshot came before or after its turn.", reason="wrong_order")
         return self._timestamp.snapshot_meta
 
     def recall_snapshot(self, data: bytes) -> None:
@@ -155,8 +155,6 @@ class TrustedSet:
         self._settle_snapshot(new)
 
     def _read_snapshot(self, data: bytes) -> Snapshot:
-        if self._snapshot_settled:
-            raise Misuse("A snapshot came after its turn.", reason="wrong_order")
         new = read_metadata(data, Snapshot, "snapshot", limits.MAX_SNAPSHOT_BYTES)
         require_threshold(self.root, "snapshot", new, "snapshot")
         return new.signed

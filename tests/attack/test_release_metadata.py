@@ -12,12 +12,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.adversary.release_repository import DAY_MS, NOW, NOW_MS, TOP
+from tests.adversary.release_repository import DAY_MS, NOW, NOW_MS, TOP, Machine, Repository
 from tests.release_world import IMAGE, edit, make_world, refused, restate
 from tuf.api.metadata import Key
 
 from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.releases import limits
+from fleetward.trust.releases.names import name_file
+from fleetward.trust.releases.search import Search
 from fleetward.trust.releases.target import ArtifactCheck
 
 
@@ -81,6 +83,13 @@ def test_a_root_signed_by_the_old_keys_alone() -> None:
     refused(Untrusted, "root_threshold", lambda: machine.find(repository.answer, IMAGE), machine)
 
 
+def test_a_root_that_nobody_signed_is_no_beginning() -> None:
+    """A root that was changed on its way from the owner to the machine."""
+    repository, machine = make_world()
+    machine.root = edit(machine.root, lambda d: d["signed"]["roles"]["root"].update(threshold=3))
+    refused(Untrusted, "root_threshold", lambda: machine.find(repository.answer, IMAGE), machine)
+
+
 @pytest.mark.parametrize("spelling", ["same", "capitals", "spaces"])
 def test_one_key_under_two_ids_is_one_key(spelling: str) -> None:
     """A threshold of two is not met by one key that is listed twice, in any spelling."""
@@ -116,6 +125,31 @@ def test_one_signature_listed_twice_is_malformed() -> None:
         data, lambda d: d["signatures"].extend(d["signatures"])
     )
     refused(Malformed, "timestamp_malformed", lambda: machine.refresh(repository.answer), machine)
+
+
+def test_a_key_that_stands_twice_is_read_in_one_way_only() -> None:
+    """Beside what was signed stands something else under the same name."""
+    repository, machine = make_world()
+    repository.publish("timestamp")
+    data = repository.files["timestamp.json"]
+    repository.files["timestamp.json"] = data.replace(b"{", b'{"signed":{"version":9},', 1)
+    refused(Malformed, "timestamp_malformed", lambda: machine.refresh(repository.answer), machine)
+
+
+def test_what_the_library_would_read_otherwise() -> None:
+    """A version of null, which python-tuf takes for 1, and a date in another spelling."""
+    repository = Repository.make()
+    machine = Machine.make(repository)
+    honest = repository.files["timestamp.json"]
+    for change in (
+        lambda d: d["signed"].update(version=None),
+        lambda d: d["signed"].update(expires=d["signed"]["expires"].replace("-06-", "-6-")),
+    ):
+        repository.files["timestamp.json"] = edit(honest, change)
+        assert repository.files["timestamp.json"] != honest
+        refused(
+            Malformed, "timestamp_malformed", lambda: machine.refresh(repository.answer), machine
+        )
 
 
 def test_an_older_timestamp_is_not_taken_again() -> None:
@@ -178,23 +212,51 @@ def test_a_frozen_repository_is_noticed_when_it_expires(role: str) -> None:
     )
 
 
-def test_mixed_states_of_the_repository() -> None:
-    """Targets of one state with the snapshot of another, truly signed both."""
+@pytest.mark.parametrize("role", ["snapshot", "targets"])
+def test_mixed_states_of_the_repository(role: str) -> None:
+    """A file of one state among those of another, truly signed both; with hashes and without."""
+    repository, machine = make_world()
+    for with_hashes, reason in ((True, "wrong_hash"), (False, f"{role}_wrong_version")):
+        repository.with_hashes = with_hashes
+        repository.publish_all("targets")
+        old = repository.files[name_file(role, repository.roles[role].signed.version)]
+        repository.publish_all("targets")
+        now = name_file(role, repository.roles[role].signed.version)
+        repository.files[now] = pad(old, len(repository.files[now]))
+        with pytest.raises(Untrusted) as caught:
+            machine.refresh(repository.answer)
+        assert caught.value.reason == reason
+    assert machine.version(role) == 2
+
+
+def pad(data: bytes, length: int) -> bytes:
+    """Make a file as long as another one; white space means nothing."""
+    return data + b" " * (length - len(data))
+
+
+def test_a_kept_snapshot_of_another_content_is_not_the_one_named() -> None:
+    """Two snapshots of one version: the machine takes the one whose hash the timestamp states."""
     repository, machine = make_world()
     repository.publish_all("targets")
-    old = repository.files["3.targets.json"]
-    repository.publish_all("targets")
-    repository.files["4.targets.json"] = old
+    honest = repository.files["3.snapshot.json"]
+    repository.snapshot.unrecognized_fields["x"] = 1
+    machine.kept["snapshot.json"] = repository.sign("snapshot")
+    machine.refresh(repository.answer)
+    assert machine.kept["snapshot.json"] == honest
+
+
+def test_a_role_that_the_snapshot_does_not_name() -> None:
+    repository, machine = make_world()
+    repository.delegate("targets", "valve", "valve/*")
+    repository.add_target("valve", "valve/1", b"x")
+    repository.publish_all("valve", "targets")
+    del repository.snapshot.meta["valve.json"]
+    repository.publish("snapshot", "timestamp")
+    machine.asked.clear()
     with pytest.raises(Untrusted) as caught:
-        machine.refresh(repository.answer)
-    assert caught.value.reason == "wrong_hash"
-    repository.with_hashes = False
-    repository.publish_all("targets")
-    repository.files["5.targets.json"] = old
-    with pytest.raises(Untrusted) as caught:
-        machine.refresh(repository.answer)
-    assert caught.value.reason == "targets_wrong_version"
-    assert machine.version("targets") == 2
+        machine.find(repository.answer, "valve/1")
+    assert caught.value.reason == "role_not_in_snapshot"
+    assert not [name for name in machine.asked if "valve" in name]
 
 
 def test_fast_forward_is_undone_by_new_keys() -> None:
@@ -213,6 +275,25 @@ def test_fast_forward_is_undone_by_new_keys() -> None:
     honest.publish("root", "snapshot", "timestamp")
     assert machine.find(honest.answer, IMAGE)
     assert machine.versions() == (2, 2, 3, 4)
+
+
+def test_raised_versions_of_targets_are_forgotten_with_the_snapshots_key() -> None:
+    """The kept snapshot bears a thief's signature beside the maker's, whose other key stays."""
+    repository, machine = make_world()
+    repository.add_key("snapshot")
+    repository.publish("root", "snapshot", "timestamp")
+    machine.refresh(repository.answer)
+    true = repository.snapshot.meta["targets.json"].version
+    repository.snapshot.meta["targets.json"].version = 1000
+    repository.publish("snapshot", "timestamp")
+    with pytest.raises(Unreachable):
+        machine.refresh(repository.answer)
+    thief, honest = repository.signers["snapshot"]
+    repository.root.revoke_key(thief.public_key.keyid, "snapshot")
+    repository.signers["snapshot"] = [honest]
+    repository.snapshot.meta["targets.json"].version = true
+    repository.publish("root", "snapshot", "timestamp")
+    assert machine.find(repository.answer, IMAGE)
 
 
 def test_a_recovery_is_not_undone_by_the_stolen_keys() -> None:
@@ -242,9 +323,15 @@ def test_two_delegators_with_one_role_name() -> None:
     repository.publish_all("release", "a", "b", "targets")
     assert machine.find(repository.answer, "a/1")
     kept = machine.kept["release.json"]
-    with pytest.raises(Untrusted) as caught:
-        machine.find(repository.answer, "b/1")
-    assert caught.value.reason == "delegated_threshold"
+    trusted = machine.refresh(repository.answer)
+    machine.drive(Search(trusted, "a/1"), repository.answer)
+    for look in (
+        lambda: machine.find(repository.answer, "b/1"),
+        lambda: machine.drive(Search(trusted, "b/1"), repository.answer),
+    ):
+        with pytest.raises(Untrusted) as caught:
+            look()
+        assert caught.value.reason == "delegated_threshold"
     assert machine.kept["release.json"] == kept
 
 

@@ -70,7 +70,9 @@ def test_trust_needs_nothing_but_cryptography(graph: grimp.ImportGraph) -> None:
 
 
 def test_judging_releases_loads_nothing_that_fetches() -> None:
-    loaded = closures.see_loaded("fleetward.trust.releases.search, fleetward.trust.releases.refresh")
+    loaded = closures.see_loaded(
+        "fleetward.trust.releases.search, fleetward.trust.releases.refresh"
+    )
     assert "tuf.api.metadata" in loaded
     assert not [one for one in loaded if one.startswith(("tuf.ngclient", "urllib3", "requests"))]
     assert not loaded & GUARD_NEVER

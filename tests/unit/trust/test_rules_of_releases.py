@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.adversary.release_repository import NOW_MS, Machine, Repository
 from tests.release_world import IMAGE, make_world
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, SuccinctRoles, Targets
 
 from fleetward.trust.errors import Malformed, Misuse, Refused, Unreachable
 from fleetward.trust.releases import limits
@@ -131,6 +131,45 @@ def test_three_signatures_where_two_are_needed() -> None:
     assert machine.version("root") == 2
 
 
+def test_the_first_delegation_that_names_a_path_decides() -> None:
+    repository, machine = make_world()
+    for name in ("a", "b", "c"):
+        repository.delegate("targets", name, "x/*", ends=name == "c")
+        repository.add_target(name, "x/1", name.encode())
+    repository.delegate("a", "below", "x/2", ends=False)
+    for name in ("b", "below"):
+        repository.add_target(name, "x/2", name.encode())
+    repository.delegate("targets", "late", "x/*")
+    repository.add_target("late", "x/3", b"late")
+    repository.publish_all("a", "b", "c", "below", "late", "targets")
+    for path, chain in (("x/1", ("targets", "a")), ("x/2", ("targets", "a", "below"))):
+        target = machine.find(repository.answer, path)
+        assert target is not None and target.signed_by == chain
+    assert machine.find(repository.answer, "x/3") is None, "c ends the search"
+    assert "1.late.json" not in machine.asked
+
+
+def test_an_ending_delegation_ends_what_stood_above_it_too() -> None:
+    repository, machine = make_world()
+    repository.delegate("targets", "a", "x/*", ends=False)
+    repository.delegate("targets", "b", "x/*", ends=False)
+    repository.delegate("a", "last", "x/*", ends=True)
+    repository.add_target("b", "x/1", b"b")
+    repository.publish_all("a", "b", "last", "targets")
+    assert machine.find(repository.answer, "x/1") is None
+    assert machine.asked[-2:] == ["1.a.json", "1.last.json"]
+
+
+@pytest.mark.parametrize("length", [limits.MAX_TARGET_BYTES + 1, True])
+def test_lengths_that_no_machine_takes(length: int) -> None:
+    repository, machine = make_world()
+    repository.targets("pump").targets[IMAGE].length = length
+    repository.publish_all("pump")
+    with pytest.raises(Refused) as caught:
+        machine.find(repository.answer, IMAGE)
+    assert caught.value.reason == "target_too_large"
+
+
 def test_hash_bins() -> None:
     """Succinct delegation (TAP 15): the hash of a path chooses one of many roles."""
     bins = SuccinctRoles([], 1, 4, "bin")
@@ -199,6 +238,16 @@ def test_any_bytes_are_malformed_or_metadata(data: bytes) -> None:
     for lead in (b"", b'{"signatures":[],"signed":', b'{"signatures":'):
         with pytest.raises(Malformed):
             read_metadata(lead + data, Targets, "targets", 1000)
+
+
+def test_a_file_is_not_larger_than_its_kind() -> None:
+    data = make_world()[0].files["1.root.json"]
+    with pytest.raises(Malformed) as caught:
+        read_metadata(data, Root, "root", len(data) - 1)
+    assert caught.value.reason == "root_too_large"
+    with pytest.raises(Malformed) as caught:
+        TrustedSet(data + b" " * limits.MAX_ROOT_BYTES, NOW_MS)
+    assert caught.value.reason == "root_too_large"
 
 
 @pytest.mark.parametrize("version", [0, -1, True, "1", None, 2**53, [], {}])

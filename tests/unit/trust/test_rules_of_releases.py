@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.adversary.release_repository import NOW_MS, Machine, Repository
 from tests.release_world import IMAGE, make_world
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, SuccinctRoles, Targets
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    SuccinctRoles,
+    Targets,
+)
 
 from fleetward.trust.errors import Malformed, Misuse, Refused, Unreachable
 from fleetward.trust.releases import limits
@@ -96,7 +104,7 @@ def test_changes_come_root_first_and_forget_before_anything_new() -> None:
     refresh = Refresh(machine.root, NOW_MS)
     changes = []
     while (want := refresh.want) is not None:
-        assert want.role != "timestamp" or not want.is_kept, "it is void"
+        assert want.role == "targets" or not want.is_kept, "it is void"
         refresh.give(machine.kept.get(want.file_name) if want.is_kept else repository.answer(want))
         changes += [(change.role, change.data is None) for change in refresh.take_changes()]
     assert changes == [
@@ -168,6 +176,20 @@ def test_lengths_that_no_machine_takes(length: int) -> None:
     with pytest.raises(Refused) as caught:
         machine.find(repository.answer, IMAGE)
     assert caught.value.reason == "target_too_large"
+
+
+def test_a_role_name_too_long_is_refused_before_anybody_asks_for_it() -> None:
+    repository, machine = make_world()
+    role = "x" * (limits.MAX_ROLE_NAME_BYTES + 1)
+    repository.targets().delegations = Delegations(
+        {}, {role: DelegatedRole(role, [], 1, True, ["x"])}
+    )
+    repository.snapshot.meta[f"{role}.json"] = MetaFile(1)
+    repository.publish_all("targets")
+    trusted = machine.refresh(repository.answer)
+    with pytest.raises(Malformed) as caught:
+        Search(trusted, "x")
+    assert caught.value.reason == "bad_role_name"
 
 
 def test_hash_bins() -> None:

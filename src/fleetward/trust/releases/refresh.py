@@ -15,6 +15,7 @@ from tuf.api.metadata import MetaFile
 
 from fleetward.trust.errors import Refused
 from fleetward.trust.releases import limits
+from fleetward.trust.releases.names import quote_role
 from fleetward.trust.releases.steps import Change, Run, Steps, Want, try_kept, want_kept
 from fleetward.trust.releases.trusted import TrustedSet
 
@@ -35,6 +36,7 @@ def load_targets(
     trusted: TrustedSet, role: str, delegator: str, changes: list[Change]
 ) -> Run[None]:
     """Have a targets role enter the set: the kept file if it holds, else the served one (5.6)."""
+    quote_role(role)  # before a driver asks for the name of its file
     stated = trusted.targets_file(role)
     kept = yield want_kept(role)
     if try_kept(kept, lambda data: trusted.accept_targets(data, role, delegator)):

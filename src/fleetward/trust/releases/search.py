@@ -26,7 +26,10 @@ class Search(Steps["Target | None"]):
     """One search in a refreshed set. Its result is the target, or None when nobody names it."""
 
     def __init__(self, trusted: TrustedSet, path: str) -> None:
-        """Look for `path`. Raises `Misuse` when the set is not refreshed."""
+        """Look for `path`, as far as it goes without a file that is not in the set yet.
+
+        Raises what `give` raises, and `Misuse` when the set is not refreshed.
+        """
         if not trusted.is_refreshed:
             raise Misuse("A search began before the refresh ended.", reason="wrong_order")
         changes: list[Change] = []

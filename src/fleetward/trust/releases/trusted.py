@@ -14,8 +14,8 @@ block below.
     (5.4.3). An equal version changes nothing, whatever it says. It has not expired (5.4.4).
 6.  A snapshot has the length and hashes that the timestamp states (5.5.2), is signed (5.5.3), and
     has the version that the timestamp names (5.5.4).
-7.  Of the snapshot before it no role vanishes and no version falls (5.5.5). It has not expired
-    (5.5.6).
+7.  Of the snapshot before it no role vanishes and no version falls (5.5.5), nor its own, even if
+    the timestamp that named it was lost. It has not expired (5.5.6).
 8.  A targets file, delegated or not, is named by the snapshot, has the length and hashes stated
     there (5.6.2), is signed by the keys of the delegator by which it is reached (5.6.3), has the
     version named (5.6.4), and has not expired (5.6.5).
@@ -144,14 +144,8 @@ class TrustedSet:
         new = self._read_snapshot(data)
         require_version(new, stated.version, "snapshot")
         # Rule 7.
-        for name, known in (self._snapshot.meta if self._snapshot else {}).items():
-            role = name.removesuffix(".json")
-            if name not in new.meta:
-                raise Untrusted(
-                    f"The new snapshot no longer names the role {role[:80]!r}.",
-                    reason="role_vanished",
-                )
-            require_not_older(new.meta[name].version, known.version, name_kind(role))
+        if self._snapshot is not None:
+            _compare_snapshots(new, self._snapshot)
         self._settle_snapshot(new)
 
     def _read_snapshot(self, data: bytes) -> Snapshot:
@@ -210,3 +204,15 @@ class TrustedSet:
     def is_refreshed(self) -> bool:
         """Whether all four top-level roles have entered."""
         return "targets" in self._targets
+
+
+def _compare_snapshots(new: Snapshot, old: Snapshot) -> None:
+    require_not_older(new.version, old.version, "snapshot")
+    for name, known in old.meta.items():
+        role = name.removesuffix(".json")
+        if name not in new.meta:
+            raise Untrusted(
+                f"The new snapshot no longer names the role {role[:80]!r}.",
+                reason="role_vanished",
+            )
+        require_not_older(new.meta[name].version, known.version, name_kind(role))

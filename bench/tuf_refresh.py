@@ -1,10 +1,11 @@
 """What it costs a machine to learn from TUF metadata which file it may install.
 
-    python bench/tuf_refresh.py [--products 500] [--releases 200] [--rounds 9]
+    python bench/tuf_refresh.py [--shape 500x200 --shape 1000x100] [--rounds 9]
 
 Workload: a repository of 100,000 targets: 500 products, each a terminating role with an Ed25519 key
-of its own and 200 releases; every target has a length, a SHA-256, and a hardware id and a counter
-beside them. Root takes two of three keys; the snapshot states a hash for each of the 502 files. A
+of its own and 200 releases, and again as 1,000 products of 100; every target has a length, a
+SHA-256, and a hardware id and a counter beside them. Root takes two of three keys; the snapshot
+states a length and a hash for each file. A
 machine with nothing but the first root (cold), or with all that it kept (warm), refreshes and finds
 one target of one product, each time in a fresh process. The repository is a folder: reading it
 counts, a network is not in it. The time is wall time from the first wish to the target found; the
@@ -30,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 COLD_GOAL_MS, COLD_GOAL_MIB, WARM_GOAL_MS = 250, 80, 50
+SHAPES = ((500, 200), (1000, 100))
 PATH = "product-{0:04}/1.{1}.img"
 
 
@@ -142,27 +144,24 @@ def tell(words: str, runs: list[dict[str, float]], goals: str) -> None:
     )
 
 
-def main() -> None:
-    """Read the options and measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--products", type=int, default=500)
-    parser.add_argument("--releases", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--machine", nargs=3, metavar=("SERVED", "KEPT", "PATH"))
-    said = parser.parse_args()
-    if said.machine:
-        run_machine(Path(said.machine[0]), Path(said.machine[1]), said.machine[2])
-        return
-    path = PATH.format(said.products // 2, said.releases - 1)
+def read_shape(text: str) -> tuple[int, int]:
+    """Read `PRODUCTSxRELEASES`."""
+    products, _, releases = text.partition("x")
+    return int(products), int(releases)
+
+
+def measure(products: int, releases: int, rounds: int) -> None:
+    """Build a repository of a shape, and run machines against it."""
+    path = PATH.format(products // 2, releases - 1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        size = build(folder, said.products, said.releases)
+        size = build(folder, products, releases)
         print(
-            f"{said.products * said.releases:,} targets, {said.products} products, "
-            f"{size / 1024**2:.1f} MiB of metadata; {said.rounds} rounds, each in a fresh process"
+            f"{products * releases:,} targets as {products:,} products of {releases:,}, "
+            f"{size / 1024**2:.1f} MiB of metadata; {rounds} rounds, each in a fresh process"
         )
         runs: dict[str, list[dict[str, float]]] = {"cold": [], "warm": [], "next": []}
-        for number in range(said.rounds):
+        for number in range(rounds):
             kept = folder / f"kept-{number}"
             kept.mkdir()
             (kept / "root.json").write_bytes((folder / "first" / "1.root.json").read_bytes())
@@ -174,6 +173,20 @@ def main() -> None:
         tell("cold", runs["cold"], f"(goals {COLD_GOAL_MS} ms, {COLD_GOAL_MIB} MiB)")
         tell("warm", runs["warm"], f"(goal {WARM_GOAL_MS} ms)")
         tell("next", runs["next"], "")
+
+
+def main() -> None:
+    """Read the options and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", action="append", type=read_shape, metavar="PRODUCTSxRELEASES")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--machine", nargs=3, metavar=("SERVED", "KEPT", "PATH"))
+    said = parser.parse_args()
+    if said.machine:
+        run_machine(Path(said.machine[0]), Path(said.machine[1]), said.machine[2])
+        return
+    for products, releases in said.shape or SHAPES:
+        measure(products, releases, said.rounds)
 
 
 if __name__ == "__main__":

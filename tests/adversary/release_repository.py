@@ -30,7 +30,7 @@ from tuf.api.metadata import (
 from fleetward.trust.releases.names import name_file
 from fleetward.trust.releases.refresh import Refresh
 from fleetward.trust.releases.search import Search
-from fleetward.trust.releases.steps import Steps, Want
+from fleetward.trust.releases.steps import Change, Steps, Want
 from fleetward.trust.releases.target import Target
 from fleetward.trust.releases.trusted import TrustedSet
 
@@ -214,13 +214,17 @@ class Machine:
             try:
                 steps.give(data)
             finally:
-                for change in steps.take_changes():
-                    if change.role == "root" and change.data is not None:
-                        self.root = change.data
-                    elif change.data is None:
-                        self.kept.pop(change.file_name, None)
-                    else:
-                        self.kept[change.file_name] = change.data
+                self.store(steps.take_changes())
+
+    def store(self, changes: Iterable[Change]) -> None:
+        """Keep and forget, in this order."""
+        for change in changes:
+            if change.role == "root" and change.data is not None:
+                self.root = change.data
+            elif change.data is None:
+                self.kept.pop(change.file_name, None)
+            else:
+                self.kept[change.file_name] = change.data
 
     def refresh(self, answer: Answer, now_ms: int = NOW_MS) -> TrustedSet:
         """Bring the four roles up to date, or raise what the machine raises."""

@@ -19,7 +19,9 @@ from tuf.api.metadata import Key
 from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.releases import limits
 from fleetward.trust.releases.names import name_file
+from fleetward.trust.releases.refresh import Refresh
 from fleetward.trust.releases.search import Search
+from fleetward.trust.releases.steps import Change
 from fleetward.trust.releases.target import ArtifactCheck
 
 
@@ -441,6 +443,39 @@ def test_keys_of_other_kinds_sign_for_nobody(scheme: str) -> None:
     with pytest.raises(Malformed) as caught:
         machine.refresh(repository.answer)
     assert caught.value.reason == "targets_malformed"
+
+
+def test_a_power_cut_between_any_two_files() -> None:
+    """What was stored up to then is enough to go on, and to take nothing older."""
+    repository, machine = make_world()
+    repository.rotate("snapshot")
+    repository.publish("root", "root", "snapshot", "timestamp")
+    yesterday = dict(repository.files)
+    repository.add_target("pump", "pump/1.1.img", b"two")
+    repository.publish_all("pump", "targets")
+    refresh = Refresh(machine.root, NOW_MS)
+    changes: list[Change] = []
+    while (want := refresh.want) is not None:
+        refresh.give(machine.kept.get(want.file_name) if want.is_kept else repository.answer(want))
+        changes += refresh.take_changes()
+    roles = ("root", "snapshot", "timestamp")
+    assert [change.role for change in changes] == [
+        *roles,
+        "root",
+        "timestamp",
+        *roles[1:2],
+        "targets",
+    ]
+    for cut in range(len(changes) + 1):
+        again = Machine(machine.root, dict(machine.kept))
+        again.store(changes[:cut])
+        has_newest = again.version("timestamp") == repository.timestamp.version
+        if has_newest:
+            older = Machine(again.root, dict(again.kept))
+            with pytest.raises(Untrusted) as caught:
+                older.find(lambda want: yesterday.get(want.file_name), IMAGE)
+            assert caught.value.reason == "rollback_timestamp"
+        assert again.find(repository.answer, "pump/1.1.img"), cut
 
 
 def test_what_was_kept_is_judged_again() -> None:

@@ -2,11 +2,14 @@
 
 The server also holds the keys of timestamp and snapshot, as a stolen one does. The oracle is the
 list of what the maker's own keys really signed: root, targets and the product's role.
+
+`FLEETWARD_HISTORIES=5000` tries more of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 from dataclasses import dataclass, field
 
@@ -18,6 +21,7 @@ from tuf.api.metadata import Metadata, MetaFile
 from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.releases.steps import Want
 
+HISTORIES = int(os.environ.get("FLEETWARD_HISTORIES", "60"))
 ACTIONS = ("release", "root", "rotate", "steal", "idle")
 MAKERS = ("root", "targets", "pump")
 
@@ -92,7 +96,7 @@ def lie(history: History, chance: random.Random, want: Want) -> bytes | None:
     return bytes(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=HISTORIES, deadline=None)
 @given(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=8), st.integers(0, 2**32))
 def test_no_server_leads_a_machine_off_its_makers_history(actions: list[str], seed: int) -> None:
     chance = random.Random(seed)
@@ -126,7 +130,7 @@ def means_the_same(data: bytes, signed: set[bytes]) -> bool:
     return any(found == Metadata.from_bytes(one).signed.to_dict() for one in signed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=HISTORIES, deadline=None)
 @given(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=6), st.integers(0, 2**32))
 def test_lies_hinder_only_as_long_as_they_last(actions: list[str], seed: int) -> None:
     """After any lies an honest server brings the machine to the newest release.

@@ -192,6 +192,16 @@ def test_a_role_name_too_long_is_refused_before_anybody_asks_for_it() -> None:
     assert caught.value.reason == "bad_role_name"
 
 
+@pytest.mark.parametrize("value", [None, {"ä": 1}, 2**60])
+def test_what_the_maker_adds_is_kept_only_if_it_is_canonical(value: object) -> None:
+    repository, machine = make_world()
+    repository.add_target("targets", "a.img", b"a", extra=value)
+    repository.publish_all("targets")
+    with pytest.raises(Malformed) as caught:
+        machine.find(repository.answer, "a.img")
+    assert caught.value.reason == "bad_custom"
+
+
 def test_hash_bins() -> None:
     """Succinct delegation (TAP 15): the hash of a path chooses one of many roles."""
     bins = SuccinctRoles([], 1, 4, "bin")

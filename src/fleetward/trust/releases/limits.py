@@ -20,7 +20,7 @@ MAX_KEPT_BYTES: Final = MAX_TARGETS_BYTES
 """Bytes of any file that a machine kept itself: the largest that it ever keeps."""
 
 MAX_JSON_CONTAINERS: Final = 40_000
-"""Objects and lists in one file. A release needs three. Without it `[],[],` takes 24 times its
+"""Objects and lists in one file. A release needs three. Without it `[],[],` takes twenty times its
 length in memory before anybody has signed it."""
 MAX_JSON_ITEMS: Final = 120_000
 """Commas in one file, for the same reason. A release needs six."""

@@ -9,7 +9,7 @@ What is checked here is form alone; nobody has verified a signature yet.
    takes a version of null for 1, and a date in more than one spelling.)
 5. Versions and thresholds are whole numbers within 53 bits.
 6. Every key is of a type and scheme of section 4.2 of the specification, or ECDSA on P-384. The
-   library knows more: some call other programs or reach for a network when they verify.
+   library knows more (OpenPGP, ML-DSA, RSA with older padding), and lets others be registered.
 
 Unknown fields are accepted and count as signed, as section 4.1 demands: here, strictness is the
 specification's and not ours.

@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,7 +94,7 @@ class History:
         """Let the thief sign a maker's file himself, and one of a root's three keys with it."""
         repository = self.repository
         role = chance.choice(MAKERS)
-        forged = Metadata.from_bytes(repository.roles[role].to_bytes())
+        forged: Metadata[Any] = Metadata.from_bytes(repository.roles[role].to_bytes())
         forged.signed.version += 1
         thief = signer(1000)
         signers = [thief, *repository.signers["root"][:1]]

@@ -19,6 +19,7 @@ from tuf.api.metadata import (
 
 from fleetward.trust.errors import Malformed, Misuse, Refused, Unreachable
 from fleetward.trust.releases import limits
+from fleetward.trust.releases.checks import write_signed
 from fleetward.trust.releases.delegations import list_delegates
 from fleetward.trust.releases.names import name_file, quote_role, require_path
 from fleetward.trust.releases.reading import read_metadata
@@ -280,6 +281,27 @@ def test_a_file_is_not_larger_than_its_kind() -> None:
     with pytest.raises(Malformed) as caught:
         TrustedSet(data + b" " * limits.MAX_ROOT_BYTES, NOW_MS)
     assert caught.value.reason == "root_too_large"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text().map("x{}".format), JSON, max_size=4))
+def test_what_was_signed_is_written_as_the_library_writes_it(fields: dict[str, object]) -> None:
+    targets = Targets(unrecognized_fields=fields)
+    assert write_signed(Metadata(targets)) == Metadata(targets).signed_bytes
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "snapshot", "timestamp"])
+def test_real_files_are_written_as_the_library_writes_them(role: str) -> None:
+    metadata = make_world()[0].roles[role]
+    metadata.signed.unrecognized_fields |= {"ü": "\u2028\x7f/<>", "ä": ['"', "\\", "\n", "\x00"]}
+    assert write_signed(metadata) == metadata.signed_bytes
+    assert write_signed(Metadata(Root())) == Metadata(Root()).signed_bytes
 
 
 @pytest.mark.parametrize("version", [0, -1, True, "1", None, 2**53, [], {}])

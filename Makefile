@@ -2,7 +2,7 @@
 # Every target that needs the set-up does it first; doing it again takes a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check attack system browser bench format closures openapi lock changelog build clean
+.PHONY: help setup demo test check attack system browser conformance bench format closures openapi lock changelog build clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 ARGS ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## bring a fresh checkout to the point where both programs run
 	@"$(PYTHON)" -m tools.setup
@@ -35,6 +35,12 @@ system: ## real broker, real databases, real processes
 browser: ## the walks in a real Chromium
 	@"$(PYTHON)" -m tools.setup --tests
 	@$(PYTEST) -m browser tests $(ARGS)
+
+conformance: setup ## the public TUF suite against the agent's verifier (SUITE=folder of the suite)
+	@test -d "$(SUITE)/tuf_conformance" || { echo "Say SUITE=folder; tests/conformance/README.md says of what."; exit 2; }
+	@command -v faketime > /dev/null || { echo "The suite wants faketime: apt-get install faketime."; exit 2; }
+	@cd "$(SUITE)" && "$(CURDIR)/$(BIN)/python" -m pytest -q -c pyproject.toml --rootdir . \
+	  -p no:cacheprovider tuf_conformance --entrypoint "$(CURDIR)/tests/conformance/tuf-client" $(ARGS)
 
 bench: setup ## every published figure, with its workload
 	@set -e; for script in bench/*.py; do echo "--- $$script"; $(BIN)/python "$$script"; done

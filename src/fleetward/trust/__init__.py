@@ -1,7 +1,8 @@
 """What a machine believes, and why. Read this package first.
 
 Everything here is pure: bytes and time come in as arguments, a verified value or an exception
-comes out. There is no I/O, no clock, no log, and no state that outlives a call.
+comes out. There is no I/O, no clock, no log, and no state but in the
+objects that a caller holds.
 
 Reading order, each file leaning only on those before it:
 
@@ -31,4 +32,5 @@ Reading order, each file leaning only on those before it:
 21. `grants`     who may enter a machine: request, offer, grant, and what ends a session
 22. `runbook`    signed steps that a session may start, and what may be left open in them
 23. `words`      six words that people compare, from `wordlist`
+24. `releases`   what a maker released: TUF metadata, verified without any I/O
 """

@@ -14,6 +14,10 @@ CRYPTOGRAPHY = frozenset({"cryptography", "_cffi_backend", "_openssl"})
 AGENT_PACKAGES = CRYPTOGRAPHY | {"msgspec", "nats", "pyhpke", "typing_extensions"}
 """All that may be loaded on a machine; msgspec takes typing_extensions along where it is."""
 
+TUF = frozenset({"securesystemslib", "tuf"})
+TUF_FINDS = frozenset({"asn1crypto", "pkcs11"})
+"""What securesystemslib takes along where it is installed: with the extra `hsm`, on no machine."""
+
 GUARD_NEVER = frozenset({"asyncio", "http", "ssl", "urllib.request", "nats"})
 """What the process that holds the identity key must not load: it has no network."""
 
@@ -57,9 +61,21 @@ def test_trust_needs_nothing_but_cryptography(graph: grimp.ImportGraph) -> None:
         for one in reached
         if not f"{one}.".startswith(("fleetward.trust.",)) and one != "fleetward"
     ]
-    foreign = read_foreign(", ".join(modules))
+    releases = {one for one in modules if one.startswith("fleetward.trust.releases")}
+    assert releases
+    foreign = read_foreign(", ".join(one for one in modules if one not in releases))
     assert foreign <= CRYPTOGRAPHY
     assert "cryptography" in foreign
+    assert read_foreign(", ".join(sorted(releases))) - TUF_FINDS <= CRYPTOGRAPHY | TUF
+
+
+def test_judging_releases_loads_nothing_that_fetches() -> None:
+    loaded = closures.see_loaded(
+        "fleetward.trust.releases.search, fleetward.trust.releases.refresh"
+    )
+    assert "tuf.api.metadata" in loaded
+    assert not [one for one in loaded if one.startswith(("tuf.ngclient", "urllib3", "requests"))]
+    assert not loaded & GUARD_NEVER
 
 
 @pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector", "session", "closer"])
@@ -73,7 +89,7 @@ def test_agent_loads_few_packages(name: str) -> None:
 def test_the_server_reaches_nothing_that_judges_who_may_enter() -> None:
     listed = (closures.FOLDER / "server.txt").read_text(encoding="utf-8").splitlines()
     assert "fleetward.trust.access" in listed
-    judging = ("fleetward.trust.grants", "fleetward.trust.closing")
+    judging = ("fleetward.trust.grants", "fleetward.trust.closing", "fleetward.trust.releases")
     assert not [name for name in listed if name.startswith(judging)]
     loaded = closures.see_loaded("fleetward.server.main, fleetward.server.handlers")
     assert not [name for name in loaded if name.startswith(judging)]

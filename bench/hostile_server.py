@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.attack.hostile_play import MOVES, NAMES, NUMBERS, REACHED, Move, play  # noqa: E402
+from tests.attack.hostile_play import MOVES, NAMES, NUMBERS, REACHED, Move, play  # noqa: E402  (found by the path above)
 
 TELL_SECONDS = 60.0
 GOT = ("opened", "visited")

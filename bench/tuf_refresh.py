@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -89,7 +90,7 @@ def run_machine(served: Path, kept: Path, path: str) -> None:
     cpu = time.process_time()
     fetched = 0
 
-    def drive(steps: Steps[object]) -> None:
+    def drive(steps: Steps[Any]) -> None:
         nonlocal fetched
         while (want := steps.want) is not None:
             file = (kept if want.is_kept else served) / want.file_name
@@ -102,9 +103,9 @@ def run_machine(served: Path, kept: Path, path: str) -> None:
     changes: dict[str, bytes | None] = {}
     root = kept / "root.json"
     refresh = Refresh(root.read_bytes(), 1_780_272_000_000)
-    drive(refresh)  # type: ignore[arg-type]
+    drive(refresh)
     search = Search(refresh.result, path)
-    drive(search)  # type: ignore[arg-type]
+    drive(search)
     found = time.perf_counter()
     cpu = time.process_time() - cpu
     after_kib = peak_kib()

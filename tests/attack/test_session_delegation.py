@@ -105,20 +105,11 @@ def test_a_delegation_that_is_put_into_another_persons_request(
     assert refuse(guard, world.delegated_request(thief, delegation)) == "unknown_requester"
 
 
-@pytest.mark.parametrize("named", ["ada", "tom"])
-def test_a_delegate_under_the_name_of_somebody_known(
-    guard: SessionGuard, ana: FileSigner, named: str
-) -> None:
-    """Or else an approver could be shut out, or pass as two."""
-    world = guard.access
-    payload = {**world.delegation_payload(ana.public), "person": named}
-    request = world.delegated_request(ana, seal(payload, [world.technician]))
-    assert refuse(guard, request) == "known_delegate"
-
-
 @pytest.mark.parametrize(
     "named",
     [
+        "ada",
+        "tom",
         "ada ",
         "a\u200bda",
         "Ada",
@@ -130,10 +121,10 @@ def test_a_delegate_under_the_name_of_somebody_known(
         "\u3164",
     ],
 )
-def test_a_delegate_under_a_name_that_reads_like_a_known_one(
+def test_a_delegate_under_the_name_of_somebody_known(
     guard: SessionGuard, ana: FileSigner, named: str
 ) -> None:
-    """An approver is asked by "ada", who is on the list of those whom he knows."""
+    """Or one that reads like it: an approver could be shut out, or pass as two."""
     world = guard.access
     payload = {**world.delegation_payload(ana.public), "person": named}
     request = world.delegated_request(ana, seal(payload, [world.technician]))
@@ -243,7 +234,9 @@ def test_who_sends_many_keeps_nobody_else_out(guard: SessionGuard) -> None:
             rules.append(e.reason)
     assert rules == ["too_many_requests"] * 2
     assert refuse(guard, world.request().raw) == "too_many_requests"
-    assert len(guard.core.gate._sessions.offers) == MOST_OFFERS_EACH  # type: ignore[union-attr]
+    gate = guard.core.gate.sessions
+    assert gate is not None
+    assert len(gate.offers) == MOST_OFFERS_EACH
 
 
 def test_a_clock_that_was_set_back_revives_no_delegation(

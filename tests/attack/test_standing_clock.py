@@ -133,10 +133,12 @@ def test_who_may_come_ahead_takes_no_room_of_break_glass(guard: SessionGuard) ->
     scopes: tuple[Scope, ...] = (TERMINAL, LOGS, PAGE)
     standing = held(guard, scopes=scopes)
     guard.clock.synchronised = False
+    gate = guard.core.gate.sessions
+    assert gate is not None
     for count in (1, 2, 3):
         for wanted in permutations(scopes, count):
             refuse(guard, asked_for(guard, standing, *wanted))
-            guard.core.gate.sessions.hand_over("nobody")  # type: ignore[union-attr]
+            gate.hand_over("nobody")
     presses = guard.core.presses
     assert len(presses.shown()) == ROOM_AHEAD
     for number in range(2):

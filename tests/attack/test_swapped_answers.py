@@ -4,7 +4,7 @@ Each paper that it hands out stands: it is signed, and of this owner. It is only
 request, session or closing than the one that the person named.
 """
 
-# ruff: noqa: F811  (pytest takes fixtures by the names of arguments)
+# ruff: noqa: F401, F811  (pytest takes fixtures by the names of arguments)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
-from tests.unit.keyholder.access_scene import Row, Scene, scene  # noqa: F401
-from tests.unit.keyholder.owner_fixtures import (  # noqa: F401
+from tests.unit.keyholder.access_scene import Row, Scene, scene
+from tests.unit.keyholder.owner_fixtures import (
     clock,
     desk,
     made_once,
@@ -24,7 +24,7 @@ from tests.unit.keyholder.owner_fixtures import (  # noqa: F401
     passphrase_file,
     server,
 )
-from tests.unit.keyholder.test_access_console import page  # noqa: F401
+from tests.unit.keyholder.test_access_console import page
 from tests.unit.keyholder.test_access_flow import TERMINAL, asked, granted
 from typer.testing import CliRunner, Result
 
@@ -120,11 +120,13 @@ def test_a_session_is_shown_verified_and_stopped_under_its_own_name(
     assert not named.stops and not other.stops
 
 
-def test_a_stop_of_doubted_papers_is_of_what_was_named(scene: Scene, as_owner: Run) -> None:
+def test_a_stop_of_doubted_papers_is_of_what_was_named(
+    scene: Scene, as_owner: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is signed all the same, and not for the session that the server writes beside them."""
     named, other = two_requests(scene, given=True)
     taken: list[bytes] = []
-    scene._stop = lambda row, envelope: taken.append(envelope)  # type: ignore[method-assign]
+    monkeypatch.setattr(scene, "_stop", lambda row, envelope: taken.append(envelope))
     scene.lie = lambda path, answer: (
         {**answer, "request": "AAAA", "session": other.session}
         if path.endswith(named.id)
@@ -150,11 +152,11 @@ def test_the_console_stops_and_prepares_what_the_page_named(
 
 
 def test_the_console_stops_doubted_papers_by_what_the_page_named(
-    scene: Scene, page: TestClient[Litestar]
+    scene: Scene, page: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named, other = two_requests(scene, given=True)
     taken: list[bytes] = []
-    scene._stop = lambda row, envelope: taken.append(envelope)  # type: ignore[method-assign]
+    monkeypatch.setattr(scene, "_stop", lambda row, envelope: taken.append(envelope))
     scene.lie = lambda path, answer: (
         {**answer, "request": "AAAA", "session": other.session}
         if path.endswith(named.id)

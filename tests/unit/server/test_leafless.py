@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 from tests.server_world import SetClock
 from tests.trust_world import NOW_MS, Machine, World
@@ -10,9 +13,10 @@ from fleetward.runtime.database import Database
 from fleetward.server.audit import store
 from fleetward.server.audit.act import Ledger
 from fleetward.server.events.act import EventStore
+from fleetward.server.intake import Intake, Rooms
 from fleetward.server.leafless import mend_leafless
 from fleetward.server.schema.migrate import migrate
-from fleetward.trust.errors import Refused
+from fleetward.trust.errors import Refused, Unreachable
 from fleetward.trust.journal import Batch, verify_batch
 
 
@@ -79,3 +83,37 @@ def test_what_an_earlier_generation_holds_is_not_recorded_anew(half: Half) -> No
 
 def test_of_no_machine_there_is_nothing_to_mend(half: Half) -> None:
     assert mend_leafless(half.events, half.ledger, NOW_MS) == 0
+
+
+def intake_of(half: Half) -> Intake:
+    """The door over both, with nothing behind it that these tests reach."""
+    sink = SimpleNamespace(take_groups=lambda groups: [])
+    rooms = SimpleNamespace(store=half.events, ledger=half.ledger, clock=SetClock(), sink=sink)
+    return Intake(cast(Rooms, rooms))
+
+
+def test_the_first_group_of_a_start_mends_before_it_stores(half: Half) -> None:
+    machine = half.trust.machine()
+    left = [half.store(machine, leaf=False) for _ in range(2)]
+    intake = intake_of(half)
+    assert intake._store_group([]) == []
+    assert half.leaves(machine) == [batch.header.hash for batch in left]
+
+
+def test_a_group_after_a_failure_mends_before_it_stores(
+    half: Half, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = half.trust.machine()
+    intake = intake_of(half)
+    intake._store_group([])
+
+    def fail(*_: object) -> None:
+        raise Unreachable("The disk is full.", reason="disk_full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(half.ledger, "append_batches", fail)
+        left = half.store(machine, leaf=False)
+        with pytest.raises(Unreachable):
+            intake._store_group([])
+    intake._store_group([])
+    assert half.leaves(machine) == [left.header.hash]

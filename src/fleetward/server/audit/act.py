@@ -158,7 +158,7 @@ class Ledger:
         with self._database.read() as conn:
             for at in range(0, len(references), ASKED_AT_ONCE):
                 asked = references[at : at + ASKED_AT_ONCE]
-                found |= store.select_recorded(conn, self.owner_id, asked)
+                found |= set(store.select_references(conn, self.owner_id, None, asked))
         return found
 
     def lacks(self, references: Sequence[str]) -> bool:

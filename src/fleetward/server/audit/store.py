@@ -211,30 +211,20 @@ def select_tile(
 
 
 def select_references(
-    conn: Connection, owner_id: str, generation: int, references: Sequence[str]
+    conn: Connection, owner_id: str, generation: int | None, references: Sequence[str]
 ) -> dict[str, int]:
-    """Return the positions of the leaves with these references."""
+    """Return the positions of the leaves with these references; None is for any generation."""
     wanted = set(references)
+    clause = leaves.c.owner_id == owner_id
+    if generation is not None:
+        clause &= leaves.c.generation == generation
+    starts = [start_of(reference) for reference in wanted]
     rows = conn.execute(
         sa.select(leaves.c.reference, leaves.c.position).where(
-            leaves.c.owner_id == owner_id,
-            leaves.c.generation == generation,
-            leaves.c.reference_start.in_([start_of(reference) for reference in wanted]),
+            clause, leaves.c.reference_start.in_(starts)
         )
     )
     return {row.reference: row.position for row in rows if row.reference in wanted}
-
-
-def select_recorded(conn: Connection, owner_id: str, references: Sequence[str]) -> set[str]:
-    """Return which of these references have a leaf, in whatever generation."""
-    wanted = set(references)
-    rows = conn.execute(
-        sa.select(leaves.c.reference).where(
-            leaves.c.owner_id == owner_id,
-            leaves.c.reference_start.in_([start_of(reference) for reference in wanted]),
-        )
-    )
-    return {row.reference for row in rows} & wanted
 
 
 def write_checkpoint(

@@ -50,7 +50,7 @@ _NOUNS: Final = {
 }
 """What a person calls the documents."""
 
-Effect = Literal["none", "documents", "report_now", "reconnect", "channel"]
+Effect = Literal["none", "documents", "report_now", "reconnect", "look_for_updates", "channel"]
 OrderTaker = Callable[[bytes, str], Literal["none", "channel"]]
 """Takes an order (bytes, type), or raises what it was refused with, recorded."""
 
@@ -205,6 +205,7 @@ class Gate:
         words = {
             "report_now": "The server asked this machine to report at once.",
             "reconnect": "The server asked this machine to connect again.",
+            "look_for_updates": "The server asked this machine to ask for releases at once.",
         }[word.what]
         if not self._refusals.reduce(word.what, words):
             return Admitted("none", self._view)

@@ -6,8 +6,9 @@ from typing import Final, Literal
 
 from fleetward.wire.identity import Count, Struct
 
-REDUCTIONS: Final = ("report_now", "reconnect")
-"""All that a machine does because the server says so: report sooner, connect again."""
+REDUCTIONS: Final = ("report_now", "reconnect", "look_for_updates")
+"""All that a machine does because the server says so: report sooner, connect again, ask sooner
+whether there is a release for it."""
 
 
 class DocumentsRequest(Struct, frozen=True):
@@ -33,4 +34,4 @@ class Order(Struct, frozen=True, tag="order"):
 class Reduce(Struct, frozen=True, tag="reduce"):
     """An unsigned order that can only reduce."""
 
-    what: Literal["report_now", "reconnect"]
+    what: Literal["report_now", "reconnect", "look_for_updates"]

@@ -11,6 +11,7 @@ the session does the reverse, for that one alone, on a connection of its own.
 History
 - 2026-11-23: first version.
 - 2026-11-26: `access` and `recording`; the subjects of sessions.
+- 2026-11-27: `update`.
 """
 
 import re
@@ -40,6 +41,7 @@ class Up(StrEnum):
     DOCUMENTS = "documents"
     ACCESS = "access"
     RECORDING = "recording"
+    UPDATE = "update"
     BEAT = "beat"
 
 

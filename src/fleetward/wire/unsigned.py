@@ -17,6 +17,7 @@ from fleetward.wire.access import AccessReply, RecordingReply
 from fleetward.wire.audit import BlobReply, ProofReply, Receipt
 from fleetward.wire.identity import HelloReply, NonceReply, Refusal
 from fleetward.wire.orders import Documents, Order, Reduce
+from fleetward.wire.updates import UpdateAnswer
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """The broker's own limit for a message."""
@@ -33,6 +34,7 @@ Reply: TypeAlias = (
     | Documents
     | AccessReply
     | RecordingReply
+    | UpdateAnswer
     | Refusal
 )
 """Answers to what the machine asked."""

@@ -61,7 +61,7 @@ def bound_length(stated: int | None, most: int) -> int:
 
 
 def _refresh(trusted: TrustedSet, changes: list[Change]) -> Run[TrustedSet]:
-    is_rotated = yield from _update_root(trusted, changes)
+    is_rotated = yield from update_root(trusted, changes)
     if not is_rotated:
         try_kept((yield want_kept("timestamp")), trusted.recall_timestamp)
     yield from _update_timestamp(trusted, changes)
@@ -73,7 +73,7 @@ def _refresh(trusted: TrustedSet, changes: list[Change]) -> Run[TrustedSet]:
     return trusted
 
 
-def _update_root(trusted: TrustedSet, changes: list[Change]) -> Run[bool]:
+def update_root(trusted: TrustedSet, changes: list[Change]) -> Run[bool]:
     """Follow the chain of roots up to the newest (5.3); return whether kept files are void."""
     is_rotated = False
     for _ in range(limits.MAX_ROOT_ROTATIONS):

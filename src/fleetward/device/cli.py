@@ -242,6 +242,19 @@ def _uninstall(arguments: argparse.Namespace) -> int:
     return _tell_lines(uninstall(arguments.root), as_json=arguments.json)
 
 
+def _update(arguments: argparse.Namespace) -> int:
+    from fleetward.device.updates import command
+
+    data = arguments.data.absolute()
+    if arguments.deed == "apply-bundle":
+        if arguments.file is None:
+            _say("Say which file: fleetward-agent update apply-bundle FILE")
+            return REFUSED
+        return command.run_bundle(data, arguments.file, as_json=arguments.json)
+    run = command.run_check if arguments.deed == "check" else command.run_status
+    return run(data, as_json=arguments.json)
+
+
 def _tell_lines(lines: Iterable[str], *, as_json: bool) -> int:
     told = list(lines)
     for line in told:
@@ -282,6 +295,12 @@ def _make_parser() -> argparse.ArgumentParser:
         verbs, "tools", _tools, "show which remote desktop tools are found, and which are approved",
         "tools --json",
     )  # fmt: skip
+    update = _add(
+        verbs, "update", _update, "look for releases, apply a bundle from a stick, show how it is",
+        "update apply-bundle /media/stick/kiosk-1.1.bundle --data ~/machine",
+    )  # fmt: skip
+    update.add_argument("deed", choices=("check", "apply-bundle", "status"))
+    update.add_argument("file", nargs="?", type=Path, help="the bundle")
     journal = verbs.add_parser("journal", help="this machine's own record")
     journal_verbs = journal.add_subparsers(required=True, metavar="COMMAND")
     _add(

@@ -98,8 +98,9 @@ class GuardLoop:
         self._selector.modify(self._uplink.sock, events)
 
     def _watch_sessions(self) -> None:
-        """Be woken by what sessions and closings say, and by the panel."""
+        """Be woken by what sessions, closings and updates say, and by the panel."""
         now = {*self._core.sessions.sockets(), *self._core.closings.sockets()}
+        now |= set(self._core.updates.sockets())
         now |= set(self._panel.sockets() if self._panel is not None else ())
         for sock in self._session_sockets - now:
             # It is closed, and its number may be another socket's already.

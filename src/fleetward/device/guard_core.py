@@ -34,6 +34,7 @@ from fleetward.device.gate_recovery import RecoveryGate
 from fleetward.device.gate_runbooks import RunbookGate
 from fleetward.device.gate_sessions import Here, SessionGate
 from fleetward.device.gate_standing import STANDING_ORDERS, StandingGate
+from fleetward.device.gate_updates import UpdateGate
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
 from fleetward.device.looking import Eyes, Looking
@@ -46,13 +47,20 @@ from fleetward.device.schedule import Schedule
 from fleetward.device.state import StateFile
 from fleetward.device.status import Connection, Status, write_status
 from fleetward.device.timekeeper import Timekeeper
+from fleetward.device.updates.link import InstallerLink, Installers
+from fleetward.device.updates.memory import MemoryFile
+from fleetward.device.updates.reports import Reports
+from fleetward.device.updates.reports import Speaker as UpdateSpeaker
+from fleetward.device.updates.shelf import Shelf
+from fleetward.device.updates.updates import Updates
 from fleetward.device.verbs import Verbs
 from fleetward.device.version import AGENT_VERSION
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.files import make_private_directory
-from fleetward.trust.canonical import JsonObject
+from fleetward.trust.canonical import JsonObject, to_base64url
 from fleetward.trust.documents import OwnerView
 from fleetward.trust.errors import Unreachable
+from fleetward.wire.orders import Documents
 
 SAVE_EVERY_MS: Final = 5_000
 STATUS_EVERY_MS: Final = 1_000
@@ -80,6 +88,8 @@ class Seat:
     """What looks before and after sessions; without it receipts name no comparison."""
     closers: Closers | None = None
     """What closes ports; None where there are none."""
+    installers: Installers | None = None
+    """What installs releases; None where nothing can be installed."""
 
 
 class GuardCore:
@@ -108,6 +118,7 @@ class GuardCore:
         self.standing = self._open_standing(folder, here, judge)
         self.ahead = AheadList(self.standing.kept, self.standing.read_kept)
         self.closings = self._open_closings(folder, here, judge)
+        self.updates = self._open_updates(folder, here)
         self.recovery = RecoveryGate(
             self.diary, (self.state, self.save), self.time, self._is_proven
         )
@@ -139,6 +150,7 @@ class GuardCore:
         self._on_news = on_news
         self.sessions.call_on_news(on_news)
         self.closings.call_on_news(on_news)
+        self.updates.call_on_news(on_news)
 
     def handle(self, request: Request, body: bytes) -> Reply:
         """Answer one request of uplink. Raises the families of `trust.errors`."""
@@ -165,7 +177,8 @@ class GuardCore:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
         self.gate.tick()
-        sessions_ms, closings_ms = self.sessions.tick(), self.closings.tick()
+        sessions_ms = min(self.sessions.tick(), self.updates.tick())
+        closings_ms = self.closings.tick()
         self._wake_when_new()
         if self.sessions.live:
             return max(1, min(100, sessions_ms))
@@ -178,6 +191,7 @@ class GuardCore:
         """End every session, write that the agent stops, and close the journal."""
         self.sessions.close()
         self.closings.close()
+        self.updates.close()
         with contextlib.suppress(Unreachable):
             self.diary.order("agent.stopped", {"words": "The agent stopped."})
         with contextlib.suppress(Unreachable):
@@ -233,6 +247,7 @@ class GuardCore:
             self.connection = Connection(state, self.time.wall_ms(), words[:500])
         if state != "connected":
             self.outbox.end_session()
+            self.updates.take_silence("The connection to the server ended.")
         self._next_status_ms = 0
 
     def write_status(self) -> None:
@@ -330,6 +345,31 @@ class GuardCore:
         gate = ClosingGate(here, closings, self.diary, self.refusals, judge.deny)
         self.gate.use_orders(CLOSING_TYPES, gate.admit)
         return closings
+
+    def _open_updates(self, folder: Path, here: Here) -> Updates:
+        place = make_private_directory(folder / "updates")
+        file = MemoryFile(place)
+        memory, lost = file.load()
+        if lost:
+            self.diary.evidence("update.memory_damaged", {"words": lost})
+        gate = UpdateGate(here, Shelf(place / "metadata"), memory, self.refusals, self.time.wall_ms)
+        simulated = self.seat.wall == "simulated"
+        speaker = UpdateSpeaker(self.joined.owner, self.joined.device, self.signer, simulated)
+        installers, clock = self.seat.installers, self.seat.clock
+        link = InstallerLink(installers, clock) if installers is not None else None
+        updates = Updates(
+            place,
+            gate,
+            (memory, file),
+            link,
+            Reports(speaker, self.diary, self.time),
+            (clock, self.time, self.seat.spread),
+        )
+        updates.bundled.call_on_documents(lambda data: self._take_documents(to_base64url(data)))
+        return updates
+
+    def _take_documents(self, bundle: str) -> None:
+        self.gate.admit_documents(Documents(bundle=bundle))
 
     def _make_here(self, folder: Path) -> Here:
         return Here(

@@ -116,6 +116,14 @@ class TakeRecordingReply(_Word, frozen=True, tag="recorded"):
     """Body: the reply to the piece."""
 
 
+class GetUpdate(_Word, frozen=True, tag="update"):
+    """Answer body: the next question about releases, or nothing."""
+
+
+class TakeUpdateAnswer(_Word, frozen=True, tag="updated"):
+    """Body: the reply to it."""
+
+
 class TakeChannel(_Word, frozen=True, tag="channel"):
     """Answer body: the name of a session that was opened, or nothing. With it comes a descriptor:
     the socket between the bus and that session's process."""
@@ -149,6 +157,8 @@ Request: TypeAlias = (
     | TakeAccessReply
     | GetRecording
     | TakeRecordingReply
+    | GetUpdate
+    | TakeUpdateAnswer
     | TakeChannel
     | Note
 )

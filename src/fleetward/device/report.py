@@ -11,6 +11,7 @@ from fleetward.device.status import (
     CheckpointStatus,
     ClosingStatus,
     Connection,
+    InstalledStatus,
     InventoryStatus,
     JournalStatus,
     RecordStatus,
@@ -18,6 +19,7 @@ from fleetward.device.status import (
     SessionStatus,
     Sight,
     Status,
+    UpdateStatus,
     Versions,
 )
 from fleetward.trust.closing import say_closed
@@ -91,6 +93,7 @@ def report_status(core: GuardCore) -> Status:
         panel=_describe_panel(core),
         closing=_describe_closing(core),
         ahead=core.ahead.describe(view.policy),
+        updates=_describe_updates(core),
     )
 
 
@@ -171,6 +174,27 @@ def _describe_closing(core: GuardCore) -> ClosingStatus:
         seconds_left=core.closings.seconds_left,
         problem=core.closings.problem,
         missing=find_missing(root=core.seat.root) if core.closings.closers is not None else "",
+    )
+
+
+def _describe_updates(core: GuardCore) -> UpdateStatus:
+    updates = core.updates
+    attempt = updates.memory.attempt
+    manifest = attempt.read() if attempt is not None else None
+    fetched, total = updates.count_fetched()
+    return UpdateStatus(
+        installed=tuple(
+            InstalledStatus(i.product, i.version, i.counter, i.release, i.floor)
+            for i in updates.memory.list_installed()
+        ),
+        release=f"{manifest.product} {manifest.version}" if manifest else "",
+        phase=attempt.phase if attempt else "",
+        words=updates.waiting_words,
+        percent=fetched * 100 // max(1, total),
+        last=updates.last,
+        looked_at_ms=updates.looked_at_ms,
+        problem=updates.talk.problem,
+        missing=updates.missing,
     )
 
 

@@ -152,6 +152,33 @@ class ClosingStatus(msgspec.Struct, frozen=True):
     missing: str = ""
 
 
+class InstalledStatus(msgspec.Struct, frozen=True):
+    """A release that runs. `floor` is the lowest counter that is still installed."""
+
+    product: str
+    version: str
+    counter: int
+    release: str
+    floor: int
+
+
+class UpdateStatus(msgspec.Struct, frozen=True):
+    """How releases stand here. `release` is the one under way, empty when none is."""
+
+    installed: tuple[InstalledStatus, ...] = ()
+    release: str = ""
+    phase: str = ""
+    words: str = ""
+    percent: int = 0
+    last: str = ""
+    """How the last one ended since the agent was started."""
+    looked_at_ms: int = 0
+    problem: str = ""
+    """Why the last look learnt nothing."""
+    missing: str = ""
+    """Why this machine takes no releases over the network."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """The whole document."""
 
@@ -188,6 +215,7 @@ class Status(msgspec.Struct, frozen=True):
     closing: ClosingStatus = ClosingStatus()
     ahead: tuple[AheadStatus, ...] = ()
     """What was allowed ahead, the next window first."""
+    updates: UpdateStatus = UpdateStatus()
 
 
 def write_status(path: Path, status: Status) -> None:

@@ -27,6 +27,7 @@ from fleetward.device.port import (
     GetDocumentsRequest,
     GetProofRequest,
     GetRecording,
+    GetUpdate,
     Greet,
     GuardPort,
     Kit,
@@ -40,6 +41,7 @@ from fleetward.device.port import (
     TakePushed,
     TakeReceipt,
     TakeRecordingReply,
+    TakeUpdateAnswer,
 )
 from fleetward.runtime.bus import (
     Bus,
@@ -105,6 +107,7 @@ class UplinkSession:
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
         self._news = asyncio.Event()
         self._recorded = asyncio.Event()
+        self._released = asyncio.Event()
         self._link: _Link | None = None
         self._leave = False
         self._turn = 0
@@ -187,7 +190,9 @@ class UplinkSession:
             await self._greet(link)
             self._distrusted = False
             await link.carrier.take_channels()
-            await _first_of(self._work(link), self._carry_recordings(link))
+            await _first_of(
+                self._work(link), self._carry_recordings(link), self._carry_releases(link)
+            )
         except FleetwardError as e:
             words = e.message
             raise
@@ -231,6 +236,18 @@ class UplinkSession:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._recorded.wait(), until - loop.time())
                 await asyncio.sleep(self._timing.recording_seconds)
+
+    async def _carry_releases(self, link: _Link) -> None:
+        """Carry questions about releases and their answers, as fast as the server gives them."""
+        while not self._leave:
+            self._released.clear()
+            hint = await self._repeat(link, GetUpdate(), Up.UPDATE, TakeUpdateAnswer())
+            pause = self._timing.pause_seconds if hint == "pause" else self._timing.beat_seconds
+            if hint == "pause":
+                await asyncio.sleep(pause)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._released.wait(), pause)
 
     async def _do_due(self, link: _Link, now: float) -> None:
         due, timing = link.due, self._timing
@@ -305,6 +322,7 @@ class UplinkSession:
             await self._link.carrier.take_channels()
         if hint:
             self._news.set()
+            self._released.set()
 
     async def _request(self, link: _Link, word: Up, payload: bytes) -> bytes:
         return await link.bus.request(
@@ -321,6 +339,7 @@ class UplinkSession:
             await self._port.wait_wake()
             self._news.set()
             self._recorded.set()
+            self._released.set()
 
 
 async def _first_of(*works: Coroutine[None, None, None]) -> None:

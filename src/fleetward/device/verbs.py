@@ -22,6 +22,7 @@ from fleetward.device.port import (
     GetKit,
     GetProofRequest,
     GetRecording,
+    GetUpdate,
     Greet,
     Hint,
     Kit,
@@ -39,9 +40,11 @@ from fleetward.device.port import (
     TakeReceipt,
     TakeRecordingReply,
     TakeServerCa,
+    TakeUpdateAnswer,
     Vouch,
 )
 from fleetward.device.verbs_access import AccessVerbs
+from fleetward.device.verbs_updates import UpdateVerbs
 from fleetward.device.version import AGENT_VERSION
 from fleetward.runtime.x509 import SpiffeId
 from fleetward.trust.canonical import from_base64url, to_base64url
@@ -73,6 +76,7 @@ class Verbs:
         self._core = core
         self._vouched = ""
         access = AccessVerbs(core, self._parse, self._note_refusal)
+        updates = UpdateVerbs(core, self._parse, self._note_refusal)
         self._table: dict[type[Any], Callable[[bytes], Reply]] = {
             GetKit: self._get_kit,
             Vouch: self._vouch,
@@ -94,6 +98,8 @@ class Verbs:
             TakeAccessReply: access.take_access_reply,
             GetRecording: access.get_recording,
             TakeRecordingReply: access.take_recording_reply,
+            GetUpdate: updates.get_update,
+            TakeUpdateAnswer: updates.take_update_answer,
             TakeChannel: access.take_channel,
         }
 
@@ -329,6 +335,9 @@ class Verbs:
         effect = self._core.gate.admit(body).effect
         if effect == "report_now":
             self._core.looking.ask()
+        if effect == "look_for_updates":
+            self._core.updates.look_soon()
+            return Reply(hint="again")
         if effect == "reconnect":
             return Reply(hint="reconnect")
         if effect == "channel":

@@ -1,0 +1,207 @@
+"""What guard keeps of updates on its disk: one small file, replaced as a whole before it acts.
+
+The highest counters committed stand in a second file too. When the first is damaged they are still
+known; when both are, that is an entry, and TUF's own versions are what is left against old ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from fleetward.runtime.files import atomic_write, read_bounded
+from fleetward.trust.errors import FleetwardError
+from fleetward.trust.release_manifest import Conflict, Manifest, read_manifest
+from fleetward.trust.releases.meeting import Held
+from fleetward.trust.update_report import Installed
+
+MAX_BYTES: Final = 1024 * 1024
+MOST_REMEMBERED: Final = 256
+"""Releases of which is remembered when they were seen first, that they failed, or were refused."""
+
+Phase: TypeAlias = Literal[
+    "fetching", "waiting", "writing", "switching", "trying", "committing", "going_back", "clearing"
+]
+
+
+class KeptConflict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an installed release does not bear."""
+
+    product: str
+    first: int
+    last: int
+
+
+class KeptPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is active in a place."""
+
+    name: str
+    place: str
+    sha256: str
+
+
+class KeptRelease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What runs of one product."""
+
+    product: str
+    version: str
+    counter: int
+    release: str
+    conflicts: tuple[KeptConflict, ...] = ()
+    parts: tuple[KeptPart, ...] = ()
+
+
+class KeptFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a health check ended."""
+
+    check: str
+    good: bool
+    words: str
+
+
+class Attempt(msgspec.Struct, forbid_unknown_fields=True):
+    """The release under way. `until_powered_ms` ends the trial, `steady_powered_ms` is since when
+    all checks hold (-1: they do not), `starts` counts starts of the agent during the trial."""
+
+    manifest: bytes
+    approval: str
+    number: int
+    from_bundle: bool
+    not_before_ms: int
+    phase: Phase = "fetching"
+    before: dict[str, str] = {}
+    surveyed: bool = False
+    until_powered_ms: int = 0
+    steady_powered_ms: int = -1
+    starts: int = 0
+    fetched_again: int = 0
+    refused: bool = False
+    """Whether it ends because the opinions met no more, and not because it failed."""
+    rule: str = ""
+    words: str = ""
+    findings: tuple[KeptFinding, ...] = ()
+
+    def read(self) -> Manifest:
+        """Return the manifest, which was verified before it was kept. Raises `Malformed`."""
+        return read_manifest(self.manifest)
+
+
+class Owed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A report that is to be made, of this very attempt."""
+
+    outcome: str
+    product: str
+    version: str
+    counter: int
+    release: str
+    approval: str
+    number: int
+    rule: str
+    words: str
+    findings: tuple[KeptFinding, ...] = ()
+
+
+class Memory(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole file. Fields are changed in place by guard, in its one thread."""
+
+    held: dict[str, KeptRelease] = {}
+    floors: dict[str, int] = {}
+    """By product, the highest counter that was ever committed."""
+    attempt: Attempt | None = None
+    owed: Owed | None = None
+    known: dict[str, int] = {}
+    """Since when a release is known here, by the SHA-256 of its manifest: for standing approvals.
+    """
+    failed: dict[str, str] = {}
+    """By which approval a release was tried and failed. It is not tried again by the same."""
+    refused: dict[str, str] = {}
+    """By which rule a release was refused last, so that it is said once."""
+    numbers: dict[str, int] = {}
+    """How often a release was begun."""
+    withdrawn: list[str] = []
+    approvals: list[bytes] = []
+
+    def list_held(self) -> dict[str, Held]:
+        """Return what is held, as the judgement wants it."""
+        products = {**dict.fromkeys(self.floors), **dict.fromkeys(self.held)}
+        return {product: self._hold(product) for product in products}
+
+    def list_installed(self) -> tuple[Installed, ...]:
+        """Return what is held, as a report says it."""
+        return tuple(
+            Installed(
+                each.product,
+                each.version,
+                each.counter,
+                each.release,
+                self.floors.get(each.product, 0),
+            )
+            for each in self.held.values()
+        )
+
+    def _hold(self, product: str) -> Held:
+        kept = self.held.get(product)
+        floor = self.floors.get(product, 0)
+        if kept is None:
+            return Held(0, "", floor)
+        conflicts = tuple(Conflict(c.product, c.first, c.last) for c in kept.conflicts)
+        return Held(kept.counter, kept.release, floor, conflicts)
+
+    def trim(self) -> None:
+        """Forget the oldest of what is remembered about releases, beyond the bound."""
+        for table in (self.known, self.failed, self.refused, self.numbers):
+            while len(table) > MOST_REMEMBERED:
+                del table[next(iter(table))]
+        del self.withdrawn[:-MOST_REMEMBERED]
+
+
+class MemoryFile:
+    """Reads and writes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "memory.json"
+        self._floors = folder / "floors.json"
+        self._saved = self._saved_floors = b""
+
+    def load(self) -> tuple[Memory, str]:
+        """Return what is remembered, and in words what was lost; empty when nothing was."""
+        try:
+            memory = msgspec.json.decode(read_bounded(self._path, MAX_BYTES), type=Memory)
+            if memory.attempt is not None:
+                memory.attempt.read()
+        except FleetwardError as e:
+            if e.reason == "file_missing" and not self._floors.exists():
+                return Memory(), ""
+            return self._recover()
+        except (msgspec.MsgspecError, UnicodeError):
+            return self._recover()
+        return memory, ""
+
+    def save(self, memory: Memory) -> None:
+        """Replace the file when something changed. Raises `Unreachable`; then nothing changed."""
+        memory.trim()
+        data = msgspec.json.encode(memory)
+        if data == self._saved:
+            return
+        floors = msgspec.json.encode(memory.floors)
+        if floors != self._saved_floors:
+            # First: what commits has been decided, and a phase on the disk leads to it again.
+            atomic_write(self._floors, floors)
+            self._saved_floors = floors
+        atomic_write(self._path, data)
+        self._saved = data
+
+    def _recover(self) -> tuple[Memory, str]:
+        try:
+            data = read_bounded(self._floors, MAX_BYTES)
+            floors = msgspec.json.decode(data, type=dict[str, int])
+        except (FleetwardError, msgspec.MsgspecError, UnicodeError):
+            return Memory(), (
+                "What this machine remembered of its releases is damaged, and so are its counters: "
+                "an older release that its maker still names could be installed again."
+            )
+        return Memory(floors=floors), (
+            "What this machine remembered of its releases was damaged. Its counters are whole."
+        )

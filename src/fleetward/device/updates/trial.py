@@ -1,0 +1,110 @@
+"""How an attempt goes on: what is done next, and what follows from how it ended. Pure.
+
+    fetching ─▶ waiting ─▶ writing ─▶ switching ─▶ trying ─▶ committing ─▶ over (committed)
+        │           │          │           │          │
+        └───────────┴──────────┴─▶ clearing └──────────┴─▶ going_back ─▶ over (rolled_back)
+                                      └─▶ over (failed, or refused)
+
+1. Until `switching` nothing of the machine's software has changed: what was written is dropped.
+2. From `switching` on there are two ends: committed, or what was before.
+3. The trial: all checks hold within `within_seconds` of powered-on time, and go on holding for
+   `steady_seconds`. One that fails after that ends it at once.
+4. An agent that was started more often than `MOST_STARTS` during a trial goes back: the release
+   may be what keeps ending it.
+5. The counter is raised with the end `committed`, and with no other.
+
+The caller persists an attempt before it does what its phase says.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fleetward.device.updates.installer_words import FindingWord
+from fleetward.device.updates.memory import Attempt, KeptFinding
+from fleetward.trust.release_manifest import Health
+
+MOST_STARTS: Final = 3
+MOST_FETCHED_AGAIN: Final = 3
+"""How often a part that turned out not to be what was signed is fetched again."""
+TEST_EVERY_MS: Final = 1000
+WEAK: Final = frozenset({"wrong_hash", "wrong_length"})
+"""Rules of an installer that say that what was staged is not what was signed."""
+
+
+def begin_trial(attempt: Attempt, health: Health, powered_ms: int) -> None:
+    """The switch was made: the trial begins."""
+    attempt.phase = "trying"
+    attempt.until_powered_ms = powered_ms + health.within_seconds * 1000
+    attempt.steady_powered_ms = -1
+    attempt.starts = 0
+
+
+def note_start(attempt: Attempt) -> None:
+    """The agent was started while an attempt was under way (rule 4)."""
+    if attempt.phase != "trying":
+        return
+    attempt.starts += 1
+    if attempt.starts > MOST_STARTS:
+        go_back(
+            attempt,
+            "starts_again_and_again",
+            f"The agent was started {attempt.starts} times during the trial.",
+        )
+
+
+def judge_tests(
+    attempt: Attempt, health: Health, findings: tuple[FindingWord, ...], powered_ms: int
+) -> None:
+    """Move on by what the health checks said (rule 3)."""
+    attempt.findings = tuple(KeptFinding(f.check, f.good, f.words) for f in findings)
+    bad = [f for f in findings if not f.good]
+    if not bad:
+        if attempt.steady_powered_ms < 0:
+            attempt.steady_powered_ms = powered_ms
+        if powered_ms - attempt.steady_powered_ms >= health.steady_seconds * 1000:
+            attempt.phase = "committing"
+    elif attempt.steady_powered_ms >= 0:
+        go_back(attempt, "unhealthy", f"It was healthy, and then not: {_say(bad)}")
+    elif powered_ms >= attempt.until_powered_ms:
+        go_back(attempt, "unhealthy", f"Not healthy within {health.within_seconds} s: {_say(bad)}")
+
+
+def give_up_trial(attempt: Attempt, health: Health, powered_ms: int) -> None:
+    """Nobody could ask the checks: that is no health either."""
+    if powered_ms >= attempt.until_powered_ms:
+        words = f"Nothing could be asked for {health.within_seconds} s."
+        go_back(attempt, "not_tested", words)
+
+
+def go_back(attempt: Attempt, rule: str, words: str) -> None:
+    """It is not good: what was before is made active again."""
+    attempt.phase, attempt.rule, attempt.words = "going_back", rule, words
+
+
+def give_up(attempt: Attempt, rule: str, words: str) -> None:
+    """Nothing was switched: what was written is dropped (rule 1)."""
+    attempt.phase, attempt.rule, attempt.words = "clearing", rule, words
+
+
+def meet_no_more(attempt: Attempt, rule: str, words: str) -> None:
+    """The three opinions meet no more: nothing failed, and nothing is installed."""
+    give_up(attempt, rule, words)
+    attempt.refused = True
+
+
+def fetch_again(attempt: Attempt, rule: str, words: str, *, delta: bool) -> bool:
+    """A part could not be made of what was staged; return whether more is fetched.
+
+    A delta that fails, for whatever reason, is replaced by the whole part.
+    """
+    again = delta or rule in WEAK
+    if not again or attempt.fetched_again >= MOST_FETCHED_AGAIN:
+        return False
+    attempt.fetched_again += 1
+    attempt.phase, attempt.rule, attempt.words = "fetching", rule, words
+    return True
+
+
+def _say(bad: list[FindingWord]) -> str:
+    return "; ".join(f"{f.check}: {f.words}" for f in bad[:4])[:500]

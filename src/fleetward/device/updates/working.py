@@ -1,0 +1,315 @@
+"""Carrying an attempt through its phases: which word the installer is told next, and what follows.
+
+`go_on` does one thing and returns; it is called again and again, by guard's loop. What each phase
+may lead to stands in `trial`; what the installer does with a word, in `installer_words`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fleetward.device.gate_updates import UpdateGate
+from fleetward.device.timekeeper import Timekeeper
+from fleetward.device.updates import trial
+from fleetward.device.updates.installer_words import (
+    Back,
+    Clear,
+    Commit,
+    Done,
+    Patch,
+    Surveyed,
+    Switch,
+    Test,
+    Tested,
+    Upward,
+    Write,
+    Written,
+)
+from fleetward.device.updates.link import InstallerLink
+from fleetward.device.updates.memory import Attempt, KeptConflict, KeptPart, KeptRelease
+from fleetward.device.updates.plans import choose_blob, choose_delta, make_plan
+from fleetward.device.updates.stage import Stage
+from fleetward.device.updates.surroundings import free_bytes, read_battery, tell_local
+from fleetward.runtime.clock import Clock
+from fleetward.trust.errors import Refused, Unreachable
+from fleetward.trust.release_manifest import Manifest, Part
+from fleetward.trust.releases.meeting import Present, may_begin
+
+BUSY_MS: Final = 100
+WAIT_MS: Final = 5_000
+SURVEY_EVERY_MS: Final = 30_000
+"""While a machine is in use, or its disk is full, the installer is asked that often."""
+FIRST_PAUSE_MS: Final = 500
+MAX_PAUSE_MS: Final = 60_000
+MOST_FAILURES: Final = 5
+"""Times that an installer may end early before a release is given up, while it still can be."""
+OVER: Final = "over"
+_ONE_WORD: Final[dict[str, type[Switch | Commit | Back | Clear]]] = {
+    "switching": Switch,
+    "committing": Commit,
+    "going_back": Back,
+    "clearing": Clear,
+}
+
+
+class Working:
+    """Part of guard's single thread."""
+
+    def __init__(
+        self,
+        link: InstallerLink,
+        stage: Stage,
+        gate: UpdateGate,
+        clocks: tuple[Clock, Timekeeper, float],
+        folder: Path,
+    ) -> None:
+        self._link = link
+        self._stage = stage
+        self._gate = gate
+        self._clock, self._time, _ = clocks
+        self._folder = folder
+        self._surveyed: Surveyed | None = None
+        self._written: set[str] = set()
+        self._said_part = ""
+        self._next_ms = 0
+        self._failures = 0
+        self._tries = 0
+        self._over = False
+        self._remark = ""
+        self.words = ""
+
+    def sockets(self) -> list[socket.socket]:
+        """Return what to select on."""
+        return self._link.sockets()
+
+    def close(self) -> None:
+        """End the installer and forget what it said."""
+        self._link.close()
+        self._surveyed, self._over, self._remark, self.words = None, False, "", ""
+        self._written.clear()
+        self._failures = self._tries = self._next_ms = 0
+
+    def over(self, attempt: Attempt) -> bool:
+        """Whether the last word of this attempt was done."""
+        del attempt
+        return self._over
+
+    def delay_ms(self, attempt: Attempt) -> int:
+        """In how many milliseconds to go on."""
+        if self._link.busy:
+            return BUSY_MS
+        left = self._next_ms - self._clock.boottime_ms()
+        if attempt.phase == "fetching" and attempt.surveyed:
+            return max(20, min(200 if attempt.from_bundle else 1000, max(left, 20)))
+        return max(20, min(WAIT_MS, left))
+
+    def outcome(self, attempt: Attempt, manifest: Manifest) -> tuple[str, str]:
+        """Return how it ended, and the words for it."""
+        name = f"{manifest.product} {manifest.version}"
+        if attempt.phase == "committing":
+            return "committed", f"{name} is healthy, and stays. {self._remark}".strip()
+        if attempt.phase == "going_back" and not self._remark:
+            return "rolled_back", f"{name} was taken back. {attempt.words}"
+        if attempt.phase == "going_back":
+            return "failed", f"{name} could not be taken back: {self._remark}"
+        outcome = "refused" if attempt.refused else "failed"
+        return outcome, f"{name} was not installed. {attempt.words}"
+
+    def describe_held(self, manifest: Manifest) -> KeptRelease:
+        """Return what is held once a release was committed."""
+        return KeptRelease(
+            product=manifest.product,
+            version=manifest.version,
+            counter=manifest.counter,
+            release=manifest.hash,
+            conflicts=tuple(KeptConflict(c.product, c.first, c.last) for c in manifest.conflicts),
+            parts=tuple(KeptPart(p.name, p.place, p.blob.sha256) for p in manifest.parts),
+        )
+
+    def go_on(self, attempt: Attempt, save: Callable[[], None]) -> None:
+        """Do the next thing. Raises `Unreachable` when the disk says no; nothing is lost then."""
+        now = self._clock.boottime_ms()
+        try:
+            if self._link.busy:
+                word = self._link.hear()
+                if word is None:
+                    return
+                self._failures = 0
+                self._take(attempt, word, now)
+            if not self._link.busy and not self._over and now >= self._next_ms:
+                save()  # Its phase is on the disk before its word is said.
+                self._say_next(attempt, now)
+        except Unreachable as e:
+            if e.reason != "installer_ended":
+                raise
+            self._take_failure(attempt, e, now)
+
+    # --- saying
+
+    def _say_next(self, attempt: Attempt, now: int) -> None:
+        phase = attempt.phase
+        if phase == "fetching":
+            self._fetch(attempt)
+        elif phase == "waiting":
+            self._wait(attempt, now)
+        elif self._surveyed is None:
+            self._begin(attempt)
+        elif phase == "writing":
+            self._write_next(attempt)
+        elif phase == "trying":
+            self.words = "on trial"
+            self._link.say(Test())
+        else:
+            self._link.say(_ONE_WORD[phase]())
+
+    def _begin(self, attempt: Attempt) -> None:
+        self._link.begin(make_plan(attempt.read(), attempt))
+
+    def _fetch(self, attempt: Attempt) -> None:
+        if not attempt.surveyed:
+            self.words = "looks what is there"
+            self._begin(attempt)
+            return
+        manifest = attempt.read()
+        self.words = "is fetched"
+        blobs = [choose_blob(part, attempt) for part in manifest.parts]
+        if all(self._stage.is_whole(blob) for blob in blobs):
+            attempt.phase = "waiting"
+            return
+        missing = sum(b.length_bytes - self._stage.count_bytes(b) for b in blobs)
+        if free_bytes(self._folder) < missing:
+            trial.give_up(
+                attempt,
+                "disk_full",
+                f"{missing // 1_000_000 + 1} MB are needed on the disk of the agent's folder.",
+            )
+
+    def _wait(self, attempt: Attempt, now: int) -> None:
+        try:
+            meeting = self._gate.judge_again(attempt.read())
+            attempt.approval = meeting.approval.hash
+            surveyed = self._surveyed
+            wait = may_begin(
+                meeting,
+                Present(
+                    now_ms=self._gate.now_ms,
+                    local=lambda zone: tell_local(self._gate.now_ms, zone),
+                    in_use=surveyed.in_use if surveyed else "",
+                    battery_percent=read_battery(),
+                    free_bytes=surveyed.free_bytes if surveyed else 0,
+                    needed_bytes=surveyed.needed_bytes if surveyed else 0,
+                ),
+            )
+        except Refused as e:
+            trial.meet_no_more(attempt, e.reason, e.message)
+            return
+        if wait is None and surveyed is None:
+            self._begin(attempt)
+        elif wait is None:
+            attempt.phase = "writing"
+        else:
+            self.words = wait.words
+            self._link.close()
+            self._surveyed = None
+            pause = SURVEY_EVERY_MS if wait.rule in ("in_use", "disk_full") else WAIT_MS
+            self._next_ms = now + pause
+
+    def _write_next(self, attempt: Attempt) -> None:
+        self.words = "is written"
+        for part in attempt.read().parts:
+            if part.name not in self._written:
+                self._say_write(attempt, part)
+                return
+        attempt.phase = "switching"
+
+    def _say_write(self, attempt: Attempt, part: Part) -> None:
+        self._said_part = part.name
+        delta = choose_delta(part, attempt)
+        if delta is None:
+            file = self._stage.path_of(part.blob)
+            self._link.say(Write(part=part.name), file)
+            return
+        length = delta.blob.length_bytes
+        file = self._stage.path_of(delta.blob)
+        self._link.say(Patch(part=part.name, source=delta.source, length=length), file)
+
+    # --- hearing
+
+    def _take(self, attempt: Attempt, word: Upward, now: int) -> None:
+        if isinstance(word, Surveyed):
+            self._take_survey(attempt, word)
+        elif isinstance(word, Written):
+            self._take_written(attempt, word)
+        elif isinstance(word, Tested):
+            health = attempt.read().health
+            trial.judge_tests(attempt, health, word.findings, self._time.powered_ms())
+            self._next_ms = now + trial.TEST_EVERY_MS
+        elif isinstance(word, Done):
+            self._take_done(attempt, word, now)
+
+    def _take_survey(self, attempt: Attempt, word: Surveyed) -> None:
+        if word.problem:
+            if attempt.phase in ("fetching", "waiting", "writing"):
+                trial.give_up(attempt, word.rule, word.problem)
+                self._surveyed = None
+                return
+            raise Unreachable(word.problem, reason="installer_ended")
+        self._surveyed = word
+        self._written = {slot.part for slot in word.slots if slot.written}
+        if not attempt.surveyed:
+            attempt.before = {slot.part: slot.active for slot in word.slots}
+            attempt.surveyed = True
+            self._link.close()
+            self._surveyed = None
+
+    def _take_written(self, attempt: Attempt, word: Written) -> None:
+        part = next(p for p in attempt.read().parts if p.name == self._said_part)
+        if not word.problem:
+            self._written.add(part.name)
+            return
+        delta = choose_delta(part, attempt) is not None
+        if trial.fetch_again(attempt, word.rule, word.problem, delta=delta):
+            self._stage.look_again(part.blob)
+            self._link.close()
+            self._surveyed = None
+        else:
+            trial.give_up(attempt, word.rule, word.problem)
+
+    def _take_done(self, attempt: Attempt, word: Done, now: int) -> None:
+        if not word.problem:
+            self._remark = ""
+            self._follow(attempt)
+            return
+        self._tries += 1
+        if attempt.phase == "switching":
+            trial.go_back(attempt, word.rule or "switch_failed", word.problem)
+            self._tries = 0
+        elif self._tries < MOST_FAILURES:
+            self._next_ms = now + FIRST_PAUSE_MS * self._tries
+        else:
+            # Committing: it runs and is healthy, and what could not be tidied up is a remark.
+            self._remark = word.problem
+            self._follow(attempt)
+
+    def _follow(self, attempt: Attempt) -> None:
+        self._tries = 0
+        if attempt.phase == "switching":
+            trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
+        else:
+            self._over = True
+
+    def _take_failure(self, attempt: Attempt, error: Unreachable, now: int) -> None:
+        self._link.close()
+        self._surveyed = None
+        self._failures += 1
+        self._next_ms = now + min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2**self._failures)
+        if attempt.phase in ("fetching", "waiting", "writing"):
+            if self._failures >= MOST_FAILURES:
+                trial.give_up(attempt, error.reason, error.message)
+        elif attempt.phase == "clearing" and self._failures >= MOST_FAILURES:
+            self._over = True  # Nothing was switched; what was written is overwritten next time.
+        elif attempt.phase == "trying":
+            trial.give_up_trial(attempt, attempt.read().health, self._time.powered_ms())

@@ -20,7 +20,7 @@ Time is the later of the machine's clock and of what its owner has signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -44,8 +44,8 @@ T = TypeVar("T")
 
 Look: TypeAlias = Generator[UpdateQuestion, UpdateAnswer, "tuple[Candidate, ...]"]
 _Talk: TypeAlias = Generator[UpdateQuestion, UpdateAnswer, T]
-SILENT: Final = frozenset({"installed_already"})
-"""Rules that say nothing new: the director names what runs already."""
+SILENT: Final = frozenset({"installed_already", "failed_before"})
+"""Rules that say nothing new: the director names what runs already, or did not run well."""
 RELEASE: Final = "release"
 DIRECTOR: Final = "director"
 
@@ -118,7 +118,16 @@ class UpdateGate:
 
         Raises `Refused` when the opinions meet no more.
         """
-        return meet(manifest, self._situation(manifest))
+        try:
+            return meet(manifest, self._situation(manifest))
+        except Refused as e:
+            if e.reason == "not_approved" and self._memory.failed.get(manifest.hash):
+                raise Refused(
+                    f"{manifest.product} {manifest.version} was tried here and failed. It is tried "
+                    "again when the owner approves it anew.",
+                    reason="failed_before",
+                ) from e
+            raise
 
     def _judge_all(self, wanted: list[tuple[str, Target | None]]) -> Look:
         self._shelf.forget_others(self._anchors())
@@ -246,13 +255,14 @@ class UpdateGate:
             entry=view.entry if view.confirmed else None,
             lease_seconds_left=self._here.lease_seconds_left(),
             held=self._memory.list_held(),
-            approvals=self._approvals(),
+            approvals=self._approvals(self._memory.failed.get(manifest.hash, ())),
             known_since_ms=self._memory.known.get(manifest.hash, self.now_ms),
             now_ms=self.now_ms,
         )
 
-    def _approvals(self) -> tuple[Approval, ...]:
-        """Return what the owner allows, under the policy in force (rule 4)."""
+    def _approvals(self, used: Collection[str]) -> tuple[Approval, ...]:
+        """Return what the owner allows, under the policy in force (rule 4), but for those `used`:
+        by them a release was tried, and failed."""
         policy = self._here.view().policy
         found: list[Approval] = []
         for raw in self._memory.approvals:
@@ -260,7 +270,7 @@ class UpdateGate:
                 approval = verify_approval(raw, policy)
             except (Malformed, Untrusted):
                 continue  # It was the owner's under an earlier policy.
-            if approval.hash not in self._memory.withdrawn:
+            if approval.hash not in self._memory.withdrawn and approval.hash not in used:
                 found.append(approval)
         return tuple(found)
 

@@ -86,20 +86,13 @@ class Bundled:
             names = [f"{c.manifest.product} {c.manifest.version}" for c in found if c.manifest]
             self._say(BundleOutcome(self._name, "accepted", release=", ".join(names)[:200]))
             return
-        refusals = [c for c in found if c.refusal is not None]
-        if refusals and refusals[0].refusal is not None:
-            first = refusals[0].refusal
-            rule, words, path = first.reason, first.message, refusals[0].path
-        else:
-            rule, words, path = (
-                "failed_before",
-                (
-                    "This release was tried on this machine before, and failed. It is tried again "
-                    "when the owner approves it anew."
-                ),
-                "",
-            )
-        self._say(BundleOutcome(self._name, "refused", path, rule, words))
+        first = BundleOutcome(self._name, "refused", rule="empty", words="No release is in it.")
+        for each in found:
+            if each.refusal is not None:
+                rule, words = each.refusal.reason, each.refusal.message
+                first = BundleOutcome(self._name, "refused", each.path, rule, words)
+                break
+        self._say(first)
         self._drop()
 
     def say_progress(self, phase: str, percent: int) -> None:

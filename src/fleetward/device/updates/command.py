@@ -99,7 +99,7 @@ def _copy(source: Path, target: Path) -> None:
         with source.open("rb") as file:
             index_length(file.read(HEAD_BYTES))
             file.seek(0)
-            with partial.open("wb", opener=_open_private) as copy:
+            with open(partial, "wb", opener=_open_private) as copy:
                 shutil.copyfileobj(file, copy, _COPY_BYTES)
                 copy.flush()
                 os.fsync(copy.fileno())

@@ -114,8 +114,8 @@ class Memory(msgspec.Struct, forbid_unknown_fields=True):
     known: dict[str, int] = {}
     """Since when a release is known here, by the SHA-256 of its manifest: for standing approvals.
     """
-    failed: dict[str, str] = {}
-    """By which approval a release was tried and failed. It is not tried again by the same."""
+    failed: dict[str, list[str]] = {}
+    """By which approvals a release was tried and failed. It is not tried again by the same."""
     refused: dict[str, str] = {}
     """By which rule a release was refused last, so that it is said once."""
     numbers: dict[str, int] = {}

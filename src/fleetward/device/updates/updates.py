@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from fleetward.device.gate_updates import Candidate, UpdateGate
+from fleetward.device.gate_updates import SILENT, Candidate, UpdateGate
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.device.updates import trial
 from fleetward.device.updates.bundled import Bundled
@@ -196,15 +196,9 @@ class Updates:
             if not attempt.from_bundle and not from_bundle:
                 self._check_named(attempt, found)
             return
-        good = [each for each in found if self._may_try(each)]
+        good = [each for each in found if each.meeting is not None]
         if good:
             self._begin(max(good, key=_counter), from_bundle=from_bundle)
-
-    def _may_try(self, candidate: Candidate) -> bool:
-        meeting = candidate.meeting
-        if meeting is None:
-            return False
-        return self.memory.failed.get(meeting.manifest.hash) != meeting.approval.hash
 
     def _check_named(self, attempt: Attempt, found: tuple[Candidate, ...]) -> None:
         """Give an attempt up that the director names no more, or the owner allows no more."""
@@ -223,7 +217,7 @@ class Updates:
 
     def _begin(self, candidate: Candidate, *, from_bundle: bool) -> None:
         meeting = candidate.meeting
-        assert meeting is not None  # `_may_try` looked
+        assert meeting is not None  # `_choose` looked
         manifest = meeting.manifest
         number = self.memory.numbers.get(manifest.hash, 0) + 1
         attempt = Attempt(
@@ -245,7 +239,7 @@ class Updates:
     def _say_refused(self, candidate: Candidate) -> None:
         """Report a refusal of a release once, until it is refused by another rule."""
         refusal, manifest = candidate.refusal, candidate.manifest
-        if refusal is None or refusal.reason in ("installed_already",):
+        if refusal is None or refusal.reason in SILENT:
             return
         if self.memory.refused.get(candidate.path) == refusal.reason:
             return
@@ -362,7 +356,7 @@ class Updates:
         if outcome == "committed":
             self._hold(attempt, manifest)
         elif not attempt.refused:
-            memory.failed[manifest.hash] = attempt.approval
+            memory.failed.setdefault(manifest.hash, []).append(attempt.approval)
         memory.attempt = None
         memory.owed = owe(attempt, manifest, outcome, attempt.rule, words)
         try:

@@ -81,6 +81,11 @@ class Working:
         self._remark = ""
         self.words = ""
 
+    @property
+    def busy(self) -> bool:
+        """Whether an installer is to answer."""
+        return self._link.busy
+
     def sockets(self) -> list[socket.socket]:
         """Return what to select on."""
         return self._link.sockets()
@@ -137,7 +142,8 @@ class Working:
                 word = self._link.hear()
                 if word is None:
                     return
-                self._failures = 0
+                # That one was started is no progress.
+                self._failures = self._failures if isinstance(word, Surveyed) else 0
                 self._take(attempt, word, now)
             if not self._link.busy and not self._over and now >= self._next_ms:
                 save()  # Its phase is on the disk before its word is said.

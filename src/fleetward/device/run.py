@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fleetward.device.access.doors import CLOSER_WORD, SESSION_WORD
+from fleetward.device.access.doors import CLOSER_WORD, INSTALLER_WORD, SESSION_WORD
 from fleetward.device.privileges import adopt_orphans
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -32,7 +32,8 @@ TELL_SECONDS: Final = 5.0
 """How often `once` says how far it is."""
 SESSION: Final = "fleetward.device.access.session_main"
 CLOSER: Final = "fleetward.device.access.closer_main"
-STARTED: Final = {SESSION_WORD: SESSION, CLOSER_WORD: CLOSER}
+INSTALLER: Final = "fleetward.device.updates.installer_main"
+STARTED: Final = {SESSION_WORD: SESSION, CLOSER_WORD: CLOSER, INSTALLER_WORD: INSTALLER}
 """What guard may have started, by its word."""
 MOST_SESSIONS: Final = 32
 """Processes of sessions at once; guard has a lower bound of its own."""
@@ -150,7 +151,7 @@ class Supervisor:
             return spawn_module(UPLINK, arguments, theirs.fileno())
 
     def _start_session(self) -> None:
-        """Take a word of guard: a socket for the process of a session, or of one that closes."""
+        """Take a word of guard: a socket for a process of a moment, and which one it is."""
         control = self._control
         if control is None:
             return
@@ -164,6 +165,8 @@ class Supervisor:
         for descriptor in descriptors:
             if len(self._sessions) < MOST_SESSIONS and data in STARTED:
                 arguments = ["--guard", str(descriptor)]
+                if data == INSTALLER_WORD:
+                    arguments += ["--data", str(self._data)]
                 self._sessions.add(spawn_module(STARTED[data], arguments, descriptor))
             os.close(descriptor)
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from fleetward.device.access.doors import CLOSER_SOCKET, SESSION_SOCKET
+from fleetward.device.access.doors import CLOSER_SOCKET, INSTALLER_SOCKET, SESSION_SOCKET
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.privileges import UPLINK_USER
 from fleetward.runtime.files import atomic_write
@@ -37,12 +37,15 @@ SESSION_SOCKET_UNIT: Final = "fleetward-session.socket"
 SESSION_UNIT: Final = "fleetward-session@.service"
 CLOSER_SOCKET_UNIT: Final = "fleetward-closer.socket"
 CLOSER_UNIT: Final = "fleetward-closer@.service"
+INSTALLER_SOCKET_UNIT: Final = "fleetward-installer.socket"
+INSTALLER_UNIT: Final = "fleetward-installer@.service"
 SOCKET_PATH: Final = "/run/fleetward/guard.sock"
 _HIDDEN: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """What the units' `ProtectHome` takes out of sight."""
 _PYTHON_ARGUMENTS: Final = "-I -m"
 _ENABLED: Final = (
-    UPLINK_UNIT, GUARD_UNIT, CLOSER_SOCKET_UNIT, SESSION_SOCKET_UNIT, SOCKET_UNIT
+    UPLINK_UNIT, GUARD_UNIT, INSTALLER_SOCKET_UNIT, CLOSER_SOCKET_UNIT, SESSION_SOCKET_UNIT,
+    SOCKET_UNIT,
 )  # fmt: skip
 """In the order in which they are stopped."""
 
@@ -223,6 +226,64 @@ SystemCallArchitectures=native
 """
 
 
+def installer_socket_unit() -> str:
+    """Return the socket by which guard has software installed."""
+    return _starting_socket("Where Fleetward's guard has software installed", INSTALLER_SOCKET)
+
+
+def installer_unit(data: Path, python: str) -> str:
+    """Return the unit of what installs, for a moment.
+
+    It writes wherever the maker's places are, and what it runs (hooks, packages' scripts) has its
+    walls too. So the file system is not closed to it, nor are files that run as another user:
+    packages bring them. What takes away rights that no installing needs, stands here.
+    """
+    return f"""\
+[Unit]
+Description=Fleetward installer: installs what this machine's maker and owner signed
+PartOf={GUARD_UNIT}
+CollectMode=inactive-or-failed
+
+[Service]
+ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.updates.installer_main --guard 0 \
+--data {data}
+StandardInput=socket
+StandardOutput=journal
+StandardError=journal
+KillMode=control-group
+KillSignal=SIGKILL
+TimeoutStopSec=2
+TasksMax=256
+# The machine's own work comes first: an update waits for the processor and the disk.
+CPUWeight=20
+IOWeight=20
+# Writing everywhere, giving files to their users, running hooks as the place's user; nothing else.
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETFCAP CAP_SYS_CHROOT CAP_KILL
+# Health checks ask this machine's own ports; nothing else can be reached, and nothing waits.
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+IPAddressDeny=any
+IPAddressAllow=localhost
+SocketBindDeny=any
+# Slots are partitions.
+DevicePolicy=closed
+DeviceAllow=block-* rw
+ProtectHome=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelTunables=yes
+ProtectKernelLogs=yes
+ProtectClock=yes
+PrivateTmp=yes
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictNamespaces=yes
+KeyringMode=private
+SystemCallArchitectures=native
+"""
+
+
 def session_unit(python: str) -> str:
     """Return the unit of one session."""
     return f"""\
@@ -286,6 +347,8 @@ def install(root: Path, data: Path) -> list[str]:
         units / SESSION_UNIT: session_unit(python),
         units / CLOSER_SOCKET_UNIT: closer_socket_unit(),
         units / CLOSER_UNIT: closer_unit(python),
+        units / INSTALLER_SOCKET_UNIT: installer_socket_unit(),
+        units / INSTALLER_UNIT: installer_unit(data, python),
         root / SYSUSERS: f'u {UPLINK_USER} - "Fleetward uplink" /nonexistent /usr/sbin/nologin\n',
     }
     for path, text in contents.items():
@@ -325,7 +388,8 @@ def uninstall(root: Path) -> list[str]:
     if live and _runs_systemd():
         _systemctl("disable", "--now", *_ENABLED)
     units = root / UNITS
-    paths = [units / name for name in (*_ENABLED, SESSION_UNIT, CLOSER_UNIT)] + [root / SYSUSERS]
+    started = (SESSION_UNIT, CLOSER_UNIT, INSTALLER_UNIT)
+    paths = [units / name for name in (*_ENABLED, *started)] + [root / SYSUSERS]
     removed = [p for p in [*paths, *(link for link, _ in _links(units))] if _remove(p)]
     if live and _runs_systemd():
         _systemctl("daemon-reload")
@@ -340,6 +404,7 @@ def _links(units: Path) -> list[tuple[Path, str]]:
         (units / "sockets.target.wants" / SOCKET_UNIT, f"../{SOCKET_UNIT}"),
         (units / "sockets.target.wants" / SESSION_SOCKET_UNIT, f"../{SESSION_SOCKET_UNIT}"),
         (units / "sockets.target.wants" / CLOSER_SOCKET_UNIT, f"../{CLOSER_SOCKET_UNIT}"),
+        (units / "sockets.target.wants" / INSTALLER_SOCKET_UNIT, f"../{INSTALLER_SOCKET_UNIT}"),
     ]
 
 

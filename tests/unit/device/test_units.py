@@ -17,7 +17,7 @@ from fleetward.trust.errors import Refused
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_analyze = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
-MOST_EXPOSURE = {units.GUARD_UNIT: 50, units.UPLINK_UNIT: 20}
+MOST_EXPOSURE = {units.GUARD_UNIT: 50, units.UPLINK_UNIT: 20, units.INSTALLER_UNIT: 70}
 """Tenths of what `systemd-analyze security` counts: 100 is unprotected. Guard reads every file."""
 
 
@@ -61,6 +61,21 @@ def test_only_root_has_a_session_started_and_nothing_outlives_it(tree: Path) -> 
     assert "IPAddressAllow=localhost\n" in session
 
 
+def test_only_root_has_software_installed_and_the_installer_reaches_no_network(
+    tree: Path,
+) -> None:
+    folder = tree / units.UNITS
+    listening = (folder / units.INSTALLER_SOCKET_UNIT).read_text()
+    assert "SocketMode=0600\n" in listening
+    assert "SocketUser" not in listening
+    link = folder / "sockets.target.wants" / units.INSTALLER_SOCKET_UNIT
+    assert link.resolve() == (folder / units.INSTALLER_SOCKET_UNIT).resolve()
+    installer = (folder / units.INSTALLER_UNIT).read_text()
+    assert "IPAddressDeny=any\nIPAddressAllow=localhost\n" in installer
+    assert "--data /var/lib/fleetward\n" in installer
+    assert "RuntimeMaxSec" not in installer
+
+
 def test_uninstall_removes_all_that_install_wrote(tree: Path) -> None:
     assert main(["uninstall", "--root", str(tree)]) == 0
     left = [p for p in tree.rglob("*") if p.is_symlink() or p.is_file()]
@@ -69,7 +84,7 @@ def test_uninstall_removes_all_that_install_wrote(tree: Path) -> None:
 
 
 @needs_analyze
-@pytest.mark.parametrize("name", [*units._ENABLED, units.SESSION_UNIT])
+@pytest.mark.parametrize("name", [*units._ENABLED, units.SESSION_UNIT, units.INSTALLER_UNIT])
 def test_systemd_understands_every_line(tree: Path, name: str) -> None:
     done = subprocess.run(
         [str(ANALYZE), "verify", "--man=no", "--recursive-errors=no", tree / units.UNITS / name],

@@ -69,6 +69,12 @@ def test_trust_needs_nothing_but_cryptography(graph: grimp.ImportGraph) -> None:
     assert read_foreign(", ".join(sorted(releases))) - TUF_FINDS <= CRYPTOGRAPHY | TUF
 
 
+def test_the_installer_loads_little() -> None:
+    module = closures.PROGRAMS["installer"]
+    assert read_foreign(module) <= {"msgspec", "typing_extensions"}
+    assert not closures.see_loaded(module) & GUARD_NEVER
+
+
 def test_judging_releases_loads_nothing_that_fetches() -> None:
     loaded = closures.see_loaded(
         "fleetward.trust.releases.search, fleetward.trust.releases.refresh"

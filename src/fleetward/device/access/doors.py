@@ -19,8 +19,10 @@ from fleetward.trust.errors import Unreachable
 
 SESSION_SOCKET: Final = Path("/run/fleetward/session.sock")
 CLOSER_SOCKET: Final = Path("/run/fleetward/closer.sock")
+INSTALLER_SOCKET: Final = Path("/run/fleetward/installer.sock")
 SESSION_WORD: Final = b"s"
 CLOSER_WORD: Final = b"c"
+INSTALLER_WORD: Final = b"i"
 """Guard's only words to its supervisor; a descriptor comes along."""
 
 
@@ -38,6 +40,13 @@ class Closers(Protocol):
     """Starts processes that close ports."""
 
     def start_closer(self) -> socket.socket:
+        """Start one, and return guard's end of the socket to it. Raises `Unreachable`."""
+
+
+class Installers(Protocol):
+    """Starts processes that install software."""
+
+    def start_installer(self) -> socket.socket:
         """Start one, and return guard's end of the socket to it. Raises `Unreachable`."""
 
 
@@ -66,6 +75,10 @@ class SupervisedDoors(RealDoors):
         """Hand the other end to the supervisor. Raises `Unreachable`."""
         return self._start(CLOSER_WORD)
 
+    def start_installer(self) -> socket.socket:
+        """Hand the other end to the supervisor. Raises `Unreachable`."""
+        return self._start(INSTALLER_WORD)
+
     def _start(self, word: bytes) -> socket.socket:
         ours, theirs = make_pair()
         with theirs:
@@ -80,9 +93,15 @@ class SupervisedDoors(RealDoors):
 class ServiceDoors(RealDoors):
     """systemd starts one for each connection to its socket."""
 
-    def __init__(self, path: Path = SESSION_SOCKET, closer: Path = CLOSER_SOCKET) -> None:
+    def __init__(
+        self,
+        path: Path = SESSION_SOCKET,
+        closer: Path = CLOSER_SOCKET,
+        installer: Path = INSTALLER_SOCKET,
+    ) -> None:
         self._path = path
         self._closer = closer
+        self._installer = installer
 
     def start(self) -> socket.socket:
         """Connect. Raises `Unreachable`."""
@@ -91,6 +110,10 @@ class ServiceDoors(RealDoors):
     def start_closer(self) -> socket.socket:
         """Connect. Raises `Unreachable`."""
         return self._connect(self._closer)
+
+    def start_installer(self) -> socket.socket:
+        """Connect. Raises `Unreachable`."""
+        return self._connect(self._installer)
 
     @staticmethod
     def _connect(path: Path) -> socket.socket:

@@ -97,6 +97,7 @@ class Plan(_Word, frozen=True, tag="plan"):
 class Surveyed(_Word, frozen=True, tag="surveyed"):
     """`problem` says why this machine cannot take it (`rule`: its stable word); `needed_bytes` and
     `free_bytes` are of the fullest disk among the places; `in_use` is why it must not be disturbed.
+    Too little room is no problem here: guard compares. The rules stand in `installing`.
     """
 
     problem: Text
@@ -137,7 +138,8 @@ class Progress(_Word, frozen=True, tag="progress"):
 
 
 class Switch(_Word, frozen=True, tag="switch"):
-    """Make all parts active."""
+    """Make all parts active. Answered with the rule `in_use`, nothing was touched: guard waits, and
+    asks again. Once a part is active the machine's interlock is not asked any more."""
 
 
 class Test(_Word, frozen=True, tag="test"):
@@ -155,7 +157,8 @@ class Commit(_Word, frozen=True, tag="commit"):
 
 
 class Back(_Word, frozen=True, tag="back"):
-    """Make active what was before."""
+    """Make active what was before. The interlock is not asked: that guard does, where it can wait.
+    Every part is gone back with, also after one that failed."""
 
 
 class Clear(_Word, frozen=True, tag="clear"):

@@ -1,0 +1,1 @@
+"""One file per way of installing, behind one contract (`contract.py`)."""

@@ -67,6 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
         doors=doors,
         looker=ConfinedLooker(hidden, load_mark_key(folder)),
         closers=doors,
+        installers=doors,
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)

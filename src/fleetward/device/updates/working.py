@@ -46,7 +46,8 @@ FIRST_PAUSE_MS: Final = 500
 MAX_PAUSE_MS: Final = 60_000
 MOST_FAILURES: Final = 5
 """Times that an installer may end early before a release is given up, while it still can be."""
-OVER: Final = "over"
+PASSING: Final = frozenset({"installer_busy"})
+"""Problems that are over soon by themselves."""
 _ONE_WORD: Final[dict[str, type[Switch | Commit | Back | Clear]]] = {
     "switching": Switch,
     "committing": Commit,
@@ -258,7 +259,7 @@ class Working:
 
     def _take_survey(self, attempt: Attempt, word: Surveyed) -> None:
         if word.problem:
-            if attempt.phase in ("fetching", "waiting", "writing"):
+            if word.rule not in PASSING and attempt.phase in ("fetching", "waiting", "writing"):
                 trial.give_up(attempt, word.rule, word.problem)
                 self._surveyed = None
                 return

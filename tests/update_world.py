@@ -54,6 +54,7 @@ from fleetward.device.updates.installer_words import (
     encode,
     read_downward,
 )
+from fleetward.device.updates.link import InstallerLink
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.envelope import seal
 from fleetward.trust.errors import FleetwardError, Unreachable
@@ -332,7 +333,12 @@ class UpdateGuard(Guarded):
     def start(self) -> GuardCore:
         eyes = Eyes(FixtureCollector(make_inventory), files=())
         seat = Seat(
-            self.clock, eyes, boot=self.boot, wall="uid", spread=0.0, installers=self.installer
+            self.clock,
+            eyes,
+            boot=self.boot,
+            wall="uid",
+            spread=0.0,
+            installers=lambda clock: InstallerLink(self.installer, clock),
         )
         self.core = GuardCore(self.folder, seat)
         return self.core

@@ -104,6 +104,9 @@ def sim(
     events: Annotated[int, typer.Option("--events", help="Events that each machine writes.")] = 0,
     rate: Annotated[float, typer.Option("--rate", help="Events a second of each; 0: fast.")] = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, max=100, help="Events a batch.")] = 100,
+    failing: Annotated[
+        float, typer.Option("--failing", min=0, max=1, help="Share on which releases fail.")
+    ] = 0,
     data: Annotated[
         Path | None, typer.Option("--data", help="Keep the machines here; else they are gone.")
     ] = None,
@@ -125,6 +128,7 @@ def sim(
             events=events,
             rate=rate,
             batch=batch,
+            failing=failing,
         )
         summary = asyncio.run(_simulate(load))
         shown = {name: value for name, value in summary.items() if name != "devices"}

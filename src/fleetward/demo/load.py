@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class Load:
     events: int = 0
     rate: float = 0.0
     batch: int = 100
+    failing: float = 0.0
+    """The share of machines on which a release turns out not to be healthy."""
 
 
 class Crowd:
@@ -116,7 +119,8 @@ class Crowd:
     def make_seat(self, spread: float) -> Seat:
         """Return where the guard of one machine sits."""
         eyes = Eyes(FixtureCollector(self._document), watch=None, files=())
-        return make_seat(self._clock, eyes, spread)
+        failing = self._load.failing
+        return make_seat(self._clock, eyes, spread, seed=f"{spread:.9f}", failing=failing)
 
     # --- one machine
 
@@ -169,7 +173,7 @@ class Crowd:
             if delay_ms <= BUSY_MS:
                 await asyncio.sleep(delay_ms / 1000)
                 continue
-            while not core.journal.uncut_count and loop.time() - turned_at < IDLE_SECONDS:
+            while not _has_work(core) and loop.time() - turned_at < IDLE_SECONDS:
                 await asyncio.sleep(pause)
 
     async def _wait_connected(self, core: GuardCore) -> None:
@@ -209,6 +213,11 @@ class Crowd:
                 f"{tally.refusals.total() + tally.join_refusals.total()} refusals"
             )
 
+    def _count_releases(self) -> dict[str, int]:
+        """Return how many machines run which release."""
+        held = (h for core in self._cores.values() for h in core.updates.memory.held.values())
+        return dict(Counter(f"{each.product} {each.version}" for each in held))
+
     def _summarize(self, seconds: float) -> dict[str, Any]:
         rows = [
             {
@@ -225,8 +234,13 @@ class Crowd:
             **self.tally.summarize(),
             "acknowledged": sum(core.state.acknowledged for core in self._cores.values()),
             "unproven": sum(core.outbox.unproven for core in self._cores.values()),
+            "releases": self._count_releases(),
             "devices": rows,
         }
+
+
+def _has_work(core: GuardCore) -> bool:
+    return bool(core.journal.uncut_count) or core.updates.memory.attempt is not None
 
 
 def raise_file_limit(machines: int) -> None:

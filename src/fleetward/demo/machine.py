@@ -15,6 +15,7 @@ import msgspec
 from fleetward.demo.inventories import Play, inventory_at
 from fleetward.device.guard_core import Seat
 from fleetward.device.looking import Collected, Eyes
+from fleetward.device.updates.simulated import SimulatedLink
 from fleetward.runtime.clock import Clock
 from fleetward.wire.posture import Inventory, SectionName, digest_inventory, encode_inventory
 
@@ -69,8 +70,13 @@ class ScriptedMachine:
             self._list.write_text(packages, "ascii")
 
 
-def make_seat(clock: Clock, eyes: Eyes, spread: float) -> Seat:
-    """Return the seat of a simulated guard: its wall is never a real one, and it says so."""
+def make_seat(
+    clock: Clock, eyes: Eyes, spread: float, *, seed: str = "", failing: float = 0.0
+) -> Seat:
+    """Return the seat of a simulated guard: its wall is never a real one, and it says so.
+
+    `seed` is the machine's own, and `failing` the share of machines on which a release fails.
+    """
     return Seat(
         clock=clock,
         eyes=eyes,
@@ -78,4 +84,5 @@ def make_seat(clock: Clock, eyes: Eyes, spread: float) -> Seat:
         wall="simulated",
         root=True,
         spread=spread,
+        installers=lambda clock: SimulatedLink(clock, seed, failing),
     )

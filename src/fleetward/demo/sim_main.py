@@ -94,7 +94,7 @@ def make_agent(member: Member, devices: Path) -> Agent:
     clock = SystemClock()
     script = ScriptedMachine(read_fixture(member.fixture), member.play, clock, folder)
     spread = random.Random(member.slug).random()  # noqa: S311 - spreads load, keeps no secret
-    return Agent(folder, make_seat(clock, script.eyes, spread))
+    return Agent(folder, make_seat(clock, script.eyes, spread, seed=member.slug))
 
 
 async def _keep(member: Member, devices: Path, join: str) -> None:

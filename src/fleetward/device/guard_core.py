@@ -47,7 +47,7 @@ from fleetward.device.schedule import Schedule
 from fleetward.device.state import StateFile
 from fleetward.device.status import Connection, Status, write_status
 from fleetward.device.timekeeper import Timekeeper
-from fleetward.device.updates.link import InstallerLink, Installers
+from fleetward.device.updates.link import Link
 from fleetward.device.updates.memory import MemoryFile
 from fleetward.device.updates.reports import Reports
 from fleetward.device.updates.reports import Speaker as UpdateSpeaker
@@ -88,8 +88,8 @@ class Seat:
     """What looks before and after sessions; without it receipts name no comparison."""
     closers: Closers | None = None
     """What closes ports; None where there are none."""
-    installers: Installers | None = None
-    """What installs releases; None where nothing can be installed."""
+    installers: Callable[[Clock], Link] | None = None
+    """What talks to installers of releases; None where nothing can be installed."""
 
 
 class GuardCore:
@@ -355,8 +355,8 @@ class GuardCore:
         gate = UpdateGate(here, Shelf(place / "metadata"), memory, self.refusals, self.time.wall_ms)
         simulated = self.seat.wall == "simulated"
         speaker = UpdateSpeaker(self.joined.owner, self.joined.device, self.signer, simulated)
-        installers, clock = self.seat.installers, self.seat.clock
-        link = InstallerLink(installers, clock) if installers is not None else None
+        clock = self.seat.clock
+        link = self.seat.installers(clock) if self.seat.installers is not None else None
         updates = Updates(
             place,
             gate,

@@ -24,6 +24,7 @@ from fleetward.device.looking import Eyes
 from fleetward.device.posture.watch import SocketWatch
 from fleetward.device.privileges import deny_network, seal_process, uplink_ids
 from fleetward.device.status import hold_folder
+from fleetward.device.updates.link import InstallerLink
 from fleetward.trust.errors import FleetwardError
 
 FIRST_PASSED_FD: Final = 3
@@ -67,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
         doors=doors,
         looker=ConfinedLooker(hidden, load_mark_key(folder)),
         closers=doors,
-        installers=doors,
+        installers=lambda clock: InstallerLink(doors, clock),
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)

@@ -48,8 +48,33 @@ class Installers(Protocol):
         """Start one, and return guard's end of the socket to it. Raises `Unreachable`."""
 
 
+class Link(Protocol):
+    """Guard's end of the talk: of a process, or of what stands for one on a simulated machine."""
+
+    done_bytes: int
+
+    @property
+    def busy(self) -> bool:
+        """Whether a word waits for its answer."""
+
+    def sockets(self) -> list[socket.socket]:
+        """Return what to select on."""
+
+    def begin(self, plan: Plan) -> None:
+        """Start an installer and tell it the plan; `Surveyed` will come. Raises `Unreachable`."""
+
+    def say(self, word: Downward, file: Path | None = None) -> None:
+        """Say a word, with a file where it needs one. Raises `Unreachable`."""
+
+    def hear(self) -> Upward | None:
+        """Return the answer, if it has come. Raises `Unreachable` when none will."""
+
+    def close(self) -> None:
+        """End the installer."""
+
+
 class InstallerLink:
-    """Part of guard's single thread."""
+    """The talk with a process. Part of guard's single thread."""
 
     def __init__(self, installers: Installers, clock: Clock) -> None:
         self._installers = installers
@@ -63,11 +88,6 @@ class InstallerLink:
     def busy(self) -> bool:
         """Whether a word waits for its answer."""
         return self._waits_for is not None
-
-    @property
-    def open(self) -> bool:
-        """Whether an installer is there, and has been told the plan."""
-        return self._sock is not None
 
     def sockets(self) -> list[socket.socket]:
         """Return what to select on."""

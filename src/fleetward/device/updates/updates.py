@@ -21,7 +21,7 @@ from fleetward.device.gate_updates import SILENT, Candidate, UpdateGate
 from fleetward.device.timekeeper import Timekeeper
 from fleetward.device.updates import trial
 from fleetward.device.updates.bundled import Bundled
-from fleetward.device.updates.link import InstallerLink
+from fleetward.device.updates.link import Link
 from fleetward.device.updates.memory import Attempt, Memory, MemoryFile, Owed
 from fleetward.device.updates.plans import choose_blob
 from fleetward.device.updates.reports import Reports, owe
@@ -45,7 +45,7 @@ class Updates:
         folder: Path,
         gate: UpdateGate,
         remembered: tuple[Memory, MemoryFile],
-        link: InstallerLink | None,
+        link: Link | None,
         reports: Reports,
         clocks: tuple[Clock, Timekeeper, float],
     ) -> None:

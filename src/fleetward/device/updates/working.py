@@ -28,7 +28,7 @@ from fleetward.device.updates.installer_words import (
     Write,
     Written,
 )
-from fleetward.device.updates.link import InstallerLink
+from fleetward.device.updates.link import Link
 from fleetward.device.updates.memory import Attempt, KeptConflict, KeptPart, KeptRelease
 from fleetward.device.updates.plans import choose_blob, choose_delta, make_plan
 from fleetward.device.updates.stage import Stage
@@ -61,7 +61,7 @@ class Working:
 
     def __init__(
         self,
-        link: InstallerLink,
+        link: Link,
         stage: Stage,
         gate: UpdateGate,
         clocks: tuple[Clock, Timekeeper, float],

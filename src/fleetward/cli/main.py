@@ -27,6 +27,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "token": ("fleetward.cli.fleet:token_app", "Make, list and revoke API tokens."),
     "drill": ("fleetward.cli.fleet:drill_app", "Attack a machine with all that the server holds."),
     "owner": ("fleetward.cli.owner:owner_app", "What the owner signs; no server is needed."),
+    "maker": ("fleetward.cli.maker:maker_app", "Be a maker: keys, products, what runs out when."),
+    "release": ("fleetward.cli.release:release_app", "Build, sign, publish and carry releases."),
     "requester": ("fleetward.cli.requester:requester_app", "Be somebody who asks for sessions."),
     "request": ("fleetward.cli.access:request_app", "Ask for a session with a machine."),
     "connect": (

@@ -60,6 +60,10 @@ class ApiClient:
         """
         return self._exchange(method, path, body, _read_bounded)
 
+    def put(self, path: str, body: bytes) -> bytes:
+        """Return the bytes of an answer to a PUT of raw bytes. Raises as `request` does."""
+        return self._exchange("PUT", path, body, _read_bounded, "application/octet-stream")
+
     def download(self, path: str, into: BinaryIO, max_bytes: int) -> int:
         """Write the answer of a GET to a file, and return its size. Raises as `request` does."""
 
@@ -100,6 +104,7 @@ class ApiClient:
         path: str,
         body: bytes | None,
         take: Callable[[http.client.HTTPResponse], T],
+        kind: str = "application/json",
     ) -> T:
         parts = urlsplit(self.api)
         headers = {
@@ -108,7 +113,7 @@ class ApiClient:
             "Host": parts.netloc,
         }
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = kind
         connection = self._connect(parts.scheme, parts.hostname or "", parts.port)
         try:
             connection.request(method, parts.path + path, body, headers)

@@ -1,0 +1,225 @@
+"""`release build`: files become blobs, and a manifest that says what they are. Nobody signs here.
+
+1. Read what was named: parts, checks, needs.
+2. Pack and store each part, piece by piece, with its list of segments.
+3. Look whether every hook and every file of a check is in its part, and can be run.
+4. Make the bill of materials, or take the given one.
+5. Write the manifest, and read it as a machine does: what that refuses is no draft.
+
+The same files give the same blobs. A draft is what `release sign` shows to a person; until then it
+may be built again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fleetward.keyholder.maker.bills import (
+    MAX_BILL_BYTES,
+    BillPart,
+    make_bill,
+    read_bill,
+)
+from fleetward.keyholder.maker.blobs import BlobStore
+from fleetward.keyholder.maker.debs import read_deb
+from fleetward.keyholder.maker.desk import MakerDesk
+from fleetward.keyholder.maker.packing import (
+    GZIP,
+    PackedFile,
+    measure_folder,
+    pack_files,
+    pack_folder,
+)
+from fleetward.keyholder.maker.parts import PartWish, list_debs
+from fleetward.keyholder.maker.products import list_products_of, support_ends_at_ms
+from fleetward.keyholder.maker.progress import Meter
+from fleetward.keyholder.maker.released import draft_path, last_counter, list_released
+from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
+from fleetward.trust.errors import Malformed, Refused
+from fleetward.trust.release_checks import Check
+from fleetward.trust.release_manifest import (
+    ANY_HARDWARE,
+    UNPACKED,
+    Blob,
+    Conflict,
+    Health,
+    Manifest,
+    Needed,
+    Part,
+    check_version,
+    read_manifest,
+    write_manifest,
+)
+
+WITHIN_SECONDS: Final = 60
+STEADY_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BuildWish:
+    """A release as its maker names it. `counter` 0 means one more than the last."""
+
+    product: str
+    version: str
+    parts: tuple[PartWish, ...]
+    counter: int = 0
+    hardware: tuple[str, ...] = (ANY_HARDWARE,)
+    checks: tuple[Check, ...] = ()
+    within_seconds: int = WITHIN_SECONDS
+    steady_seconds: int = STEADY_SECONDS
+    needs: tuple[Needed, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    least_before: int = 0
+    reboot: bool = False
+    notes: str = ""
+    fixes: tuple[str, ...] = ()
+    bill: Path | None = None
+    compression: str = GZIP
+
+
+@dataclass
+class _Built:
+    part: Part
+    bill: BillPart
+    files: Sequence[PackedFile] = field(default_factory=tuple)
+
+
+def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> Manifest:
+    """Build a draft and return what it says. Raises `Malformed`, `Refused`, `Unreachable`."""
+    check_version(wish.version)
+    with desk.folder.locked():
+        state = desk.require_product(wish.product)
+        released = list_released(desk.repository, state, wish.product)
+        if any(each.version == wish.version for each in released):
+            raise Refused(
+                f"Expected a new version; {wish.product} {wish.version} is signed already. What "
+                "was signed stays what it is: choose another version.",
+                reason="release_exists",
+            )
+        last = last_counter(released)
+        if wish.counter and wish.counter <= last:
+            raise Refused(
+                f"Expected a counter above {last}, the last one signed, got {wish.counter}. "
+                "Machines never go below what they have committed.",
+                reason="counter_too_low",
+            )
+        support = next(p for p in list_products_of(state, desk.now_ms) if p.name == wish.product)
+    store = BlobStore(desk.repository.blobs)
+    built = _build_parts(wish, store, quiet=quiet)
+    _check_paths(wish, built)
+    manifest = Manifest(
+        product=wish.product,
+        version=wish.version,
+        counter=wish.counter or last + 1,
+        released_at_ms=desk.now_ms,
+        hardware=wish.hardware,
+        parts=tuple(each.part for each in built),
+        needs=wish.needs,
+        conflicts=wish.conflicts,
+        least_before=wish.least_before,
+        health=Health(wish.within_seconds, wish.steady_seconds, wish.checks),
+        reboot=wish.reboot,
+        notes=wish.notes,
+        fixes=wish.fixes,
+        support_ends_at_ms=support_ends_at_ms(support.support_ends),
+        sbom=_store_bill(wish, built, store, desk.now_ms),
+        hash="",
+    )
+    data = write_manifest(manifest)
+    read = read_manifest(data)
+    path = draft_path(desk.folder, wish.product, wish.version)
+    make_private_directory(path.parent)
+    atomic_write(path, data)
+    return read
+
+
+def _build_parts(wish: BuildWish, store: BlobStore, *, quiet: bool) -> list[_Built]:
+    if not wish.parts:
+        raise Malformed(
+            "Expected a part: --part NAME=PATH, a folder, a file, a RAUC bundle or .deb files.",
+            reason="no_part",
+        )
+    total = sum(_measure(part) for part in wish.parts)
+    meter = Meter(f"Packing {wish.product} {wish.version}", total, quiet=quiet)
+    built = [_build_part(part, store, wish.compression, meter) for part in wish.parts]
+    meter.end()
+    return built
+
+
+def _measure(wish: PartWish) -> int:
+    for source in wish.sources:
+        if not source.exists() and not source.is_symlink():
+            raise Malformed(f"Expected a file or folder at {source}.", reason="no_such_part")
+    return sum(
+        measure_folder(source) if source.is_dir() else source.lstat().st_size
+        for source in wish.sources
+    )
+
+
+def _build_part(wish: PartWish, store: BlobStore, compression: str, meter: Meter) -> _Built:
+    first = wish.sources[0]
+    if wish.installer == "dpkg":
+        return _build_debs(wish, store, meter)
+    if wish.installer not in UNPACKED:
+        if first.is_dir():
+            raise Malformed(
+                f"Expected a file for the installer {wish.installer}; {first} is a folder.",
+                reason="wrong_installer",
+            )
+        blob = store.copy(first, meter)
+        part = Part(wish.name, wish.installer, wish.place, blob, hook=wish.hook)
+        return _Built(part, BillPart(wish.name, blob.sha256))
+    packed = pack_folder(first, store, compression, meter)
+    part = Part(
+        wish.name, wish.installer, wish.place, packed.blob,
+        unpacked_bytes=packed.unpacked_bytes, unpacked_files=packed.members, hook=wish.hook,
+    )  # fmt: skip
+    return _Built(part, BillPart(wish.name, packed.blob.sha256, packed.files), packed.files)
+
+
+def _build_debs(wish: PartWish, store: BlobStore, meter: Meter) -> _Built:
+    sources = list(wish.sources)
+    if len(sources) == 1 and sources[0].is_dir():
+        folder = sources[0]
+        sources = list_debs(folder)
+        if not sources:
+            raise Malformed(f"Expected .deb files alone in {folder}.", reason="wrong_installer")
+    packages = [read_deb(path) for path in sources]
+    packed = pack_files(sources, store, meter)
+    part = Part(
+        wish.name, wish.installer, wish.place, packed.blob,
+        unpacked_bytes=packed.unpacked_bytes, unpacked_files=packed.members, hook=wish.hook,
+    )  # fmt: skip
+    bill = BillPart(wish.name, packed.blob.sha256, packed.files, packages)
+    return _Built(part, bill, packed.files)
+
+
+def _check_paths(wish: BuildWish, built: Sequence[_Built]) -> None:
+    inside = {each.part.name: {file.path: file for file in each.files} for each in built}
+    wanted = [(each.part.name, each.part.hook, True) for each in built if each.part.hook]
+    wanted += [
+        (check.part, check.path, check.kind == "command") for check in wish.checks if check.part
+    ]
+    for part, path, is_run in wanted:
+        found = inside.get(part, {}).get(path)
+        if found is None:
+            raise Malformed(
+                f"Expected {path} in the part {part!r}; it is not there.", reason="path_not_in_part"
+            )
+        if is_run and not found.is_program:
+            raise Malformed(
+                f"Expected {path} in the part {part!r} to be a program: chmod +x",
+                reason="not_a_program",
+            )
+
+
+def _store_bill(wish: BuildWish, built: Sequence[_Built], store: BlobStore, now_ms: int) -> Blob:
+    if wish.bill is not None:
+        data = read_bounded(wish.bill, MAX_BILL_BYTES)
+        read_bill(data)
+    else:
+        data = make_bill(wish.product, wish.version, [each.bill for each in built], now_ms)
+    return store.add(data)

@@ -28,6 +28,7 @@ from fleetward.cli.owner_options import (
 )
 from fleetward.cli.owner_policy import policy_app, roster_app
 from fleetward.cli.owner_recovery import recover_app, recovery_app
+from fleetward.cli.owner_updates import list_approvals, withdraw_approval
 from fleetward.cli.owner_watch import owner_session_app
 from fleetward.cli.owner_window import window_app
 from fleetward.cli.owner_witness import witness_app
@@ -83,6 +84,8 @@ for _name, _command in (
     ("deny", deny),
     ("stop", stop),
     ("cosign", cosign_grant),
+    ("withdraw", withdraw_approval),
+    ("approvals", list_approvals),
 ):
     owner_app.command(_name)(_command)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,13 @@ from fleetward.cli.owner_options import (
     Server,
     TokenFile,
     open_desk,
+)
+from fleetward.cli.owner_release_options import Near, ReleaseWish, ask_yes
+from fleetward.cli.owner_updates import (
+    approve_release,
+    cosign_release,
+    open_release_draft,
+    tell_release_draft,
 )
 from fleetward.cli.owner_watch import watch_case
 from fleetward.keyholder.access.answering import (
@@ -58,6 +64,8 @@ from fleetward.keyholder.hand import reach_server
 from fleetward.keyholder.named_key import open_named_key
 from fleetward.keyholder.place import find_owner
 from fleetward.keyholder.speak import emit, refusals, say
+from fleetward.keyholder.updates.preparing import MAX_DRAFT_BYTES as MAX_RELEASE_DRAFT_BYTES
+from fleetward.keyholder.updates.preparing import is_approval_draft
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.trust.canonical import to_base64url
@@ -68,7 +76,9 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; the words are prin
 
 
 def approve(
-    request: SessionId,
+    request: Annotated[
+        str, typer.Argument(help="A session's request (8 digits of its id), or PRODUCT/VERSION.")
+    ],
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Give this scope only; may repeat.")
     ] = None,
@@ -89,6 +99,48 @@ def approve(
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="Do not watch here; watch it elsewhere.")
     ] = False,
+    groups: Annotated[
+        list[str] | None, typer.Option("--group", help="Release: machines of it; may repeat.")
+    ] = None,
+    sites: Annotated[
+        list[str] | None, typer.Option("--site", help="Release: machines there; may repeat.")
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="Release: machines of it; may repeat.")
+    ] = None,
+    devices: Annotated[
+        list[str] | None, typer.Option("--device", help="Release: a name or id; may repeat.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Release: all machines, and those that come.")
+    ] = False,
+    not_before: Annotated[
+        str, typer.Option("--not-before", help="Release: from then, as 2026-12-01T02:00 (UTC).")
+    ] = "",
+    until: Annotated[
+        str, typer.Option("--until", help="Release: until then, or 30d; else 90 days.")
+    ] = "",
+    windows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--window", help="Release: only then, as 'Mon-Fri 22:00-05:00 Europe/Vienna'."
+        ),
+    ] = None,
+    standing: Annotated[
+        bool, typer.Option("--standing", help="PRODUCT's releases ahead; needs --wait.")
+    ] = False,
+    wait: Annotated[
+        str, typer.Option("--wait", help="Standing: how long after a machine first saw it, as 3d.")
+    ] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", help="Release: why; it stands in the record.")
+    ] = "",
+    origin: Annotated[
+        Path | None, typer.Option("--from", help="Release: a bundle, or a maker's repository here.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Release: write it to this file, for a bundle.")
+    ] = None,
     owner: Owner = None,
     data: Data = None,
     server: Server = "",
@@ -96,13 +148,30 @@ def approve(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say yes to a request, as it is or to less of it. Compare the six words with who asks.
+    """Say yes to a request to come in, as it is or to less of it, or to a release of software.
+    Compare the six words with who asks, or with the maker.
 
     fleetward owner approve 3f9a01bc --only terminal:app --for 15m --watch --data DIR
 
     fleetward owner approve 3f9a01bc --key cleo.key --data DIR
+
+    fleetward owner approve kiosk/1.1 --group ward-3 --window "Mon-Fri 22:00-05:00 Europe/Vienna"
+
+    fleetward owner approve kiosk --standing --wait 3d --all --data DIR
     """
     with refusals():
+        wish = ReleaseWish(
+            named=request, standing=standing, wait=wait, groups=tuple(groups or ()),
+            sites=tuple(sites or ()), models=tuple(models or ()), devices=tuple(devices or ()),
+            everything=everything, not_before=not_before, until=until,
+            windows=tuple(windows or ()), reason=reason, origin=origin, out=out, draft=draft,
+            yes=yes,
+        )  # fmt: skip
+        if wish.is_of_release:
+            wish.check(for_sessions=bool(only or length or watch or no_follow))
+            near = Near(owner, data, server, token_file, passphrase_file, key)
+            approve_release(wish, near, as_json=as_json)
+            return
         desk = _open(owner, data, passphrase_file, key)
         api = AccessApi(reach_server(desk.folder, data, server, token_file))
         if draft is not None:
@@ -174,14 +243,20 @@ def cosign_grant(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add your yes to a grant, or to what is allowed ahead, that takes more than one person. Give
-    the file back to the owner.
+    """Add your yes to a grant, to what is allowed ahead, or to a release, that takes more than one
+    person. Give the file back to the owner.
 
     fleetward owner cosign grant-3f9a01bc.json --root 5f1c… --key bo.key
     """
     with refusals():
         now_ms = SystemClock().wall_ms()
-        data = read_bounded(draft, MAX_DRAFT_BYTES)
+        data = read_bounded(draft, MAX_RELEASE_DRAFT_BYTES)
+        if is_approval_draft(data):
+            approval = open_release_draft(data, root)
+            say(tell_release_draft(approval))
+            ask_yes(yes=yes)
+            cosign_release(draft, approval, (key, passphrase_file), as_json=as_json)
+            return
         if is_standing_draft(data):
             _cosign_standing(draft, open_standing_draft(data, root), (key, passphrase_file),
                              yes=yes, as_json=as_json)  # fmt: skip
@@ -328,18 +403,3 @@ def _require_named(hash_: str, named: str) -> None:
 def _show(prepared: Prepared) -> None:
     say(tell_question(prepared.question))
     say(tell_prepared(prepared))
-
-
-def ask_yes(*, yes: bool) -> None:
-    """Have a person say yes. Raises `Refused` for anything else, and without a terminal."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Refused(
-            "Nobody is here to say yes. In a script: --yes, after the words were compared.",
-            reason="not_confirmed",
-        )
-    sys.stderr.write("Sign this? Type yes: ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() != "yes":
-        raise Refused("Nothing was signed.", reason="not_confirmed")

@@ -23,6 +23,7 @@ from fleetward.keyholder.acknowledged import (
     read_acknowledgements,
     say_acknowledgements,
 )
+from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.auditor import read_public_pem
 from fleetward.keyholder.begun import Begun, begin_folder, open_begun
 from fleetward.keyholder.desk import Desk
@@ -55,6 +56,7 @@ from fleetward.keyholder.transfer import (
     sign_transfer,
     write_transfer,
 )
+from fleetward.keyholder.updates.roots import ask_director, set_director
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import atomic_write
 from fleetward.trust.errors import Malformed
@@ -250,6 +252,9 @@ def finish(
             )
         policy = sign_as_buyer(begun, draft, papers)
         documents = finish_folder(begun, papers, policy, passphrase, SystemClock())
+        if data is not None or server:
+            client = reach_server(begun.folder, data, server, token_file)
+            documents = _take_director(Desk(begun.folder, passphrase, SystemClock()), client)
         rows = _hand_over(begun.folder, documents, (data, server, token_file))
         said = (
             say_acknowledgements(rows, documents.policy.version)
@@ -271,6 +276,23 @@ def finish(
             "See who has not heard of it yet: fleetward owner policy acknowledged"
         )
         emit(shown, as_json, words)
+
+
+def _take_director(desk: Desk, client: ApiClient) -> OwnerDocuments:
+    """Name the server's director where the fleet that was taken over has none; return what holds.
+
+    Another one than the policy names is told, and nothing else is done.
+    """
+    documents = desk.documents()
+    known, offered = documents.policy.roots.director, ask_director(client)
+    if known and offered and known != offered:
+        say(
+            "The server shows another director of updates than the policy that you took over "
+            "names. Machines believe the policy; see `fleetward owner policy set director`."
+        )
+    if known or not offered:
+        return documents
+    return change_policy(desk, set_director(offered), SystemClock().wall_ms())
 
 
 def _say_rotation(

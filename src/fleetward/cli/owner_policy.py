@@ -40,9 +40,16 @@ from fleetward.keyholder.policy_changes import (
     set_witness,
     sign_draft,
 )
-from fleetward.keyholder.policy_settings import SETTINGS, read_setting
-from fleetward.keyholder.speak import emit, refusals
+from fleetward.keyholder.policy_settings import NONE, SETTINGS, read_setting
+from fleetward.keyholder.speak import emit, refusals, say
 from fleetward.keyholder.token_uri import read_token_uri
+from fleetward.keyholder.updates.roots import (
+    describe_roots,
+    fetch_director,
+    read_root,
+    say_root,
+    tell_roots,
+)
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.files import atomic_write
 from fleetward.runtime.http.times import to_rfc3339
@@ -88,7 +95,7 @@ def show(owner: Owner = None, data: Data = None, as_json: AsJson = False) -> Non
         if policy.never_ports:
             ports = ", ".join(str(port) for port in policy.never_ports)
             lines.append(f"Never opened as raw ports: {ports}.")
-        emit(shown, as_json, "\n".join([*lines, tell_access(policy)]))
+        emit(shown, as_json, "\n".join([*lines, tell_roots(policy), tell_access(policy)]))
 
 
 @policy_app.command("history")
@@ -170,7 +177,7 @@ def remove_one_passkey(
 @policy_app.command("set")
 def set_value(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(SETTINGS)}.")],
-    values: Annotated[list[str], typer.Argument(help="What it shall be; see below.")],
+    values: Annotated[list[str] | None, typer.Argument(help="What it shall be; see below.")] = None,
     owner: Owner = None,
     data: Data = None,
     server: Server = "",
@@ -178,7 +185,7 @@ def set_value(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set one thing in the policy: who must sign, how long, which ports never, which witness.
+    """Set one thing in the policy: who must sign, how long, which ports never, who makes software.
 
     threshold: how many people must sign a policy
 
@@ -190,6 +197,12 @@ def set_value(
 
     witness: a name, and the file of its public key, or `none` to name it no more
 
+    maker: a product, and the root.json that its maker gave you, its SHA-256, or `none`
+
+    director: nothing, to ask your server for its director; a file, a SHA-256, or `none`
+
+    origins: where machines may fetch parts besides your server, as https://parts.example, or `none`
+
     fleetward owner policy set threshold 2
 
     fleetward owner policy set lease 30
@@ -199,10 +212,41 @@ def set_value(
     fleetward owner policy set walls sandbox
 
     fleetward owner policy set witness notary notary.pem
+
+    fleetward owner policy set maker kiosk root.json
+
+    fleetward owner policy set director --data DIR
     """
     with refusals():
-        _change(read_setting(name, values), (owner, data, passphrase_file), (server, token_file),
+        given = _complete_setting(name, values or [], (owner, data, server, token_file))
+        _change(read_setting(name, given), (owner, data, passphrase_file), (server, token_file),
                 as_json)  # fmt: skip
+
+
+def _complete_setting(
+    name: str, values: list[str], near: tuple[Path | None, Path | None, str, Path | None]
+) -> list[str]:
+    """Return the values of a setting, the director's root asked of the server where it is not
+    named, and say what two people compare. Raises `Refused` when the server has no director."""
+    owner, data, server, token_file = near
+    if name == "director" and not values:
+        folder = OwnerFolder.open(find_owner(owner, data))
+        found = fetch_director(reach_server(folder, data, server, token_file))
+        if found is None:
+            raise Refused(
+                "Your server has no director of updates. Bring it to this release, start it once, "
+                "and run this again.",
+                reason="no_director",
+            )
+        values = [found.digest]
+    if name in ("maker", "director") and values and values[-1] != NONE:
+        product = values[0] if name == "maker" and len(values) == 2 else ""
+        what = f"the maker of {product}" if product else "the director"
+        undo = f"fleetward owner policy set {name} {product}".rstrip() + f" {NONE}"
+        root = read_root(values[-1])
+        say(say_root(what, root, undo))
+        return [*values[:-1], root.digest]
+    return values
 
 
 @policy_app.command("set-threshold", hidden=True)
@@ -483,5 +527,6 @@ def _describe(policy: Policy) -> dict[str, Any]:
             if holder.passkey is not None
         ],
         "witnesses": sorted(policy.roots.witnesses),
+        "updates": describe_roots(policy),
         "access": describe_rules(policy),
     }

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fleetward.cli.access_options import PLAIN
-from fleetward.cli.owner_access import Yes, ask_yes
+from fleetward.cli.owner_access import Yes
 from fleetward.cli.owner_options import (
     AsJson,
     Data,
@@ -18,6 +18,7 @@ from fleetward.cli.owner_options import (
     TokenFile,
     open_desk,
 )
+from fleetward.cli.owner_release_options import ask_yes
 from fleetward.keyholder.access.answering import check_lease
 from fleetward.keyholder.access.cosigning import MAX_DRAFT_BYTES
 from fleetward.keyholder.access.scope_words import EXAMPLES, parse_length, parse_scope

@@ -27,6 +27,10 @@ _REASON: Final = re.compile("[a-z0-9_]{1,64}")
 T = TypeVar("T")
 
 
+class NotThere(Refused):
+    """The server answers that there is no such thing (404)."""
+
+
 class _Problem(msgspec.Struct, frozen=True):
     """The parts of problem details (RFC 9457) that a person is told."""
 
@@ -97,6 +101,13 @@ class ApiClient:
             return data, {name.lower(): value for name, value in response.getheaders()}
 
         return self._exchange("GET", path, None, take)
+
+    def seek(self, path: str, max_bytes: int) -> bytes | None:
+        """Return the bytes of a GET, or None where nothing is there. Raises as `piece`."""
+        try:
+            return self.piece(path, max_bytes)[0]
+        except NotThere:
+            return None
 
     def _exchange(
         self,
@@ -184,4 +195,6 @@ def _read_problem(response: http.client.HTTPResponse) -> Exception:
     reason = problem.reason if _REASON.fullmatch(problem.reason) else "refused"
     if response.status in (429, 500, 502, 503, 504):
         return Unreachable(f"The server could not: {words}", reason=reason)
+    if response.status == 404:
+        return NotThere(f"The server refused: {words}", reason=reason)
     return Refused(f"The server refused: {words}", reason=reason)

@@ -3,7 +3,8 @@
 1. Fetch the server's introduction over TLS pinned to its CA's hash; it must have no owner yet.
 2. Make the keys. The root key signs policies and nothing else, and belongs in a safe.
 3. Make the owner root; its hash is the owner's id.
-4. Sign policy 1: it names the server's CA, its log key, the fleet CA, and who may sign what.
+4. Sign policy 1: it names the server's CA, its log key, its director of updates where it has one,
+   the fleet CA, and who may sign what.
 5. Sign roster 1, empty; head 1; the first lease.
 6. Sign the server's request for an issuing CA, which can name devices of this owner only.
 7. Put the folder in its place, complete or not at all.
@@ -62,6 +63,8 @@ class InitWish:
     beside_server: bool
     now_ms: int
     issuing_days: int = ISSUING_DAYS
+    director: str = ""
+    """The SHA-256 of the root of the server's director of updates; empty where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ def _first_draft(
         fleet_ca=fleet_ca,
         log_key=read_key_fields(Fields(log_key, "the log key", {"key_id", "public", "suite"})),
         witnesses={},
-        director="",
+        director=wish.director,
         makers={},
         recording_key=f"{ES256}:{to_base64url(keys['recording'].public.spki)}",
         download_origins=(),

@@ -17,6 +17,7 @@ from fleetward.keyholder.place import (
     read_ready,
     read_token,
 )
+from fleetward.keyholder.updates.roots import ask_director
 from fleetward.runtime.clock import Clock
 from fleetward.trust.errors import Refused
 from fleetward.trust.invitation import split_address
@@ -89,6 +90,7 @@ def init_owner(
     but the server did not take it, with what to do next.
     """
     pinned = fetch_introduction(server.enrol, server.server_ca)
+    client = ApiClient(server.api, server.token, pinned.server_ca_pem)
     wish = InitWish(
         name=names[0],
         person=names[1],
@@ -96,8 +98,8 @@ def init_owner(
         beside_server=server.same_host,
         now_ms=clock.wall_ms(),
         issuing_days=ISSUING_DAYS,
+        director="" if pinned.introduction.owner else ask_director(client),
     )
     made = make_owner(path, passphrase, pinned, wish)
-    client = ApiClient(server.api, server.token, pinned.server_ca_pem)
     hand_over(made.folder, client, made.documents)
     return made

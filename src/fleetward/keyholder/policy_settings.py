@@ -17,6 +17,7 @@ from fleetward.keyholder.policy_changes import (
     set_threshold,
     set_witness,
 )
+from fleetward.keyholder.updates.roots import read_root, set_director, set_maker, set_origins
 from fleetward.trust.errors import Malformed
 
 NONE: Final = "none"
@@ -64,6 +65,30 @@ def _witness(values: Sequence[str]) -> Change:
     return set_witness(name, key)
 
 
+def _maker(values: Sequence[str]) -> Change:
+    if len(values) != 2:
+        raise Malformed(
+            "Expected a product, and the root.json that its maker gave you, its SHA-256, or "
+            "`none`.",
+            reason="bad_setting",
+        )
+    product, root = values
+    return set_maker(product, "" if root == NONE else read_root(root).digest)
+
+
+def _director(values: Sequence[str]) -> Change:
+    value = _only("director", values)
+    return set_director("" if value == NONE else read_root(value).digest)
+
+
+def _origins(values: Sequence[str]) -> Change:
+    if not values:
+        raise Malformed(
+            "Expected origins, as https://parts.example, or `none`.", reason="bad_setting"
+        )
+    return set_origins(() if list(values) == [NONE] else values)
+
+
 def _number(name: str, values: Sequence[str]) -> int:
     value = _only(name, values)
     if not value.isascii() or not value.isdecimal() or len(value) > 9:
@@ -83,5 +108,8 @@ _READERS: Final[dict[str, Callable[[Sequence[str]], Change]]] = {
     "ports": _ports,
     "walls": _walls,
     "witness": _witness,
+    "maker": _maker,
+    "director": _director,
+    "origins": _origins,
 }
 SETTINGS: Final = tuple(_READERS)

@@ -325,7 +325,8 @@ def read_blob(fields: Fields) -> Blob:
 
 def _read_part(value: Json) -> Part:
     named = value.get("installer") if isinstance(value, dict) else ""
-    beside = {"unpacked_bytes", "unpacked_files"} if named in UNPACKED else set[str]()
+    unpacked = isinstance(named, str) and named in UNPACKED
+    beside = {"unpacked_bytes", "unpacked_files"} if unpacked else set[str]()
     fields = Fields(
         value, "a part", BLOB_FIELDS | {"deltas", "installer", "name", "place"} | beside, {"hook"}
     )
@@ -353,11 +354,8 @@ def _read_needed(value: Json) -> Needed:
 
 def _read_conflict(value: Json) -> Conflict:
     fields = Fields(value, "a conflict", {"first", "last", "product"})
-    return Conflict(
-        check_product(fields.text("product")),
-        fields.integer("first"),
-        fields.integer("last"),
-    )
+    first = fields.integer("first")
+    return Conflict(check_product(fields.text("product")), first, fields.integer("last", low=first))
 
 
 def _read_health(value: JsonObject) -> Health:

@@ -177,7 +177,10 @@ class GuardCore:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
         self.gate.tick()
+        doing = self.updates.waiting_words
         sessions_ms = min(self.sessions.tick(), self.updates.tick())
+        if self.updates.waiting_words != doing:
+            self._next_status_ms = 0
         closings_ms = self.closings.tick()
         self._wake_when_new()
         if self.sessions.live:

@@ -31,6 +31,8 @@ from fleetward.server.people.wiring import PeopleSettings
 from fleetward.server.rooms import House, open_house
 from fleetward.server.schema.migrate import migrate
 from fleetward.server.schema.tables import metadata
+from fleetward.server.updates.book import UpdatePlace
+from fleetward.server.updates.director import open_director
 from fleetward.trust.canonical import decode_object, from_base64url, to_base64url
 from fleetward.trust.invitation import Invitation
 from fleetward.wire.subjects import Up
@@ -95,7 +97,7 @@ class ServerWorld:
         trust.publish()
         world = cls(
             database, folder, clock, trust, authorities, chain,
-            cls.open(database, clock, authorities, trust),
+            cls.open(database, clock, authorities, trust, folder),
         )  # fmt: skip
         if owned:
             world.publish()
@@ -103,15 +105,18 @@ class ServerWorld:
 
     @staticmethod
     def open(
-        database: Database, clock: SetClock, authorities: CertificateAuthorities, trust: World
-    ) -> House:
+        database: Database, clock: SetClock, authorities: CertificateAuthorities, trust: World,
+        folder: Path,
+    ) -> House:  # fmt: skip
         assert isinstance(trust.log, FileSigner)
-        return open_house(database, clock, authorities, trust.log, PEOPLE)
+        director = open_director(folder / "director", clock.now)
+        place = UpdatePlace(folder / "updates", director)
+        return open_house(database, clock, authorities, trust.log, PEOPLE, place)
 
     def restart(self) -> None:
         """Forget all that is in memory, as after kill -9, and open the house again."""
         self.house.intake.close()
-        self.house = self.open(self.database, self.clock, self.authorities, self.trust)
+        self.house = self.open(self.database, self.clock, self.authorities, self.trust, self.folder)
 
     def documents(self, **changes: Any) -> OwnerDocuments:
         """Return what the owner's tools upload."""

@@ -97,7 +97,7 @@ def test_any_bytes_on_the_socket_end_or_are_answered(data: bytes) -> None:
 
 
 def test_the_list_of_verbs_is_closed() -> None:
-    assert len(get_args(port.Request)) == 22
+    assert len(get_args(port.Request)) == 24
     for line in (b'{"verb":"run"}', b'{"verb":"kit","path":"/"}', b"[]", b'{"verb":"answer"}'):
         with pytest.raises(Malformed):
             port.decode_request(line + b"\n")

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 5c19d080c9639ef38613f30b2e92217ad19a8a87bd2be5b537b9538f92778462
+// SHA-256 of openapi.json: bb7db9a7fd8621e081e1ba4a227c8d20f22510ab09eb14f11d67c8af157c7176
 
 export interface components {
     schemas: {
@@ -129,6 +129,39 @@ export interface components {
             words: string;
         };
         /**
+         * ApprovalList
+         * @description All approvals and withdrawals, newest first.
+         */
+        ApprovalList: {
+            items: components["schemas"]["ApprovalRow"][];
+        };
+        /**
+         * ApprovalRow
+         * @description An approval as it was handed in. People are shown as the stored policy has them: machines and
+         *         the owner's tools verify.
+         */
+        ApprovalRow: {
+            envelope: string;
+            id: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            issued_at: string;
+            /** @enum {unknown} */
+            kind: "approval" | "standing" | "withdrawal";
+            machines: string;
+            not_after: string | null;
+            not_before: string | null;
+            people: string;
+            product: string;
+            reason: string;
+            release: string;
+            /** @enum {unknown} */
+            state: "holds" | "later" | "old_epoch" | "over" | "withdrawn" | "withdraws";
+            version: string;
+            wait_seconds: number;
+            windows: number;
+            withdraws: string;
+        };
+        /**
          * Asking
          * @description A signed request, and the signed runbooks that its scopes name; all base64url.
          */
@@ -136,6 +169,14 @@ export interface components {
             envelope: string;
             /** @default [] */
             runbooks: string[];
+        };
+        /**
+         * BlobState
+         * @description How many bytes of a blob are here, and whether that is all of it. Go on at `size`.
+         */
+        BlobState: {
+            complete: boolean;
+            size: number;
         };
         /**
          * Card
@@ -435,6 +476,31 @@ export interface components {
             state: string;
         };
         /**
+         * DeviceUpdates
+         * @description A machine's products, what it was told of last, and a page of its reports, newest first.
+         */
+        DeviceUpdates: {
+            device_id: string;
+            items: components["schemas"]["ReportRow"][];
+            name: string;
+            page: number;
+            per_page: number;
+            products: components["schemas"]["ProductOnDevice"][];
+            site: string;
+            told: string[];
+            told_at: string | null;
+            total: number;
+        };
+        /**
+         * DirectorRoot
+         * @description The director's root, base64url, and its SHA-256, which the owner's policy names.
+         */
+        DirectorRoot: {
+            named: boolean;
+            root: string;
+            sha256: string;
+        };
+        /**
          * Doctor
          * @description Everything that was looked at.
          */
@@ -640,6 +706,30 @@ export interface components {
             total: number;
         };
         /**
+         * NamedFile
+         * @description A file of a maker's repository, as `3.kiosk.json`; its bytes in base64url.
+         */
+        NamedFile: {
+            data: string;
+            name: string;
+        };
+        /**
+         * NewMetadata
+         * @description Files of one repository, `1.root.json` among them.
+         */
+        NewMetadata: {
+            files: components["schemas"]["NamedFile"][];
+        };
+        /**
+         * NewRelease
+         * @description A release's manifest in base64url, and the path of its target.
+         */
+        NewRelease: {
+            manifest: string;
+            path: string;
+            repository: string;
+        };
+        /**
          * NextNotice
          * @description Who is told next, and when, while nobody answers.
          */
@@ -834,6 +924,26 @@ export interface components {
             type: string;
         };
         /**
+         * ProductOnDevice
+         * @description How a product stands on a machine, by the newest report that the machine signed.
+         */
+        ProductOnDevice: {
+            attempt: number;
+            cause: string;
+            counter: number;
+            days_behind: number | null;
+            floor: number;
+            newest: string;
+            /** @enum {unknown} */
+            outcome: "" | "accepted" | "committed" | "failed" | "installed" | "refused" | "rolled_back";
+            product: string;
+            said_at: string | null;
+            since: string | null;
+            target: string;
+            version: string;
+            words: string;
+        };
+        /**
          * ProgramList
          * @description A page of running programs.
          */
@@ -998,6 +1108,80 @@ export interface components {
             policy: string;
         };
         /**
+         * ReleaseDetail
+         * @description A release with its manifest, base64url, for the owner's tool to verify.
+         */
+        ReleaseDetail: {
+            added: string[];
+            approvals: components["schemas"]["ApprovalRow"][];
+            before: string;
+            changed: string[];
+            components: number | null;
+            manifest: string;
+            release: components["schemas"]["ReleaseRow"];
+            removed: string[];
+        };
+        /**
+         * ReleaseList
+         * @description All releases, newest first.
+         */
+        ReleaseList: {
+            items: components["schemas"]["ReleaseRow"][];
+        };
+        /**
+         * ReleaseRow
+         * @description A release that was published here. Whether its maker signed it, the owner's tools verify.
+         */
+        ReleaseRow: {
+            approvals: number;
+            counter: number;
+            fixes: string[];
+            hardware: string[];
+            id: string;
+            installed: number;
+            notes: string;
+            offerable: boolean;
+            path: string;
+            product: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            published_at: string;
+            reboot: boolean;
+            /** @example 2026-11-23T14:02:05.123Z */
+            released_at: string;
+            repository: string;
+            size_bytes: number;
+            support_ends_at: string | null;
+            version: string;
+        };
+        /**
+         * ReportRow
+         * @description A report, signed by the machine: verified with its identity key when it came.
+         */
+        ReportRow: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            attempt: number;
+            cause: string;
+            id: string;
+            /** @enum {unknown} */
+            outcome: "" | "accepted" | "committed" | "failed" | "installed" | "refused" | "rolled_back";
+            product: string;
+            report: string;
+            rule: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            said_at: string;
+            simulated: boolean;
+            version: string;
+            words: string;
+        };
+        /**
+         * RepositoryStored
+         * @description The repository: the SHA-256 of its first root.
+         */
+        RepositoryStored: {
+            repository: string;
+        };
+        /**
          * RoleWish
          * @description Another role for somebody.
          */
@@ -1121,6 +1305,13 @@ export interface components {
             page: number;
             per_page: number;
             total: number;
+        };
+        /**
+         * SignedPaper
+         * @description An approval or a withdrawal that the owner's people signed, base64url.
+         */
+        SignedPaper: {
+            envelope: string;
         };
         /**
          * SignedRow

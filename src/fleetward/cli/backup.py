@@ -1,7 +1,8 @@
 """`fleetward backup` and `restore`: an encrypted copy of a control plane, without the owner's keys.
 
 What is in it: the state database, the server's own keys and its configuration. What is not: the
-owner's folder, the folders of machines, the broker's files, tokens and links of the running server.
+blobs of releases, which can be published again, the owner's folder, the folders of machines, the
+broker's files, tokens and links of the running server.
 """
 
 from __future__ import annotations
@@ -42,7 +43,12 @@ FILES: Final = (
     "server/ca/issuing.key",
     "server/log.key",
 )
-MARKS: Final = ("server/owner-was-here",)
+IF_THERE: Final = (
+    "server/owner-was-here",
+    "server/director/director.key",
+    "server/director/1.root.json",
+)
+"""What not every control plane has: one of an older release has no director."""
 DATABASE: Final = "server/state.db"
 MAX_FILE_BYTES: Final = 1024 * 1024
 STEP_BYTES: Final = 1024 * 1024
@@ -205,7 +211,7 @@ def _copy_database(source: Path, target: Path) -> None:
 
 
 def _tar(data: Path, database: Path) -> Iterator[bytes]:
-    for name in (*FILES, *(m for m in MARKS if (data / m).exists())):
+    for name in (*FILES, *(m for m in IF_THERE if (data / m).exists())):
         content = read_bounded(data / name, MAX_FILE_BYTES)
         yield _header(name, len(content)) + content + _padding(len(content))
     size = database.stat().st_size
@@ -227,7 +233,7 @@ def _padding(size: int) -> bytes:
 
 
 def _unpack(plain: Path, data: Path) -> list[str]:
-    allowed = {*FILES, *MARKS, DATABASE}
+    allowed = {*FILES, *IF_THERE, DATABASE}
     names: list[str] = []
     with tarfile.open(plain, "r:") as archive:
         for member in archive:

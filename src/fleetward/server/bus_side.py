@@ -19,11 +19,14 @@ from fleetward.server.identity.issuing import fleet_root
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.documents import Bundle
 from fleetward.trust.errors import FleetwardError
-from fleetward.wire.orders import Documents, Order
+from fleetward.wire.orders import Documents, Order, Reduce
 from fleetward.wire.subjects import down, session_name
 
 LEAVE_SECONDS: Final = 1.0
 """Between the end of a session and the cut: the machine's last words to whoever was inside pass."""
+LOOKS_A_SECOND: Final = 100
+"""Machines that are told to look for updates in a second: a fleet of 10,000 asks over 100 seconds,
+and not at once."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class KnownDevices(Protocol):
     def account_of(self, device: str) -> str: ...
 
     def policy_of(self, device: str) -> int: ...
+
+    def is_connected(self, device: str) -> bool: ...
 
 
 class Orders(Protocol):
@@ -73,6 +78,8 @@ class BusSide:
         self._loop = loop
         self._orders = orders
         self._accounts: dict[str, str] = {}
+        self._to_look: dict[str, None] = {}
+        self._looking = False
         self._chain = bundles.issuing_chain()
 
     def documents_changed(self, _: OwnerDocuments) -> None:
@@ -95,6 +102,10 @@ class BusSide:
     def carry_order(self, device: str, *envelopes: bytes) -> None:
         """Bring signed envelopes to a machine; they come again after the machine's next hello."""
         self._soon(self._push_orders(device, envelopes))
+
+    def look_for_updates(self, devices: Sequence[str]) -> None:
+        """Tell machines to ask whether there is a release for them, a bounded number a second."""
+        self._soon(self._add_looks(tuple(devices)))
 
     def greeted(self, device: str) -> None:
         """Bring a machine what it has not answered."""
@@ -146,6 +157,28 @@ class BusSide:
                 await self.push(device, "documents", msgspec.json.encode(message))
             except FleetwardError as e:
                 _log.warning("a recovery was not told to %s: %s", device, e.message)
+
+    async def _add_looks(self, devices: Sequence[str]) -> None:
+        self._to_look |= dict.fromkeys(devices)
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            while self._to_look:
+                await self._push_look(next(iter(self._to_look)))
+                await asyncio.sleep(1 / LOOKS_A_SECOND)
+        finally:
+            self._looking = False
+
+    async def _push_look(self, device: str) -> None:
+        del self._to_look[device]
+        try:
+            # One that is not connected looks by itself when it has greeted.
+            if await asyncio.to_thread(self._devices.is_connected, device):
+                message = msgspec.json.encode(Reduce(what="look_for_updates"))
+                await self.push(device, "reduce", message)
+        except FleetwardError as e:
+            _log.warning("%s was not told to look for updates: %s", device, e.message)
 
     async def _push_waiting(self, device: str) -> None:
         orders = await asyncio.to_thread(self._orders.orders_for, device)

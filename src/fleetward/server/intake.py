@@ -15,6 +15,9 @@ Rules for a batch:
 5. Stored, made a leaf of the ledger, and only then acknowledged. What an earlier start, or a
    failure, left stored without a leaf becomes one before (`leafless`).
 
+What a machine asks for of updates is answered by `updates.answers`, in threads of its own, so that
+downloads hold up nothing else; one that asks too often waits a little, or is told to come later.
+
 Rules for what a machine says of sessions: it is known, not retired, and not waiting for its owner;
 the rest stands in `access.ingest`.
 
@@ -70,6 +73,7 @@ from fleetward.wire.audit import (
 from fleetward.wire.identity import HelloReply, NonceReply, Refusal
 from fleetward.wire.orders import Documents, DocumentsRequest
 from fleetward.wire.subjects import Up
+from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
 
 MAX_OPEN_BLOBS: Final = 64
 """Inventories in transfer at once, one of each machine, 8 MiB each at most."""
@@ -77,8 +81,11 @@ REFUSAL_EVERY_MS: Final = 60_000
 """Equal refusals of one machine become an entry once a minute; the rest are counted."""
 NONCE_MS: Final = 60_000
 """A nonce is for one greeting, within a minute."""
+MAX_WAITING: Final = 64
+"""Machines that ask too often and wait for their answers at once; each holds a place at the door
+meanwhile, of which there are four times as many."""
 UNRECORDED: Final = frozenset(
-    {"out_of_sequence", "waiting_for_owner", "record_waits", "unknown_session"}
+    {"out_of_sequence", "waiting_for_owner", "record_waits", "unknown_session", "too_often"}
 )
 """Refusals that happen to honest machines."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -182,6 +189,14 @@ class SessionDoor(Protocol):
     ) -> list[int | FleetwardError]: ...
 
 
+class UpdateAnswers(Protocol):
+    """The capability that answers what machines ask of updates."""
+
+    def pace(self, device: str, question: UpdateQuestion) -> float: ...
+
+    def answer(self, device: str, question: UpdateQuestion) -> UpdateAnswer: ...
+
+
 @dataclass(frozen=True)
 class Rooms:
     """Everything that the door hands on to."""
@@ -194,6 +209,7 @@ class Rooms:
     deeds: DeedRecorder
     clock: Clock
     sessions: SessionDoor
+    updates: UpdateAnswers
 
 
 class Intake:
@@ -206,6 +222,8 @@ class Intake:
         self._batches = Groups(self._store_group, self._writer, "store batches")
         self._pieces = Groups(self._store_pieces, self._writer, "store recordings")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="intake-read")
+        self._fetchers = ThreadPoolExecutor(4, thread_name_prefix="intake-update")
+        self._waiting = 0
         self._blobs: dict[str, tuple[str, bytearray]] = {}
         self._last_refusal: dict[tuple[str, str], int] = {}
         self._leafless = True
@@ -225,6 +243,7 @@ class Intake:
         """Finish what is being written and take no more."""
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
+        self._fetchers.shutdown(wait=True)
 
     async def _dispatch(self, device: str, word: Up, payload: bytes) -> bytes | None:
         if word is Up.BATCH:
@@ -235,6 +254,8 @@ class Intake:
             _decode(payload, Beat)
             self._rooms.machines.see(device)
             return None
+        if word is Up.UPDATE:
+            return await self._answer_update(device, _decode(payload, UpdateQuestion))
         loop = asyncio.get_running_loop()
         if word is Up.NONCE:
             return msgspec.json.encode(NonceReply(nonce=to_base64url(self._nonce(device))))
@@ -383,6 +404,23 @@ class Intake:
             raise Malformed("Expected a version from 0.", reason="bad_message")
         bundle = self._rooms.owner.bundle(device, asked.policy_version)
         return msgspec.json.encode(Documents(bundle=to_base64url(bundle.to_bytes())))
+
+    async def _answer_update(self, device: str, asked: UpdateQuestion) -> bytes:
+        wait_seconds = self._rooms.updates.pace(device, asked)
+        if wait_seconds > 0:
+            if self._waiting >= MAX_WAITING:
+                raise Refused("Many machines wait. Ask again in a while.", reason="too_often")
+            self._waiting += 1
+            try:
+                await asyncio.sleep(wait_seconds)
+            finally:
+                self._waiting -= 1
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._fetchers, self._fetch, device, asked)
+
+    def _fetch(self, device: str, asked: UpdateQuestion) -> bytes:
+        self._require_admitted(device)
+        return msgspec.json.encode(self._rooms.updates.answer(device, asked))
 
     def _take_chunk(self, device: str, payload: bytes) -> bytes:
         chunk = _decode(payload, BlobChunk)

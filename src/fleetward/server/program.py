@@ -34,6 +34,8 @@ from fleetward.server.refusals import RefusalBook
 from fleetward.server.rooms import House, open_house
 from fleetward.server.settings import CONSOLE_NAME, Places, ServerSettings
 from fleetward.server.tls import ListenerFiles, make_listener_files
+from fleetward.server.updates.book import UpdatePlace
+from fleetward.server.updates.director import open_director
 from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.host import HostAuthenticator, make_host_secret
 from fleetward.trust.canonical import to_base64url
@@ -49,6 +51,7 @@ CHECK_SECONDS: Final = 10
 DISCONNECTS: Final = "$SYS.ACCOUNT.*.DISCONNECT"
 CHECK_WHOLE_SECONDS: Final = 3600
 INVENTORY_KEPT_MS: Final = 30 * 86_400_000
+PARTS_KEPT_MS: Final = 7 * 86_400_000
 SILENT_AFTER_MS: Final = 150_000
 """Two and a half heartbeats of 60 s."""
 _log: Final = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ class Program:
             make_private_directory(folder)
         self.authorities = CertificateAuthorities(places.authorities, clock.wall_ms())
         self.log_key = _load_or_make_log_key(places)
+        self.director = open_director(places.director, clock.wall_ms())
         self.tls = make_listener_files(
             places.tls,
             self.authorities.server_ca,
@@ -184,7 +188,8 @@ class Program:
             origin=self.origin,
             loopback_only=self.settings.loopback_only,
         )
-        return open_house(self.database, self.clock, self.authorities, self.log_key, people)
+        place = UpdatePlace(self.places.blobs, self.director)
+        return open_house(self.database, self.clock, self.authorities, self.log_key, people, place)
 
     async def _start_bus(self) -> None:
         house = self.house
@@ -238,14 +243,16 @@ class Program:
         house.devices.on_acknowledgement(self.bus_side.acknowledged)
         house.access.book.carry(self.bus_side.carry_order)
         house.closing.closings.carry(self.bus_side.carry_order)
+        house.updates.book.on_look(self.bus_side.look_for_updates)
         house.access.book.on_end(self.bus_side.session_ended)
         self.notifier = Notifier(house.access.book, self.places.notices, send_by_apprise)
         house.access.shown.use_notifier(self.notifier)
 
     def _clean(self) -> None:
-        """Forget inventories that no machine has had for a month."""
+        """Forget inventories that no machine has had for a month, and uploads that stopped."""
         owner = self.house.directory.owner_id
         self.house.posture.clean(owner, self.clock.wall_ms() - INVENTORY_KEPT_MS)
+        self.house.updates.book.blobs.forget_parts(self.clock.wall_ms() - PARTS_KEPT_MS)
 
     async def _note_disconnect(self, message: Inbound) -> None:
         """A connection ended: its machine is silent from now on, not minutes later."""

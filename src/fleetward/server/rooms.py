@@ -31,6 +31,13 @@ from fleetward.server.identity.issuing import CertificateAuthorities
 from fleetward.server.intake import Intake, Rooms
 from fleetward.server.people.wiring import PeopleSettings, PeopleSlice, open_people
 from fleetward.server.posture.act import Posture
+from fleetward.server.updates.act import Updates
+from fleetward.server.updates.answers import UpdateDesk
+from fleetward.server.updates.book import Neighbours as UpdateNeighbours
+from fleetward.server.updates.book import UpdateBook, UpdatePlace
+from fleetward.server.updates.ingest import UpdateDoor
+from fleetward.server.updates.rollouts import Rollouts
+from fleetward.server.updates.show import Shown as UpdateShown
 from fleetward.server.web.guard import WatchedRecorder
 from fleetward.server.web.stream import EventHub
 from fleetward.trust.journal import Entry
@@ -61,6 +68,18 @@ class ClosingSlice:
 
 
 @dataclass(frozen=True)
+class UpdateSlice:
+    """Updates: what people publish and approve, what machines ask and report, what is shown."""
+
+    book: UpdateBook
+    updates: Updates
+    rollouts: Rollouts
+    desk: UpdateDesk
+    door: UpdateDoor
+    shown: UpdateShown
+
+
+@dataclass(frozen=True)
 class Waiting:
     """All that a machine which greets is handed again, whichever capability it is of."""
 
@@ -87,6 +106,7 @@ class House:
     posture: Posture
     access: AccessSlice
     closing: ClosingSlice
+    updates: UpdateSlice
     waiting: Waiting
     people: PeopleSlice
     intake: Intake
@@ -99,6 +119,7 @@ def open_house(
     authorities: CertificateAuthorities,
     log_key: FileSigner,
     people: PeopleSettings,
+    place: UpdatePlace,
 ) -> House:
     """Wire the slices. The database's schema must be current."""
     hub = EventHub()
@@ -116,9 +137,15 @@ def open_house(
         ClosingNeighbours(database, directory, devices, ledger, deeds, clock), posture
     )
     closing.closings.listen(_announce_closing(hub))
-    doors = (access.door.read_entries, closing.door.read_entries)
+    updates = _open_updates(
+        UpdateNeighbours(database, directory, devices, ledger, deeds, clock), place
+    )
+    updates.book.listen(_announce_updates(hub))
+    doors = (access.door.read_entries, closing.door.read_entries, updates.door.read_entries)
     sink = PostureSink(posture, clock, _announce(hub, doors, devices), access.changes)
-    intake = Intake(Rooms(devices, directory, events, ledger, sink, deeds, clock, access.door))
+    intake = Intake(
+        Rooms(devices, directory, events, ledger, sink, deeds, clock, access.door, updates.desk)
+    )
     if directory.documents:  # a crash may have come between storing a roster and following it
         devices.follow_roster(directory.documents.entries)
     directory.listen(lambda documents: devices.follow_roster(documents.entries))
@@ -139,6 +166,7 @@ def open_house(
         posture=posture,
         access=access,
         closing=closing,
+        updates=updates,
         waiting=Waiting(access.standings, closing.closings),
         people=open_people(database, deeds, clock, lambda: directory.owner_id, people),
         intake=intake,
@@ -173,6 +201,27 @@ def _policy_at(near: ClosingNeighbours, version: int) -> Policy | None:
     """Return the owner's policy of this version where it is the newest, else None."""
     policy = near.owner.policy if version else None
     return policy if policy is not None and policy.version == version else None
+
+
+def _open_updates(near: UpdateNeighbours, place: UpdatePlace) -> UpdateSlice:
+    book = UpdateBook(near, place)
+    rollouts = Rollouts(book)
+    return UpdateSlice(
+        book,
+        Updates(book),
+        rollouts,
+        UpdateDesk(book, rollouts),
+        UpdateDoor(book, rollouts),
+        UpdateShown(book),
+    )
+
+
+def _announce_updates(hub: EventHub) -> Callable[[str, str], None]:
+    def announce(what: str, subject: str) -> None:
+        device = subject if what == "report" else ""
+        hub.publish("update.changed", {"what": what, "subject": subject, "device_id": device})
+
+    return announce
 
 
 def _announce_closing(hub: EventHub) -> Callable[[str, str], None]:

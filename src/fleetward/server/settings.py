@@ -111,6 +111,16 @@ class Places:
         return self.server / "log.key"
 
     @property
+    def director(self) -> Path:
+        """The director's key and its root."""
+        return self.server / "director"
+
+    @property
+    def blobs(self) -> Path:
+        """What makers published, by hash. It can be published again, and is in no backup."""
+        return self.server / "updates" / "blobs"
+
+    @property
     def database(self) -> Path:
         """The embedded database."""
         return self.server / "state.db"

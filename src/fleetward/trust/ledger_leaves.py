@@ -60,8 +60,12 @@ SESSION_TYPES: Final = frozenset(
 CLOSING_TYPES: Final = frozenset(
     f"fleetward.{name}.v1" for name in ("closing", "closing-kept", "closing-report")
 )
-"""Papers of sessions, and of closings, by the names of their types: who reads an entry alone need
-not judge them."""
+UPDATE_TYPES: Final = frozenset(
+    f"fleetward.{name}.v1"
+    for name in ("release-approval", "release-standing", "release-withdrawal", "update-report")
+)
+"""Papers of sessions, of closings, and of updates, by the names of their types: who reads an entry
+alone need not judge them."""
 CLOSING_KINDS: Final = {
     f"closing.{outcome}": outcome
     for outcome in (
@@ -81,6 +85,7 @@ DOCUMENT_TYPES: Final = frozenset(
     }
 )
 
+_DOCUMENTS: Final = DOCUMENT_TYPES | SESSION_TYPES | CLOSING_TYPES | UPDATE_TYPES
 _CLOSING: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = rb"(0|[1-9][0-9]{0,15})"
 _DIGEST: Final = rb'"([0-9a-f]{64})"'
@@ -239,7 +244,7 @@ class LeafReader:
         if kind == DEED_TYPE:
             at_ms, join = self._read_deed(value)
             return LeafFact(DEED, digest, type=kind, at_ms=at_ms, join=join)
-        if kind in DOCUMENT_TYPES or kind in SESSION_TYPES or kind in CLOSING_TYPES:
+        if kind in _DOCUMENTS:
             if kind != ROOT_TYPE:
                 read_envelope(leaf)
             return LeafFact(DOCUMENT, digest, type=kind)

@@ -106,7 +106,7 @@ def test_a_database_of_the_first_release_is_brought_up_with_what_it_holds(
     applied = migrate(database, backup=lambda: backups.append(current_revision(database)))
     assert (applied[0], backups) == ("0002", ["0001"])
     added = table_names(database) - before - {"directory_announced"}
-    assert {name for name in added if name.startswith(("access_", "closing_"))} == added
+    assert {name for name in added if name.startswith(("access_", "closing_", "updates_"))} == added
     with database.read() as conn:
         assert [list(conn.execute(sa.select(table))) for table in (leaf, device)] == held
         context = MigrationContext.configure(conn, opts={"compare_type": True})

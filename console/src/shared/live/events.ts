@@ -50,6 +50,8 @@ export function keysFor(event: StreamEvent): Key[] | null {
       return [['sessions'], ['session-of'], ['today'], device, ['timeline'], ['access']];
     case 'closing.changed':
       return [['closing'], ['timeline'], device];
+    case 'update.changed':
+      return [['updates'], ['today'], ['timeline'], device];
     case 'closing':
       return [['closing']];
     case 'record.changed':

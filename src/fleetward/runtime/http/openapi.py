@@ -27,6 +27,8 @@ PUBLIC: Final = "public"
 """`opt` key that is True for an operation which takes no credential."""
 MEDIA: Final = "documented_media_type"
 """`opt` key for the media type of an answer that is not JSON."""
+BODY_MEDIA: Final = "documented_body_media_type"
+"""`opt` key for the media type of a body that is not JSON and comes as it is."""
 
 _ALWAYS: Final = (400, 403, 404, 429, 500, 503)
 _WITH_BODY: Final = (413, 415, 422)
@@ -153,6 +155,13 @@ def _describe(
             "required": operation.body_required,
             "content": {"application/json": {"schema": next(taken)}},
         }
+    elif BODY_MEDIA in handler.opt:
+        described["requestBody"] = {
+            "required": True,
+            "content": {
+                handler.opt[BODY_MEDIA]: {"schema": {"type": "string", "format": "binary"}}
+            },
+        }
     answered = next(taken) if operation.answer is not None else None
     described["responses"] = _responses(operation, answered, problem)
     if handler.opt.get(PUBLIC):
@@ -184,7 +193,7 @@ def _responses(
         {
             *_ALWAYS,
             401,
-            *(_WITH_BODY if operation.body is not None else ()),
+            *(_WITH_BODY if operation.body is not None or BODY_MEDIA in handler.opt else ()),
             *(_WITH_DEED if operation.method != "GET" else ()),
         }
     )

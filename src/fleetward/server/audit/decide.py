@@ -27,6 +27,10 @@ OF_SESSIONS: Final = {
     "document.closing": "The owner's people ordered machines to close ports, or to open all.",
     "document.closing-kept": "The owner's people confirmed what is closed.",
     "document.closing-report": "A machine said what became of a closing.",
+    "document.release-approval": "The owner's people approved a release.",
+    "document.release-standing": "The owner's people approved what a maker releases, ahead.",
+    "document.release-withdrawal": "The owner's people withdrew an approval.",
+    "document.update-report": "A machine said how an update of it went.",
 }
 """What is signed about sessions, in words. Whether it holds, the owner's own check says."""
 

@@ -23,7 +23,8 @@ LONG_LIST: Final = "def upgrade() -> None:  # noqa: PLR0915 -- a list of tables,
 
 def write_revision(words: str, scripts: Path = MIGRATIONS) -> None:
     """Write the revision that brings the newest schema to the tables in the code."""
-    number = len(list((scripts / "versions").glob("[0-9]*.py"))) + 1
+    # A number may be missing: what was never released was taken back.
+    number = max(int(path.stem) for path in (scripts / "versions").glob("[0-9]*.py")) + 1
     with tempfile.TemporaryDirectory() as directory:
         database = Database.open(f"sqlite:///{directory}/revise.db")
         migrate(database, backup=lambda: None, scripts=scripts)

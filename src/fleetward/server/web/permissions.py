@@ -118,6 +118,12 @@ _ROWS: Final = (
     _read("closing.machines", "device", scoped=True),
     _deed("closing.submit", "closing", Role.OPERATOR),
     _deed("closing.keep", "closing", Role.OPERATOR),
+    # Releases and what the owner says of them: signed by makers and owners, judged by each machine
+    _read("updates.read", "release"),
+    _deed("updates.publish", "release", Role.OPERATOR),
+    # The first piece of a blob leaves a deed; there are thousands of others
+    _read("updates.upload", "release", Role.OPERATOR),
+    _deed("updates.approve", "release", Role.OPERATOR),
     # Proof
     _read("record.read", "record"),
     _read("record.export", "record", Role.OPERATOR),

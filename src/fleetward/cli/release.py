@@ -30,7 +30,7 @@ from fleetward.keyholder.maker.parts import (
 from fleetward.keyholder.maker.publishing import publish_to_folder
 from fleetward.keyholder.maker.released import split_release
 from fleetward.keyholder.maker.releasing import sign_release
-from fleetward.keyholder.maker.sending import send_release
+from fleetward.keyholder.maker.sending import read_authority, send_release
 from fleetward.keyholder.maker.showing import (
     describe_release,
     find_release,
@@ -197,6 +197,9 @@ def publish(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="File of mode 600 with a token of it.")
     ] = None,
+    server_ca: Annotated[
+        Path | None, typer.Option("--server-ca", help="The server's own CA in PEM, if it has one.")
+    ] = None,
     maker: MakerOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -223,7 +226,8 @@ def publish(
             emit({"release": release, "folder": str(to), "published": copied}, as_json, words)
             return
         place = find_server(data, server, token_file)
-        client = ApiClient(place.api, place.token, place.server_ca_pem)
+        authority = read_authority(server_ca) if server_ca else place.server_ca_pem
+        client = ApiClient(place.api, place.token, authority)
         sent = send_release(client, desk, leaving)
         words = (
             f"{release} is at {place.api}: {sent.blobs_sent} files sent, "

@@ -238,6 +238,7 @@ def root_keys_here(keys: KeyRing) -> tuple[str, ...]:
 
 def _publish(desk: MakerDesk, draft: Metadata[Root]) -> None:
     if draft.signed.version == 1:
+        atomic_write(desk.folder.first_root, draft.to_bytes())
         files = sign_first(draft, desk.keys, desk.now_ms)
     else:
         state = desk.repository.verify()

@@ -23,7 +23,7 @@ class MakerDesk:
     @classmethod
     def of(cls, folder: MakerFolder, keys: KeyRing, now_ms: int) -> MakerDesk:
         """Return the desk of a folder."""
-        return cls(folder, Repository(folder.repository), keys, now_ms)
+        return cls(folder, Repository(folder.repository, folder.first_root), keys, now_ms)
 
     def require_product(self, product: str) -> Verified:
         """Return the verified state, in which there is this product. Raises `Refused`."""

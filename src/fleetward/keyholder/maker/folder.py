@@ -1,6 +1,7 @@
 """The maker's folder: sealed keys, the repository that is published, drafts.
 
     maker.toml                          name, and when it was made
+    first-root.json                     the root by which owners know this maker
     keys/NAME.key                       sealed under the folder's passphrase, or
     keys/NAME.at                        where the key is instead: a sealed file, or pkcs11:…
     repository/metadata/                TUF's files: 1.root.json … timestamp.json
@@ -58,6 +59,7 @@ class MakerFolder:
         self.keys = path / "keys"
         self.repository = path / "repository"
         self.drafts = path / "drafts"
+        self.first_root = path / "first-root.json"
 
     @classmethod
     def create(cls, path: Path, facts: MakerFacts) -> MakerFolder:

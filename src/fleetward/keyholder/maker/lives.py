@@ -24,7 +24,7 @@ SOON_DAYS: Final = 30
 """From here on `maker status` asks for a refresh."""
 RENEW_DAYS: Final = 90
 """`maker refresh` signs a targets role again that runs out within these."""
-DAY_MS: Final = 86_400_000
+DAY_SECONDS: Final = 86_400
 _KINDS: Final[dict[str, Any]] = {"root": Root, "snapshot": Snapshot, "timestamp": Timestamp}
 
 
@@ -66,6 +66,6 @@ def list_lives(state: Verified, now_ms: int) -> tuple[Life, ...]:
         if role != "root" and role not in state.kept:
             continue
         signed = state.open(role, _KINDS.get(role, Targets)).signed
-        left = (int(signed.expires.timestamp()) * 1000 - now_ms) // DAY_MS
+        left = (int(signed.expires.timestamp()) - now_ms // 1000) // DAY_SECONDS
         lives.append(Life(role, signed.version, f"{signed.expires:%Y-%m-%d}", left))
     return tuple(sorted(lives, key=lambda life: life.days_left))

@@ -81,15 +81,21 @@ def _read_part(text: str) -> PartWish:
             f"Expected a part as NAME=PATH[:INSTALLER[:PLACE]], got {text[:80]!r}.",
             reason="bad_part",
         )
-    # A path may hold colons, so the installer is looked for from the end.
-    pieces = rest.split(":")
-    path, installer, place = rest, "", name
-    if len(pieces) > 2 and pieces[-2] in INSTALLERS:
-        path, installer, place = ":".join(pieces[:-2]), pieces[-2], pieces[-1]
-    elif len(pieces) > 1 and pieces[-1] in INSTALLERS:
-        path, installer = ":".join(pieces[:-1]), pieces[-1]
+    path, installer, place = _split_part(rest)
+    place = place or name
     source = Path(path)
     return PartWish(name, (source,), installer or guess_installer(source), place)
+
+
+def _split_part(rest: str) -> tuple[str, str, str]:
+    """Split path, installer and place. A path may hold colons: the longest that is there counts."""
+    pieces = rest.split(":")
+    readings = [(rest, "", "")]
+    if len(pieces) > 1 and pieces[-1] in INSTALLERS:
+        readings.append((":".join(pieces[:-1]), pieces[-1], ""))
+    if len(pieces) > 2 and pieces[-2] in INSTALLERS:
+        readings.append((":".join(pieces[:-2]), pieces[-2], pieces[-1]))
+    return next((each for each in readings if Path(each[0]).exists()), readings[-1])
 
 
 def guess_installer(source: Path) -> str:

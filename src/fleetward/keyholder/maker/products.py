@@ -132,7 +132,7 @@ def tell_notice(ends: str, now_ms: int) -> str:
     if today > day:
         return f"support ended on {ends}"
     for months in NOTICE_MONTHS:
-        if day <= _add_months(today, months):
+        if today >= _months_before(day, months):
             unit = "month" if months == 1 else "months"
             return f"support ends on {ends}, within {months} {unit}"
     return ""
@@ -150,8 +150,8 @@ def read_day(text: str) -> date:
         ) from e
 
 
-def _add_months(day: date, months: int) -> date:
-    at = day.year * 12 + day.month - 1 + months
+def _months_before(day: date, months: int) -> date:
+    at = day.year * 12 + day.month - 1 - months
     for last in (day.day, 30, 29, 28):
         try:
             return date(at // 12, at % 12 + 1, last)

@@ -15,7 +15,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetward.keyholder.maker.as_machine import Reader, open_as_machine
+from fleetward.keyholder.maker.as_machine import NO_AGE_MS, Reader, open_as_machine
 from fleetward.keyholder.maker.blobs import BlobStore, Tick, list_names
 from fleetward.keyholder.maker.desk import MakerDesk
 from fleetward.keyholder.maker.leaving import Leaving, read_signed
@@ -127,8 +127,11 @@ def _require_older(there: Repository, leaving: Leaving) -> None:
         )
     theirs = Reader(leaving.root, dict(read_verified(there.read).kept))
     by_name = dict(leaving.metadata)
+    before = theirs.kept["timestamp"]
     try:
-        theirs.refresh(by_name.get, 0)
+        theirs.refresh(by_name.get, NO_AGE_MS)
+        if theirs.kept["timestamp"] == before != by_name[TIMESTAMP]:
+            raise Untrusted("Two timestamps have one version.", reason="forked_timestamp")
     except Untrusted as e:
         raise Refused(
             f"Expected {there.path} to be older than this folder; it has something newer. Was it "

@@ -8,7 +8,8 @@
    it again first.
 
 Nothing below the repository is believed because it lies there: `read_verified` goes the way of a
-machine, from the first root on.
+machine, from the first root on; and the maker's folder keeps its own copy of that root, so that
+nobody who can write into the repository puts another maker in his place.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from fleetward.runtime.files import (
     read_bounded,
     sync_directory,
 )
-from fleetward.trust.errors import Malformed, Misuse, Refused, Unreachable
+from fleetward.trust.errors import Malformed, Misuse, Refused, Unreachable, Untrusted
 from fleetward.trust.releases import limits
 from fleetward.trust.releases.names import name_file, require_path
 from fleetward.trust.releases.reading import read_metadata
@@ -66,8 +67,9 @@ class Verified:
 class Repository:
     """The files below `repository/`. Names are those of TUF; nothing else becomes a path."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, anchor: Path | None = None) -> None:
         self.path = path
+        self._anchor = anchor
         self.metadata = path / "metadata"
         self.targets = path / "targets"
         self.blobs = path / "blobs"
@@ -79,8 +81,20 @@ class Repository:
         return (self.metadata / TIMESTAMP).is_file()
 
     def read(self, name: str) -> bytes | None:
-        """Return a metadata file, or None when there is none."""
-        return _read(self.metadata / name)
+        """Return a metadata file, or None when there is none.
+
+        Raises `Untrusted` for a first root that is not the one of the maker's folder.
+        """
+        data = _read(self.metadata / name)
+        if name == FIRST_ROOT and data is not None and self._anchor is not None:
+            kept = _read(self._anchor)
+            if kept is not None and kept != data:
+                raise Untrusted(
+                    f"Expected {self.metadata / name} to be this maker's root, as {self._anchor} "
+                    "is; it is another. Somebody wrote into the repository: take it from a copy.",
+                    reason="another_root",
+                )
+        return data
 
     def read_target(self, file_name: str) -> bytes | None:
         """Return a target's file, or None. Raises `Refused` for a name that leads elsewhere."""

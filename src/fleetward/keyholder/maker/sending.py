@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -28,10 +29,12 @@ from fleetward.keyholder.maker.desk import MakerDesk
 from fleetward.keyholder.maker.leaving import Leaving
 from fleetward.keyholder.maker.progress import Meter
 from fleetward.keyholder.maker.publishing import damaged_blob
+from fleetward.runtime.files import read_bounded
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
+_MAX_PEM_BYTES: Final = 64 * 1024
 MAX_TRIES: Final = 5
 """Times that one blob is taken up again after a cut, before a person is told."""
 
@@ -87,6 +90,17 @@ def send_release(
     return Sent(repository, sum(sent), len(sent), there)
 
 
+def read_authority(path: Path) -> str:
+    """Return a server's CA in PEM from a file. Raises `Malformed`."""
+    try:
+        text = read_bounded(path, _MAX_PEM_BYTES).decode("ascii")
+    except UnicodeDecodeError as e:
+        raise Malformed(f"Expected a certificate in PEM in {path}.", reason="bad_server_ca") from e
+    if "BEGIN CERTIFICATE" not in text:
+        raise Malformed(f"Expected a certificate in PEM in {path}.", reason="bad_server_ca")
+    return text
+
+
 def _send_metadata(client: ApiClient, leaving: Leaving) -> str:
     files = [{"name": name, "data": to_base64url(data)} for name, data in leaving.metadata]
     taken = client.post("/updates/metadata", {"files": files}, _Taken)
@@ -132,16 +146,16 @@ def _send_blob(
             try:
                 after = _put(client, blob, state.size, piece)
             except (Unreachable, Refused) as e:
-                tries -= 1
-                if tries == 0:
-                    raise
                 # Where is it really? A piece may have arrived whose answer was lost.
                 after = _ask_again(client, sha256, length, e)
+                if after == state and isinstance(e, Refused):
+                    raise
             if after.size <= state.size and not after.complete:
                 tries -= 1
                 if tries <= 0:
                     raise Unreachable(
-                        "Expected the server to take more of a blob; it does not. Try again later.",
+                        f"Expected the server to take more than {state.size} bytes of a blob; it "
+                        "does not. Try again later: it goes on there.",
                         reason="server_stuck",
                     )
             meter(max(0, after.size - state.size))

@@ -59,7 +59,12 @@ def tell_progress(path: Path, progress: Progress) -> str:
     if len(progress.here) >= draft.threshold > 1:
         lines += _tell_moving(path, progress)
     lines.append(f"Back {path} up, and keep it off every server.")
-    lines.append("Next: fleetward maker product add NAME --support-ends YYYY-MM-DD")
+    lines.append(
+        "Next: fleetward maker product add NAME --support-ends YYYY-MM-DD"
+        if draft.version == 1
+        else "Machines hear of it when you publish again, also a release that is out already: "
+        "fleetward release publish PRODUCT/VERSION"
+    )
     return "\n".join(lines)
 
 

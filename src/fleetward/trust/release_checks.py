@@ -101,9 +101,15 @@ def read_check(value: Json) -> Check:
         path=_read_path(fields, kind) if fields.has("path") else "",
         status=fields.integer("status", low=100, high=599) if fields.has("status") else 0,
         part=fields.text("part", most=32, least=1) if fields.has("part") else "",
-        arguments=fields.texts("arguments", most=MAX_ARGUMENTS) if fields.has("arguments") else (),
+        arguments=_read_arguments(fields) if fields.has("arguments") else (),
         seconds=fields.integer("seconds", low=low, high=high) if fields.has("seconds") else 0,
     )
+
+
+def _read_arguments(fields: Fields) -> tuple[str, ...]:
+    """Arguments may repeat, as on any command line."""
+    values = fields.items("arguments", most=MAX_ARGUMENTS)
+    return tuple(Fields({"each": value}, "an argument", {"each"}).text("each") for value in values)
 
 
 def _read_path(fields: Fields, kind: str) -> str:

@@ -33,6 +33,7 @@ from fleetward.keyholder.updates.source import ServerSource
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.keys import make_key
 from fleetward.trust.canonical import from_base64url, to_base64url
+from fleetward.trust.errors import FleetwardError
 from fleetward.trust.keys import ES256
 from fleetward.trust.release_manifest import make_path
 from fleetward.trust.releases.names import name_file
@@ -41,9 +42,16 @@ Reply = tuple[int, Any, dict[str, str]]
 WARD = ("ward-3",)
 
 
-def make_repository(*products: str) -> Repository:
+@dataclass
+class OtherRepository(Repository):
+    """A repository whose keys are none of the usual one's."""
+
+    _next_signer: int = 1000
+
+
+def make_repository(*products: str, kind: type[Repository] = Repository) -> Repository:
     """Return a repository whose metadata lasts for years, with a role for each product."""
-    repository = Repository.make()
+    repository = kind.make()
     for role in repository.roles.values():
         role.signed.expires = NOW + timedelta(days=3650)
     for product in products:
@@ -89,6 +97,14 @@ class ReleaseScene:
         kept = KeptFolder(self.desk.folder, product, self.anchor)
         source = ServerSource(self.client)
         return find_release(source, kept, self.anchor, (product, version), now_ms())
+
+    def look_error(self, product: str = "kiosk", version: str = "1.1") -> str:
+        """Return why a look ended without a release; nothing when it did not."""
+        try:
+            self.look(product, version)
+        except FleetwardError as e:
+            return e.reason
+        return ""
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Reply | None:
         """Be the server's half of updates."""

@@ -30,7 +30,8 @@ def graph() -> grimp.ImportGraph:
 def read_foreign(module: str) -> set[str]:
     """Name the third-party packages that a module loads."""
     loaded = closures.see_loaded(module) - closures.see_loaded(None)
-    tops = {name.split(".")[0] for name in loaded}
+    # Python's own names for how it was built differ from machine to machine.
+    tops = {name.split(".")[0] for name in loaded if not name.startswith("_sysconfigdata_")}
     return tops - sys.stdlib_module_names - {closures.PACKAGE}
 
 
@@ -84,12 +85,17 @@ def test_judging_releases_loads_nothing_that_fetches() -> None:
     assert not loaded & GUARD_NEVER
 
 
-@pytest.mark.parametrize("name", ["agent", "guard", "uplink", "collector", "session", "closer"])
+@pytest.mark.parametrize("name", ["agent", "uplink", "collector", "session", "closer"])
 def test_agent_loads_few_packages(name: str) -> None:
     module = closures.PROGRAMS[name]
     if not closures.has_program(module):
         pytest.skip(f"{module} is not there yet")
     assert read_foreign(module) <= AGENT_PACKAGES
+
+
+def test_guard_alone_loads_what_judges_releases() -> None:
+    foreign = read_foreign(closures.PROGRAMS["guard"])
+    assert foreign - TUF_FINDS <= AGENT_PACKAGES | TUF
 
 
 def test_the_server_reaches_nothing_that_judges_who_may_enter() -> None:

@@ -1,8 +1,9 @@
 """Guard's questions about releases, one at a time, and when they are asked.
 
-Looks are an hour apart, or a minute when the server says that there is something; a look that
-failed is repeated after a pause that grows to an hour. So what a machine asks is bounded, whoever
-refuses it, and for how long.
+Looks are an hour apart. When the server says that there is something, one comes sooner, but ten
+seconds after the one before at least; how often a server may say so in an hour, `refusals` bounds.
+A look that failed is repeated after a pause that grows to an hour. So what a machine asks is
+bounded, whoever refuses it, and for how long.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
 
 LOOK_EVERY_MS: Final = 3_600_000
-LEAST_GAP_MS: Final = 60_000
+LEAST_GAP_MS: Final = 10_000
 FIRST_PAUSE_MS: Final = 60_000
 MAX_PAUSE_MS: Final = 3_600_000
 MAX_QUESTIONS: Final = 400
@@ -55,7 +56,7 @@ class Talk:
         return self._asked
 
     def look_soon(self) -> None:
-        """Look as soon as it may be: a minute after the look before."""
+        """Look as soon as it may be."""
         self._due_ms = min(self._due_ms, self._looked_ms + LEAST_GAP_MS)
 
     def look_now(self) -> None:

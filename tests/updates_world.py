@@ -86,7 +86,7 @@ class UpdatesWorld:
     maker: Repository
     repository: str
     looked: list[str] = field(default_factory=list)
-    attempts: dict[tuple[str, str], int] = field(default_factory=dict)
+    manifests: list[Manifest] = field(default_factory=list)
 
     @classmethod
     def make(cls, world: ServerWorld, machines: int = 2) -> UpdatesWorld:
@@ -129,6 +129,7 @@ class UpdatesWorld:
         self.publish_metadata()
         self.upload(files)
         self.slice.updates.publish_release(self.repository, manifest.path, data, OPERATOR)
+        self.manifests.append(manifest)
         return manifest
 
     def terms(self, selector: Selector | None = None, **changes: Any) -> Terms:

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: bb7db9a7fd8621e081e1ba4a227c8d20f22510ab09eb14f11d67c8af157c7176
+// SHA-256 of openapi.json: 36123ef7365ed5236bc194bb600bdda20776ee512b1162ac555e42ca39120aad
 
 export interface components {
     schemas: {
@@ -169,6 +169,25 @@ export interface components {
             envelope: string;
             /** @default [] */
             runbooks: string[];
+        };
+        /**
+         * Because
+         * @description Why somebody stops a rollout, or lets it go on.
+         */
+        Because: {
+            /** @default  */
+            reason: string;
+        };
+        /**
+         * BehindRow
+         * @description A machine that lacks an approved release.
+         */
+        BehindRow: {
+            days: number;
+            device_id: string;
+            name: string;
+            site: string;
+            version: string;
         };
         /**
          * BlobState
@@ -610,6 +629,15 @@ export interface components {
             words: string;
         };
         /**
+         * FailureCause
+         * @description Machines on which it failed by the same rule and check, as they signed.
+         */
+        FailureCause: {
+            cause: string;
+            count: number;
+            devices: string[];
+        };
+        /**
          * FindingView
          * @description A change that somebody should look at. `attack` are techniques of MITRE ATT&CK.
          */
@@ -627,6 +655,16 @@ export interface components {
         FinishedCeremony: {
             challenge_id: string;
             credential: Record<string, unknown>;
+        };
+        /**
+         * FreshDay
+         * @description One day of the history.
+         */
+        FreshDay: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            day: string;
+            fresh: number;
+            machines: number;
         };
         /**
          * Identity
@@ -706,6 +744,20 @@ export interface components {
             total: number;
         };
         /**
+         * MachineSelector
+         * @description Which machines: devices, or words that their roster entries fulfil. Nothing named: all.
+         */
+        MachineSelector: {
+            /** @default [] */
+            devices: string[];
+            /** @default [] */
+            groups: string[];
+            /** @default [] */
+            models: string[];
+            /** @default [] */
+            sites: string[];
+        };
+        /**
          * NamedFile
          * @description A file of a maker's repository, as `3.kiosk.json`; its bytes in base64url.
          */
@@ -728,6 +780,24 @@ export interface components {
             manifest: string;
             path: string;
             repository: string;
+        };
+        /**
+         * NewRollout
+         * @description A rollout: a release to machines, in waves as `1%`, `200`, `100%`, each with those before.
+         */
+        NewRollout: {
+            /** @default 0 */
+            allowed_failures: number;
+            /** @default 0 */
+            bandwidth: number;
+            /** @default null */
+            canaries: components["schemas"]["MachineSelector"] | null;
+            product: string;
+            selector: components["schemas"]["MachineSelector"];
+            /** @default 3600 */
+            soak_seconds: number;
+            version: string;
+            waves: string[];
         };
         /**
          * NextNotice
@@ -924,6 +994,17 @@ export interface components {
             type: string;
         };
         /**
+         * ProductFailure
+         * @description Machines whose newest attempt failed by one cause.
+         */
+        ProductFailure: {
+            cause: string;
+            count: number;
+            devices: string[];
+            product: string;
+            version: string;
+        };
+        /**
          * ProductOnDevice
          * @description How a product stands on a machine, by the newest report that the machine signed.
          */
@@ -942,6 +1023,23 @@ export interface components {
             target: string;
             version: string;
             words: string;
+        };
+        /**
+         * ProductOverview
+         * @description How fresh a product is over the fleet, by reports that machines signed.
+         */
+        ProductOverview: {
+            behind: components["schemas"]["BehindRow"][];
+            fresh: number;
+            goal_days: number;
+            history: components["schemas"]["FreshDay"][];
+            machines: number;
+            newest: string;
+            product: string;
+            silent: number;
+            versions: {
+                [key: string]: number;
+            };
         };
         /**
          * ProgramList
@@ -1190,6 +1288,89 @@ export interface components {
             role: "admin" | "operator" | "viewer";
         };
         /**
+         * RolloutDetail
+         * @description A rollout with a page of its machines.
+         */
+        RolloutDetail: {
+            items: components["schemas"]["RolloutPart"][];
+            page: number;
+            per_page: number;
+            rollout: components["schemas"]["RolloutRow"];
+            total: number;
+        };
+        /**
+         * RolloutForecast
+         * @description What a rollout would be.
+         */
+        RolloutForecast: {
+            already: number;
+            approved: number;
+            machines: number;
+            promise: number;
+            promise_words: string;
+            stages: components["schemas"]["StageRow"][];
+        };
+        /**
+         * RolloutList
+         * @description All rollouts, newest first.
+         */
+        RolloutList: {
+            items: components["schemas"]["RolloutRow"][];
+        };
+        /**
+         * RolloutPart
+         * @description A machine that was let in.
+         */
+        RolloutPart: {
+            cause: string;
+            device_id: string;
+            ended_at: string | null;
+            name: string;
+            offered_at: string | null;
+            /** @example 2026-11-23T14:02:05.123Z */
+            placed_at: string;
+            site: string;
+            /** @enum {unknown} */
+            state: "accepted" | "committed" | "failed" | "installed" | "offered" | "passed" | "placed" | "refused" | "rolled_back";
+            wave: number;
+            words: string;
+        };
+        /**
+         * RolloutRow
+         * @description A rollout and how it stands.
+         */
+        RolloutRow: {
+            allowed_failures: number;
+            bandwidth: number;
+            canaries: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            changed_at: string;
+            counts: {
+                [key: string]: number;
+            };
+            /** @example 2026-11-23T14:02:05.123Z */
+            created_at: string;
+            created_by: string;
+            exposure: number;
+            failures: components["schemas"]["FailureCause"][];
+            forgiven_failures: number;
+            id: string;
+            machines: number;
+            offered: number;
+            product: string;
+            promise: number;
+            promise_words: string;
+            release: string;
+            selector: string;
+            soak_seconds: number;
+            stages: components["schemas"]["StageRow"][];
+            /** @enum {unknown} */
+            state: "cancelled" | "done" | "held" | "paused" | "running";
+            version: string;
+            waits: string;
+            words: string;
+        };
+        /**
          * ScopeBody
          * @description The part of the fleet that a token may see: devices at these sites, and these devices.
          */
@@ -1382,6 +1563,15 @@ export interface components {
             packages: number | null;
             pending: number | null;
             security: number | null;
+            words: string;
+        };
+        /**
+         * StageRow
+         * @description Canaries, or a wave.
+         */
+        StageRow: {
+            limit: number | null;
+            open: boolean;
             words: string;
         };
         /**
@@ -1647,6 +1837,15 @@ export interface components {
             as_of: string | null;
             level: string;
             words: string;
+        };
+        /**
+         * UpdatesOverview
+         * @description Updates at a glance.
+         */
+        UpdatesOverview: {
+            failures: components["schemas"]["ProductFailure"][];
+            products: components["schemas"]["ProductOverview"][];
+            rollouts: components["schemas"]["RolloutRow"][];
         };
         /**
          * UserList

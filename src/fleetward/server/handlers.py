@@ -28,6 +28,7 @@ from fleetward.server.owner_cards import owner_cards
 from fleetward.server.posture.decide import Context
 from fleetward.server.posture.routes import make_posture_handlers
 from fleetward.server.program import Program
+from fleetward.server.updates.rollout_routes import RolloutRooms, make_rollout_handlers
 from fleetward.server.updates.routes import UpdateRooms, make_update_handlers
 
 MAX_TOUR_BYTES = 64 * 1024
@@ -54,6 +55,7 @@ def make_handlers(program: Program) -> list[Any]:
         ),
         *make_closing_handlers(ClosingRooms(house.closing.closings, house.closing.shown)),
         *make_update_handlers(UpdateRooms(house.updates.updates, house.updates.shown)),
+        *make_rollout_handlers(RolloutRooms(house.updates.rollouts, house.updates.rollouts_shown)),
         *make_overview_handlers(overview),
         *make_posture_handlers(house.posture, house.devices),
         *make_record_handlers(

@@ -48,6 +48,8 @@ CONCURRENCY: Final = 256
 BEAT_FLUSH_SECONDS: Final = 5.0
 TELL_SECONDS: Final = 3.0
 CHECK_SECONDS: Final = 10
+ROLL_SECONDS: Final = 1.0
+FRESH_SECONDS: Final = 3600.0
 DISCONNECTS: Final = "$SYS.ACCOUNT.*.DISCONNECT"
 CHECK_WHOLE_SECONDS: Final = 3600
 INVENTORY_KEPT_MS: Final = 30 * 86_400_000
@@ -105,6 +107,7 @@ class Program:
         self._tasks.append(asyncio.create_task(self._keep_seen()))
         self._tasks.append(asyncio.create_task(self._keep_checking()))
         self._tasks.append(asyncio.create_task(self._keep_telling()))
+        self._tasks.append(asyncio.create_task(self._keep_rolling()))
 
     async def stop(self) -> None:
         """Close everything in the reverse order; nothing that was acknowledged is lost."""
@@ -326,6 +329,18 @@ class Program:
                 await asyncio.to_thread(self.notifier.run_round)
             except Exception:  # noqa: BLE001 - one failed round: said, and tried again
                 _log.exception("approvers could not be told")
+
+    async def _keep_rolling(self) -> None:
+        """Let rollouts go on, and write down every hour how fresh the fleet is."""
+        updates = self.house.updates
+        for round_number in itertools.count():
+            try:
+                await asyncio.to_thread(updates.rollouts.advance)
+                if round_number % int(FRESH_SECONDS / ROLL_SECONDS) == 0:
+                    await asyncio.to_thread(updates.rollouts_shown.note_day)
+            except Exception:  # noqa: BLE001 - one failed round: said, and tried again
+                _log.exception("rollouts could not go on")
+            await asyncio.sleep(ROLL_SECONDS)
 
     async def _keep_checking(self) -> None:
         """Check what is new in the record every few seconds, and the whole of it once an hour."""

@@ -36,6 +36,7 @@ from fleetward.server.updates.answers import UpdateDesk
 from fleetward.server.updates.book import Neighbours as UpdateNeighbours
 from fleetward.server.updates.book import UpdateBook, UpdatePlace
 from fleetward.server.updates.ingest import UpdateDoor
+from fleetward.server.updates.rollout_show import RolloutsShown
 from fleetward.server.updates.rollouts import Rollouts
 from fleetward.server.updates.show import Shown as UpdateShown
 from fleetward.server.web.guard import WatchedRecorder
@@ -77,6 +78,7 @@ class UpdateSlice:
     desk: UpdateDesk
     door: UpdateDoor
     shown: UpdateShown
+    rollouts_shown: RolloutsShown
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ def _open_updates(near: UpdateNeighbours, place: UpdatePlace) -> UpdateSlice:
         UpdateDesk(book, rollouts),
         UpdateDoor(book, rollouts),
         UpdateShown(book),
+        RolloutsShown(book, rollouts),
     )
 
 

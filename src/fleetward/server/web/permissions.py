@@ -124,6 +124,9 @@ _ROWS: Final = (
     # The first piece of a blob leaves a deed; there are thousands of others
     _read("updates.upload", "release", Role.OPERATOR),
     _deed("updates.approve", "release", Role.OPERATOR),
+    _read("rollouts.read", "rollout"),
+    _deed("rollouts.create", "rollout", Role.OPERATOR),
+    _deed("rollouts.change", "rollout", Role.OPERATOR),
     # Proof
     _read("record.read", "record"),
     _read("record.export", "record", Role.OPERATOR),

@@ -1,0 +1,119 @@
+"""All SQL of rollouts, of the machines that they let in, and of the daily history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetward.server.schema.tables import metadata
+from fleetward.server.updates.store import Row
+from fleetward.server.updates.tables import days, parts, rollouts
+
+
+def insert_rollout(conn: Connection, values: Mapping[str, Any]) -> None:
+    """Write a rollout."""
+    conn.execute(rollouts.insert().values(**values))
+
+
+def select_rollouts(conn: Connection) -> list[Row]:
+    """Return all rollouts, newest first."""
+    return list(conn.execute(sa.select(rollouts).order_by(rollouts.c.created_at.desc())).all())
+
+
+def select_by_prefix(conn: Connection, prefix: str) -> list[Row]:
+    """Return at most two rollouts whose id begins so. The prefix is of hexadecimal digits."""
+    clause = rollouts.c.rollout_id.between(prefix, prefix + "g")
+    return list(conn.execute(sa.select(rollouts).where(clause).limit(2)).all())
+
+
+def update_rollout(conn: Connection, rollout: str, values: Mapping[str, Any]) -> None:
+    """Write how a rollout stands."""
+    conn.execute(rollouts.update().where(rollouts.c.rollout_id == rollout).values(**values))
+
+
+def insert_parts(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write that machines were let in."""
+    if rows:
+        conn.execute(parts.insert(), [dict(row) for row in rows])
+
+
+def select_parts(conn: Connection, rollout: str) -> list[Row]:
+    """Return all machines that a rollout let in."""
+    return list(conn.execute(sa.select(parts).where(parts.c.rollout_id == rollout)).all())
+
+
+def select_parts_page(
+    conn: Connection, rollout: str, offset: int, limit: int
+) -> tuple[list[Row], int]:
+    """Return a page of the machines of a rollout with their names, and how many there are."""
+    device = metadata.tables["identity_device"]
+    rows = conn.execute(
+        sa.select(
+            parts,
+            sa.func.coalesce(device.c.name, "").label("name"),
+            sa.func.coalesce(device.c.site, "").label("site"),
+        )
+        .select_from(parts.outerjoin(device, device.c.device_id == parts.c.device_id))
+        .where(parts.c.rollout_id == rollout)
+        .order_by(parts.c.wave, device.c.site, device.c.name, parts.c.device_id)
+        .offset(offset)
+        .limit(limit)
+    ).all()
+    clause = parts.c.rollout_id == rollout
+    counted = sa.select(sa.func.count()).select_from(parts).where(clause)
+    return list(rows), int(conn.execute(counted).scalar() or 0)
+
+
+def select_gates(conn: Connection, device: str) -> list[Row]:
+    """Return each rollout with its release, its state, and that of this machine in it."""
+    mine = sa.and_(parts.c.rollout_id == rollouts.c.rollout_id, parts.c.device_id == device)
+    return list(
+        conn.execute(
+            sa.select(
+                rollouts.c.rollout_id,
+                rollouts.c.release_id,
+                rollouts.c.state,
+                parts.c.state.label("inside"),
+                parts.c.offered_at,
+            ).select_from(rollouts.outerjoin(parts, mine))
+        ).all()
+    )
+
+
+def update_part(conn: Connection, rollout: str, device: str, values: Mapping[str, Any]) -> int:
+    """Write how a machine stands in a rollout; return whether it is in."""
+    clause = sa.and_(parts.c.rollout_id == rollout, parts.c.device_id == device)
+    return conn.execute(parts.update().where(clause).values(**values)).rowcount
+
+
+def update_failed(conn: Connection, rollout: str, states: Sequence[str], state: str) -> list[str]:
+    """Put machines of these states into another one; return them."""
+    clause = sa.and_(parts.c.rollout_id == rollout, parts.c.state.in_(list(states)))
+    found = [row.device_id for row in conn.execute(sa.select(parts.c.device_id).where(clause))]
+    values = {"state": state, "cause": "", "words": "", "ended_at": 0}
+    conn.execute(parts.update().where(clause).values(**values))
+    return found
+
+
+def count_parts(conn: Connection, rollout: str, states: Sequence[str]) -> int:
+    """Return how many machines of a rollout are in one of these states."""
+    clause = sa.and_(parts.c.rollout_id == rollout, parts.c.state.in_(list(states)))
+    counted = sa.select(sa.func.count()).select_from(parts).where(clause)
+    return int(conn.execute(counted).scalar() or 0)
+
+
+def upsert_day(conn: Connection, product: str, day: int, values: Mapping[str, Any]) -> None:
+    """Write how fresh a product is today; the last of a day stands."""
+    clause = sa.and_(days.c.product == product, days.c.day == day)
+    changed = conn.execute(days.update().where(clause).values(**values)).rowcount
+    if not changed:
+        conn.execute(days.insert().values(product=product, day=day, **values))
+
+
+def select_days(conn: Connection, since: int) -> list[Row]:
+    """Return the daily history from a day on, oldest first."""
+    clause = days.c.day >= since
+    return list(conn.execute(sa.select(days).where(clause).order_by(days.c.day)).all())

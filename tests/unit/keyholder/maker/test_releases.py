@@ -262,3 +262,10 @@ def test_an_unsigned_release_does_not_leave(maker: Maker) -> None:
     maker.build("kiosk", "1", FILES)
     with refused("release_not_signed", Refused):
         maker.leaving("kiosk", "1")
+
+
+def test_drafts_beside_each_other_have_counters_of_their_own(maker: Maker) -> None:
+    assert [maker.build("kiosk", version, FILES).counter for version in "123"] == [1, 2, 3]
+    assert maker.build("kiosk", "3", FILES).counter == 3, "the same draft again"
+    for version in "123":
+        sign_release(maker.desk, "kiosk", version)

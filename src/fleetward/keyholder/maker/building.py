@@ -36,7 +36,7 @@ from fleetward.keyholder.maker.packing import (
 from fleetward.keyholder.maker.parts import PartWish, list_debs
 from fleetward.keyholder.maker.products import list_products_of, support_ends_at_ms
 from fleetward.keyholder.maker.progress import Meter
-from fleetward.keyholder.maker.released import draft_path, last_counter, list_released
+from fleetward.keyholder.maker.released import draft_path, last_counter, list_drafts, list_released
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
 from fleetward.trust.errors import Malformed, Refused
 from fleetward.trust.release_checks import Check
@@ -60,7 +60,7 @@ STEADY_SECONDS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class BuildWish:
-    """A release as its maker names it. `counter` 0 means one more than the last."""
+    """A release as its maker names it. `counter` 0: one more than the last, drafts included."""
 
     product: str
     version: str
@@ -100,6 +100,12 @@ def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> M
                 reason="release_exists",
             )
         last = last_counter(released)
+        drafts = [
+            each
+            for each in list_drafts(desk.folder)
+            if each.product == wish.product and each.version != wish.version
+        ]
+        following = max(last, last_counter(drafts)) + 1
         if wish.counter and wish.counter <= last:
             raise Refused(
                 f"Expected a counter above {last}, the last one signed, got {wish.counter}. "
@@ -113,7 +119,7 @@ def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> M
     manifest = Manifest(
         product=wish.product,
         version=wish.version,
-        counter=wish.counter or last + 1,
+        counter=wish.counter or following,
         released_at_ms=desk.now_ms,
         hardware=wish.hardware,
         parts=tuple(each.part for each in built),

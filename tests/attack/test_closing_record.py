@@ -11,7 +11,7 @@ from tests.closing_record import ClosingRecord, ids, words
 from tests.closing_wishes import wish
 
 from fleetward.runtime.keys import make_key
-from fleetward.trust import ledger_closings
+from fleetward.trust import ledger_papers
 from fleetward.trust.canonical import JsonObject
 from fleetward.trust.closing import ClosedPort
 from fleetward.trust.envelope import read_envelope, seal
@@ -173,7 +173,7 @@ def test_a_word_that_the_server_keeps_back_is_never_called_known(record: Closing
 def test_no_heap_of_forgeries_makes_a_lie_unknown(
     record: ClosingRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_closings, "MAX_PAPERS", 4)
+    monkeypatch.setattr(ledger_papers, "MAX_PAPERS", 4)
     thief = make_key(ED25519)
     for port in range(1, 9):
         record.keep(record.forged(port, signer=thief), thief)

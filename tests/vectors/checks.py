@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tests.vectors.checks_keys import KEY_CHECKS
+from tests.vectors.checks_releases import RELEASE_CHECKS
 
 from fleetward.trust import canonical
 from fleetward.trust.access import read_scope
@@ -429,4 +430,5 @@ CHECKS: Final[Mapping[str, Callable[[Given], Found]]] = {
     "words.device": words_of_device,
     "view": view,
     **KEY_CHECKS,
+    **RELEASE_CHECKS,
 }

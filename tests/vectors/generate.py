@@ -28,6 +28,7 @@ from tests.vectors.of_owners import (
     view_vectors,
 )
 from tests.vectors.of_receipts import receipt_vectors
+from tests.vectors.of_releases import release_vectors
 from tests.vectors.of_runbooks import runbook_vectors
 from tests.vectors.of_sessions import session_vectors
 from tests.vectors.of_standing import standing_vectors
@@ -368,6 +369,7 @@ ALL: Final = (
     head_vectors, invitation_vectors, merkle_vectors, note_vectors, journal_vectors,
     word_vectors, view_vectors, session_vectors, delegation_vectors, handover_vectors,
     runbook_vectors, break_glass_vectors, standing_vectors, receipt_vectors, closing_vectors,
+    release_vectors,
 )  # fmt: skip
 
 

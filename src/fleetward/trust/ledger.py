@@ -19,6 +19,7 @@ what is **contradicted**, what **cannot be known yet**. The rules:
    signed by those who might (`ledger_documents`).
 10. Before each join stands the invitation that it names (`ledger_documents`).
 11. What machines closed, kept or opened again, its owner's people had ordered (`ledger_closings`).
+12. What machines installed, its owner's people had approved (`ledger_updates`).
 
 What no machine, witness or older checkpoint has seen could still be rewritten by the server; the
 report says how much that is. What a machine said and the server never recorded is the age of the
@@ -62,6 +63,7 @@ from fleetward.trust.ledger_machines import MachinesInAudit
 from fleetward.trust.ledger_seen import StatesSeen
 from fleetward.trust.ledger_sessions import SessionsInAudit
 from fleetward.trust.ledger_tree import RecordTree
+from fleetward.trust.ledger_updates import UpdatesInAudit
 from fleetward.trust.note import Checkpoint, origin_of, read_checkpoint, verify_checkpoint
 
 MAX_GENERATIONS: Final = 1000
@@ -103,6 +105,7 @@ class LedgerAudit:
         self._seen = StatesSeen(owner, self._findings)
         self._sessions = SessionsInAudit(owner, self._documents, self._findings)
         self._closings = ClosingsInAudit(owner, self._documents, self._findings)
+        self._updates = UpdatesInAudit(owner, self._documents, self._findings)
         self._current: Generation | None = None
         self._strange = 0
 
@@ -188,6 +191,7 @@ class LedgerAudit:
             self._documents.finish()
             self._sessions.finish()
             self._closings.finish()
+            self._updates.finish()
             self._machines.finish(self._auditor.now_ms)
             self._seen.finish()
         if self._strange:
@@ -240,6 +244,9 @@ class LedgerAudit:
         # 11.
         if signed and fact.closings:
             self._closings.take_journal(fact.device, fact.closings, current.number, entry)
+        # 12.
+        if signed and fact.updates:
+            self._updates.take_journal(fact.device, fact.updates, current.number, entry)
         # 6.
         if not signed or fact.seen_generation == 0:
             return
@@ -266,8 +273,9 @@ class LedgerAudit:
         if fact.type in CLOSING_TYPES:
             self._closings.take(leaf, fact.type, current.number, entry)
             return
-        # What is approved and what machines installed, machines judge: no order of people is in it.
+        # 12.
         if fact.type in UPDATE_TYPES:
+            self._updates.take(leaf, fact.type, current.number, entry)
             return
         # 9.
         if fact.type != GENERATION_TYPE:

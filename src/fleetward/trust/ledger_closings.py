@@ -27,9 +27,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from fleetward.trust.closing import (
     CLOSING_TYPE,
@@ -48,14 +48,10 @@ from fleetward.trust.keys import PublicKey
 from fleetward.trust.ledger_documents import DocumentsInAudit
 from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.ledger_leaves import ClosingFact
-from fleetward.trust.policy import Policy
+from fleetward.trust.ledger_papers import Papers
 from fleetward.trust.roster import ACTIVE
 from fleetward.trust.sayings import say_count
 
-MAX_PAPERS: Final = 10_000
-"""Closings of one record, and confirmations, that are remembered: one a day for 27 years."""
-MAX_WAITING: Final = 16
-"""Copies of one closing without force, or confirmations, that are tried under a newer policy."""
 MAX_SAID: Final = 1_000_000
 """Machines and closings, in pairs, whose newest word is remembered."""
 MAX_TOLD: Final = 50
@@ -78,75 +74,12 @@ _TALLY: Final = (
 )  # fmt: skip
 
 
-_T = TypeVar("_T", Closing, Kept)
-
-
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where something stands in the record."""
 
     generation: int
     entry: int
-
-
-@dataclass(slots=True)
-class _Papers(Generic[_T]):
-    """Papers by the closing that they are about: those in force, and those that are not, or yet.
-
-    Signatures are not part of a document's hash, so that several copies of one can stand there.
-    """
-
-    verify: Callable[[bytes, Policy], _T]
-    good: dict[str, _T] = field(default_factory=dict)
-    waiting: dict[str, list[bytes]] = field(default_factory=dict)
-    copies: int = 0
-    """How many are waiting, or were."""
-    dropped: int = 0
-    full: bool = False
-    """Whether one in force had to be left out. What nobody signed takes no room of those."""
-
-    def take(self, subject: str, leaf: bytes, policy: Policy) -> None:
-        """Remember a paper about the closing `subject`. It does not raise."""
-        if subject in self.good:
-            return
-        try:
-            found = self.verify(leaf, policy)
-        except FleetwardError:
-            crowded = len(self.waiting.get(subject, ())) >= MAX_WAITING
-            if crowded or self.copies >= MAX_PAPERS:
-                self.dropped += 1
-            else:
-                self.waiting.setdefault(subject, []).append(leaf)
-                self.copies += 1
-            return
-        # Signed by some before, perhaps, and now by enough.
-        self._put(subject, found)
-
-    def count_idle(self) -> int:
-        """Return how many are not in force."""
-        return self.dropped + sum(len(papers) for papers in self.waiting.values())
-
-    def find(self, subject: str, policy: Policy) -> _T | None:
-        """Return the paper that is in force, or None. Raises what is wrong with the one there."""
-        problem: FleetwardError | None = None
-        for leaf in tuple(self.waiting.get(subject, ())):
-            try:
-                found = self.verify(leaf, policy)
-            except FleetwardError as e:
-                problem = problem or e
-            else:
-                self._put(subject, found)
-                return found
-        if problem is not None:
-            raise problem
-        return self.good.get(subject)
-
-    def _put(self, subject: str, paper: _T) -> None:
-        self.waiting.pop(subject, None)
-        if len(self.good) < MAX_PAPERS:
-            self.good[subject] = paper
-        else:
-            self.full = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +124,8 @@ class ClosingsInAudit:
     owner: str
     documents: DocumentsInAudit
     findings: Findings
-    _orders: _Papers[Closing] = field(default_factory=lambda: _Papers(verify_closing_of_owner))
-    _kept: _Papers[Kept] = field(default_factory=lambda: _Papers(verify_kept))
+    _orders: Papers[Closing] = field(default_factory=lambda: Papers(verify_closing_of_owner))
+    _kept: Papers[Kept] = field(default_factory=lambda: Papers(verify_kept))
     _places: dict[str, _Place] = field(default_factory=dict)
     _said: dict[tuple[str, str], _Word] = field(default_factory=dict)
     _taken: dict[tuple[str, int], _Taken] = field(default_factory=dict)

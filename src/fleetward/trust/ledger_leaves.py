@@ -60,11 +60,17 @@ SESSION_TYPES: Final = frozenset(
 CLOSING_TYPES: Final = frozenset(
     f"fleetward.{name}.v1" for name in ("closing", "closing-kept", "closing-report")
 )
+WITHDRAWAL_OF_RELEASE: Final = "fleetward.release-withdrawal.v1"
+REPORT_OF_UPDATE: Final = "fleetward.update-report.v1"
 UPDATE_TYPES: Final = frozenset(
-    f"fleetward.{name}.v1"
-    for name in ("release-approval", "release-standing", "release-withdrawal", "update-report")
+    {
+        "fleetward.release-approval.v1",
+        "fleetward.release-standing.v1",
+        WITHDRAWAL_OF_RELEASE,
+        REPORT_OF_UPDATE,
+    }
 )
-"""Papers of sessions, of closings, and of updates, by the names of their types: who reads an entry
+"""Papers of sessions, of closings and of releases, by the names of their types: who reads an entry
 alone need not judge them."""
 CLOSING_KINDS: Final = {
     f"closing.{outcome}": outcome
@@ -73,6 +79,11 @@ CLOSING_KINDS: Final = {
     )
 }  # fmt: skip
 """What entries of a machine's journal say of closings, by their kinds."""
+UPDATE_KINDS: Final = {
+    f"update.{outcome}": outcome
+    for outcome in ("accepted", "refused", "installed", "committed", "rolled_back", "failed")
+}
+"""What entries of a machine's journal say of releases."""
 DOCUMENT_TYPES: Final = frozenset(
     {
         ROOT_TYPE,
@@ -85,7 +96,7 @@ DOCUMENT_TYPES: Final = frozenset(
     }
 )
 
-_DOCUMENTS: Final = DOCUMENT_TYPES | SESSION_TYPES | CLOSING_TYPES | UPDATE_TYPES
+_KNOWN_TYPES: Final = DOCUMENT_TYPES | SESSION_TYPES | CLOSING_TYPES | UPDATE_TYPES
 _CLOSING: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = rb"(0|[1-9][0-9]{0,15})"
 _DIGEST: Final = rb'"([0-9a-f]{64})"'
@@ -115,6 +126,13 @@ class ClosingFact(NamedTuple):
     report: bytes = b""
 
 
+class UpdateFact(NamedTuple):
+    """What an entry of a machine's journal says of a release; `report` is an envelope."""
+
+    outcome: str
+    report: bytes
+
+
 class BatchFact(NamedTuple):
     """What a batch header says. `signed` is None when the machine's key is not known."""
 
@@ -133,6 +151,8 @@ class BatchFact(NamedTuple):
     """Empty: not given. `whole`: the given entries are those signed. Else: why they are not."""
     closings: tuple[ClosingFact, ...] = ()
     """What the entries say of closings, where they are those that were signed."""
+    updates: tuple[UpdateFact, ...] = ()
+    """What they say of releases."""
 
 
 class JoinFact(NamedTuple):
@@ -236,15 +256,19 @@ class LeafReader:
         except FleetwardError as e:
             return batch._replace(content=e.message)
         closings = tuple(fact for entry in whole.entries if (fact := read_closing(entry)))
+        updates = tuple(said for entry in whole.entries if (said := read_update(entry)))
         return batch._replace(
-            content="whole", newest_at_ms=whole.entries[-1].at_ms, closings=closings
+            content="whole",
+            newest_at_ms=whole.entries[-1].at_ms,
+            closings=closings,
+            updates=updates,
         )
 
     def _read_other(self, leaf: bytes, digest: bytes, kind: str, value: JsonObject) -> LeafFact:
         if kind == DEED_TYPE:
             at_ms, join = self._read_deed(value)
             return LeafFact(DEED, digest, type=kind, at_ms=at_ms, join=join)
-        if kind in _DOCUMENTS:
+        if kind in _KNOWN_TYPES:
             if kind != ROOT_TYPE:
                 read_envelope(leaf)
             return LeafFact(DOCUMENT, digest, type=kind)
@@ -279,11 +303,22 @@ def read_closing(entry: Entry) -> ClosingFact | None:
     outcome, closing = CLOSING_KINDS.get(entry.kind), entry.body.get("closing")
     if outcome is None or not isinstance(closing, str) or not _CLOSING.fullmatch(closing):
         return None
-    report, raw = entry.body.get("report"), b""
+    return ClosingFact(outcome, closing, entry.at_ms, _read_report(entry))
+
+
+def read_update(entry: Entry) -> UpdateFact | None:
+    """Return what an entry says of a release, or None when it has no report of any."""
+    outcome, report = UPDATE_KINDS.get(entry.kind), _read_report(entry)
+    return UpdateFact(outcome, report) if outcome is not None and report else None
+
+
+def _read_report(entry: Entry) -> bytes:
+    """Return the bytes of the report in an entry, which may be no report; or nothing."""
+    report = entry.body.get("report")
     if isinstance(report, str):
         with contextlib.suppress(Malformed):
-            raw = from_base64url(report)
-    return ClosingFact(outcome, closing, entry.at_ms, raw)
+            return from_base64url(report)
+    return b""
 
 
 def _type_of(value: JsonObject) -> str:

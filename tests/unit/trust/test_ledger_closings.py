@@ -13,13 +13,13 @@ from tests.unit.keyholder.ledger_world import Machine, World, write_export
 from fleetward.keyholder.audit_words import show_report, tell_report
 from fleetward.keyholder.verify import verify_export
 from fleetward.runtime.keys import make_key
-from fleetward.trust import ledger_closings
+from fleetward.trust import ledger_papers
 from fleetward.trust.canonical import JsonObject, to_base64url
 from fleetward.trust.closing import verify_closing_of_owner
 from fleetward.trust.envelope import add_signatures, read_envelope, seal
 from fleetward.trust.keys import ED25519, ES256
 from fleetward.trust.ledger import Auditor
-from fleetward.trust.ledger_closings import _Papers
+from fleetward.trust.ledger_papers import Papers
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_the_order_of_what_came_first_blames_nobody_alone(record: ClosingRecord)
 
 
 def test_a_limit_blames_nobody(record: ClosingRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_closings, "MAX_PAPERS", 1)
+    monkeypatch.setattr(ledger_papers, "MAX_PAPERS", 1)
     record.order(22)
     record.say(record.pump, record.order(80), "applied")
     report = record.audit()
@@ -201,11 +201,11 @@ def test_a_limit_blames_nobody(record: ClosingRecord, monkeypatch: pytest.Monkey
 
 
 def test_copies_without_force_are_few(record: ClosingRecord) -> None:
-    papers = _Papers(verify_closing_of_owner)
+    papers = Papers(verify_closing_of_owner)
     for _ in range(20):
         raw = record.sign(wish(22), serial=1, signers=[make_key(ED25519)])
         papers.take("a", raw, record.world.policy)
-    assert len(papers.waiting["a"]) == ledger_closings.MAX_WAITING
+    assert len(papers.waiting["a"]) == ledger_papers.MAX_WAITING
     assert papers.count_idle() == 20
 
 

@@ -16,6 +16,7 @@ import { hashLeaf, root, verifyConsistency, verifyInclusion } from "./merkle.mjs
 import { verifyCheckpoint, verifyCosignature } from "./note.mjs";
 import * as owner from "./owner.mjs";
 import { verifyComparison, verifyReceipt } from "./receipt.mjs";
+import * as release from "./release.mjs";
 import { type Session, verifySession, verifyStop } from "./session.mjs";
 import { verifyTakeOver } from "./handover.mjs";
 import { runOf } from "./runbook.mjs";
@@ -196,6 +197,24 @@ const checks: Record<string, (g: Given) => unknown> = {
     return { turns };
   },
   "takeover.offer": (g) => verifyTakeOver(b(g.offer)),
+  "release.manifest": (g) => release.readManifest(b(g.manifest)).found,
+  "release.segments": (g) => ({
+    segments: release.listSegments(Buffer.concat(Array<Buffer>(g.times).fill(b(g.data)))),
+  }),
+  "release.selector": (g) => {
+    const selector = release.readSelector(g.selector);
+    return { all: selector === "all", selects: release.selects(selector, b(g.entry)) };
+  },
+  "release.windows": (g) => ({
+    holds: release.readWindows(g.windows).map((window) => release.holds(window, g.day, g.minute)),
+  }),
+  "release.approval": (g) => {
+    const manifest = release.readManifest(b(g.manifest));
+    const moment = { manifest, knownSince: g.known_since, now: g.now };
+    return release.verifyApproval(b(g.approval), policyOf(g), moment);
+  },
+  "release.withdrawal": (g) => release.verifyWithdrawal(b(g.withdrawal), policyOf(g)),
+  "release.report": (g) => release.verifyUpdateReport(b(g.report), keyOf(g), g.owner),
 };
 
 function resolve(value: Given, shared: Record<string, string>): Given {

@@ -185,7 +185,8 @@ class Installing:
         if part.hook:
             check_path(part.hook)
         place = self._places.find(part.place, part.installer, self._plan.product)
-        folder = self._places.data / "software" / self._plan.product / part.place
+        # A place is the machine's, whatever the product; no product begins with a dot.
+        folder = self._places.data / "software" / ".places" / part.place
         return Room(part, place, make_installer(place, folder, self._lock))
 
     def _find_named(self, name: str) -> Room:

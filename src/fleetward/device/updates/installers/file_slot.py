@@ -1,0 +1,250 @@
+"""The installer `file-slot`: two slots, partitions or files, and a file that names the active one.
+
+    active                holds the last name of the path of one of the two slots
+    FOLDER/slot-NAME      says which image lies whole in that slot; removed before it is written to
+
+The image goes into the slot that is not active, and is read back from the disk before it is
+believed. Switching replaces the file `active` as a whole; what starts the machine reads it. On a
+file system that cannot rename in one step (FAT) that promise is the file system's, and is not kept.
+
+What is in a slot, only our own note says: the image that the machine came with has none, and is
+called "" here. A hook is not run: the image is not what runs now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from fleetward.device.updates.installer_words import PartWord, Patch
+from fleetward.device.updates.installers.contract import (
+    BLOCK_BYTES,
+    Found,
+    Source,
+    Tell,
+    is_digest,
+    not_active,
+    not_written,
+    nothing_before,
+    verify_source,
+)
+from fleetward.device.updates.installers.releases import free_bytes
+from fleetward.device.updates.patching import patch_part
+from fleetward.runtime.files import atomic_write, read_bounded, sync_directory
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable
+
+MAX_NAME_BYTES: Final = 256
+SYNC_BYTES: Final = 8 * BLOCK_BYTES
+"""So much is written before the disk has to have it: a slow disk is heard of in time."""
+
+
+class FileSlotInstaller:
+    """One place of this kind. `folder` is where its notes are."""
+
+    def __init__(self, slots: tuple[Path, Path], active: Path, folder: Path) -> None:
+        self._slots = slots
+        self._active = active
+        self._folder = folder
+
+    def survey(self, part: PartWord) -> Found:
+        """Say what is there. Raises `Refused` for a part with a hook, and for a slot too small."""
+        if part.hook:
+            raise Refused(
+                f"Part {part.name} is an image and names a hook. Its maker has to leave it out.",
+                reason="hook_not_allowed",
+            )
+        at = self._read_active()
+        other = 1 - at
+        for slot in self._slots:
+            _size_of(slot)
+        needed = self._require_size(self._slots[other], part)
+        written = part.sha256 not in ("", self._read(at)) and self._read(other) == part.sha256
+        disk = self._slots[other].parent if needed else self._folder
+        return Found(self._read(at), written, 0 if written else needed, disk)
+
+    def write(self, part: PartWord, source: Source, tell: Tell) -> None:
+        """Write the image into the slot that is not active, and read it back."""
+        self.survey(part)
+        at = self._read_active()
+        other = 1 - at
+        if part.sha256 in (self._read(at), self._read(other)):
+            return
+        verify_source(source, part.sha256, tell, share=3)
+        self._require_room(self._slots[other], part)
+        self._forget(other)
+        third = part.length // 3
+        _fill(self._slots[other], source, lambda done: tell(third + done // 3))
+        found = _read_back(self._slots[other], part.length, lambda d: tell(2 * third + d // 3))
+        if found != part.sha256:
+            raise Unreachable(
+                f"What was written to {self._slots[other]} is not what was read from it. The disk "
+                "fails; look at the system's log.",
+                reason="disk_refused",
+            )
+        self._note(other, part.sha256)
+
+    def patch(self, part: PartWord, delta: Source, word: Patch, tell: Tell) -> None:
+        """Make the image out of the one in the active slot."""
+        self.survey(part)
+        patch_part(part, None, delta, word, tell)
+
+    def switch(self, part: PartWord, tell: Tell) -> None:
+        """Name the slot with this image."""
+        tell(0)
+        at = self._read_active()
+        if self._read(at) == part.sha256:
+            return
+        if self._read(1 - at) != part.sha256:
+            raise not_written(part)
+        self._name(1 - at)
+
+    def commit(self, part: PartWord, tell: Tell) -> None:
+        """Nothing is dropped: the other slot keeps what was before."""
+        tell(0)
+        if self._read(self._read_active()) != part.sha256:
+            raise not_active(part)
+
+    def back(self, part: PartWord, tell: Tell) -> None:
+        """Name the other slot, unless another image than this one is active already."""
+        tell(0)
+        at = self._read_active()
+        if part.sha256 == part.before or self._read(at) != part.sha256:
+            return
+        if self._read(1 - at) != part.before:
+            raise nothing_before(part)
+        self._name(1 - at)
+
+    def clear(self, part: PartWord, tell: Tell) -> None:
+        """Forget the image in the slot that is not active. Its bytes stay, and mean nothing."""
+        tell(0)
+        other = 1 - self._read_active()
+        if self._read(other) == part.sha256 != part.before:
+            self._forget(other)
+
+    def tree(self) -> Path | None:
+        """Images have no files."""
+        return None
+
+    def _read_active(self) -> int:
+        """Return which slot is active. Raises `Refused` when that is not known."""
+        try:
+            said = read_bounded(self._active, MAX_NAME_BYTES).decode("utf-8", "replace").strip()
+        except FleetwardError as e:
+            raise self._unknown(e.message) from e
+        names = [slot.name for slot in self._slots]
+        if said not in names:
+            raise self._unknown(f"it says {said[:40]!r}")
+        return names.index(said)
+
+    def _unknown(self, why: str) -> Refused:
+        names = " or ".join(slot.name for slot in self._slots)
+        return Refused(
+            f"Expected {self._active} to name the active slot, {names}: {why}. Nothing is written "
+            "while that is not known.",
+            reason="place_damaged",
+        )
+
+    def _name(self, which: int) -> None:
+        mode = stat.S_IMODE(self._active.stat().st_mode)
+        atomic_write(self._active, self._slots[which].name.encode() + b"\n", mode)
+
+    def _record(self, which: int) -> Path:
+        return self._folder / f"slot-{self._slots[which].name}"
+
+    def _read(self, which: int) -> str:
+        """Return which image lies whole in a slot, as far as we know."""
+        try:
+            said = read_bounded(self._record(which), MAX_NAME_BYTES).decode("ascii", "replace")
+        except FleetwardError:
+            return ""
+        return said.strip() if is_digest(said.strip()) else ""
+
+    def _note(self, which: int, sha256: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        sync_directory(self._folder.parent)
+        atomic_write(self._record(which), sha256.encode() + b"\n")
+
+    def _forget(self, which: int) -> None:
+        self._record(which).unlink(missing_ok=True)
+        if self._folder.is_dir():
+            sync_directory(self._folder)
+
+    def _require_size(self, slot: Path, part: PartWord) -> int:
+        """Return how much more room a slot needs, that is a file. Raises `Refused`."""
+        found = slot.stat()
+        if stat.S_ISREG(found.st_mode):
+            return max(0, part.length - found.st_blocks * 512)
+        size = _size_of(slot)
+        if size < part.length:
+            raise Refused(
+                f"Part {part.name} has {part.length} bytes, and the slot {slot} has {size}. The "
+                "release is for other machines.",
+                reason="slot_too_small",
+            )
+        return 0
+
+    def _require_room(self, slot: Path, part: PartWord) -> None:
+        needed, free = self._require_size(slot, part), free_bytes(slot.parent)
+        if needed > free:
+            raise Unreachable(
+                f"Part {part.name} needs {needed} bytes more in {slot}; {free} are free. Make room "
+                "there; it is tried again.",
+                reason="disk_full",
+            )
+
+
+def _size_of(slot: Path) -> int:
+    """Return a slot's size. Raises `Refused` when it is no slot."""
+    try:
+        mode = slot.stat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
+            descriptor = os.open(slot, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.lseek(descriptor, 0, os.SEEK_END)
+            finally:
+                os.close(descriptor)
+    except OSError as e:
+        raise Refused(
+            f"Expected a slot at {slot}: {e.strerror}. See what became of it.",
+            reason="place_damaged",
+        ) from e
+    raise Refused(f"Expected a partition or a file at {slot}.", reason="place_damaged")
+
+
+def _fill(slot: Path, source: Source, tell: Tell) -> None:
+    """Write an image into a slot, and have it on the disk. Raises `OSError`."""
+    plain = stat.S_ISREG(slot.stat().st_mode)
+    # O_EXCL of a partition: not while it is mounted (open(2)).
+    flags = os.O_WRONLY | os.O_CLOEXEC | (0 if plain else os.O_EXCL)
+    with os.fdopen(os.open(slot, flags), "wb", buffering=BLOCK_BYTES) as file:
+        done = 0
+        for block in source.blocks():
+            file.write(block)
+            done += len(block)
+            if done % SYNC_BYTES < len(block):
+                file.flush()
+                os.fdatasync(file.fileno())
+            tell(done)
+        file.flush()
+        if plain:
+            file.truncate(done)
+        os.fsync(file.fileno())
+
+
+def _read_back(slot: Path, length: int, tell: Tell) -> str:
+    """Return the SHA-256 of what the disk has, past what the kernel remembers of it."""
+    descriptor = os.open(slot, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        digest = hashlib.sha256()
+        at = 0
+        while block := os.pread(descriptor, min(BLOCK_BYTES, length - at), at):
+            digest.update(block)
+            at += len(block)
+            tell(at)
+    finally:
+        os.close(descriptor)
+    return digest.hexdigest()

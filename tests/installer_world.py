@@ -170,6 +170,8 @@ class Ground:
     """One place of some kind, in a folder."""
 
     kind: ClassVar[Literal["directory", "file-slot", "dpkg"]]
+    bounds = (64 * 1024 * 1024, 500)
+    """How many bytes and files a part says that it unpacks to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -203,7 +205,7 @@ class Ground:
         blob = self.make(version)
         digest = hashlib.sha256(blob).hexdigest()
         was = hashlib.sha256(self.make(before)).hexdigest() if before else ""
-        unpacked = () if self.kind == "file-slot" else (64 * 1024 * 1024, 500)
+        unpacked = () if self.kind == "file-slot" else self.bounds
         return PartWord("part", self.kind, "place", digest, len(blob), was, *unpacked)
 
     def content(self) -> str:

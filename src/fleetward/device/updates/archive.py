@@ -120,6 +120,8 @@ class _Unpacking:
                 end += -(-member.size // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES
                 self._write_file(tar, member, name)
             self._tell(0)
+        if not self._files:
+            raise _refused("it has no files")
         return end
 
     def _make_folder(self, name: str) -> None:

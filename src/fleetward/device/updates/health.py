@@ -6,7 +6,6 @@ leaves the machine, and every check is bounded in time. Words say what was found
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -70,11 +69,11 @@ def _ask(check: CheckWord, ground: Callable[[str], Ground], tell: Tell) -> str:
 
 def find_process(name: str) -> bool:
     """Say whether a process of this name runs, as the kernel has its name."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
             continue
         try:
-            stat = Path(entry.path, "stat").read_bytes()
+            stat = (process / "stat").read_bytes()
         except OSError:
             continue  # It has ended meanwhile.
         head, _, tail = stat.rpartition(b")")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.installer_world import DirectoryGround
+from tests.installer_world import DirectoryGround, InstallerDiedError
 from tests.trust_world import refused
 
 from fleetward.device.updates.health import Ground, ask
@@ -313,3 +313,51 @@ def test_every_check_of_a_plan_is_answered_in_its_order(ground: DirectoryGround)
         assert found[1].words == "The plan has no part nobody."
         assert session.do(Back()) == Done()
     assert "asked" in (ground.folder / "hook.log").read_text()
+
+
+def test_a_word_that_changes_nothing_runs_nothing(ground: DirectoryGround) -> None:
+    """A machine that is in use is not disturbed by going back from what was never switched to."""
+    ground.install("1")
+    ground.in_use.write_text("in use")
+    log = ground.folder / "hook.log"
+    with ground.begin("2", "1", hook="bin/hook") as session:
+        assert session.write() == Written()
+        assert session.do(Switch()).rule == "in_use"
+        assert session.do(Back()) == Done()
+        assert not log.exists()
+        ground.in_use.unlink()
+        for _ in range(2):
+            assert session.do(Switch()) == Done()
+            assert len(log.read_text().splitlines()) == 1
+        for _ in range(2):
+            assert session.do(Back()) == Done()
+            assert len(log.read_text().splitlines()) == 2
+
+
+def test_a_hook_that_the_power_cut_short_runs_again(ground: DirectoryGround) -> None:
+    ground.install("1")
+    log = ground.folder / "hook.log"
+    with ground.begin("2", "1", hook="bin/hook") as session:
+        assert session.write() == Written()
+    died = 0
+    for step in range(1, 40):
+        log.unlink(missing_ok=True)
+        try:
+            with ground.begin("2", "1", hook="bin/hook", die_at=step) as session:
+                assert session.do(Switch()) == Done()
+        except InstallerDiedError:
+            died += 1
+            with ground.begin("2", "1", hook="bin/hook") as session:
+                assert session.do(Switch()) == Done()
+            ended = False
+        else:
+            ended = True
+        # As often as it takes, and once at least.
+        assert set(log.read_text().split()[1::2]) == {"switched"}
+        with ground.begin("2", "1", hook="bin/hook") as session:
+            assert session.do(Back()) == Done()
+        assert ground.content() == "1"
+        if ended:
+            break
+    assert ended
+    assert died > 5

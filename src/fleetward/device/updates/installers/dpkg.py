@@ -34,7 +34,7 @@ from fleetward.device.updates.installers.contract import (
     nothing_before,
 )
 from fleetward.device.updates.installers.releases import PREVIOUS, Releases
-from fleetward.device.updates.patching import patch_part
+from fleetward.device.updates.patching import no_delta
 from fleetward.device.updates.programs import Command, run_program
 from fleetward.runtime.files import atomic_write, read_bounded, sync_directory
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
@@ -99,7 +99,8 @@ class DpkgInstaller:
 
     def patch(self, part: PartWord, delta: Source, word: Patch, tell: Tell) -> None:
         """The archive of what is active is not kept, so there is nothing to apply a delta to."""
-        patch_part(part, None, delta, word, tell)
+        del delta, word, tell
+        raise no_delta(part)
 
     def switch(self, part: PartWord, tell: Tell) -> None:
         """Have these packages installed, and none that only the release before had."""

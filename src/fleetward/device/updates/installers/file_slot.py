@@ -13,11 +13,13 @@ called "" here. A hook is not run: the image is not what runs now.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from fleetward.device.updates.installer_words import PartWord, Patch
 from fleetward.device.updates.installers.contract import (
@@ -32,7 +34,7 @@ from fleetward.device.updates.installers.contract import (
     verify_source,
 )
 from fleetward.device.updates.installers.releases import free_bytes
-from fleetward.device.updates.patching import patch_part
+from fleetward.device.updates.patching import Ends, no_delta, patch_part
 from fleetward.runtime.files import atomic_write, read_bounded, sync_directory
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 
@@ -67,29 +69,33 @@ class FileSlotInstaller:
 
     def write(self, part: PartWord, source: Source, tell: Tell) -> None:
         """Write the image into the slot that is not active, and read it back."""
-        self.survey(part)
-        at = self._read_active()
-        other = 1 - at
-        if part.sha256 in (self._read(at), self._read(other)):
+        other = self._find_target(part)
+        if other is None:
             return
         verify_source(source, part.sha256, tell, share=3)
         self._require_room(self._slots[other], part)
-        self._forget(other)
         third = part.length // 3
-        _fill(self._slots[other], source, lambda done: tell(third + done // 3))
-        found = _read_back(self._slots[other], part.length, lambda d: tell(2 * third + d // 3))
-        if found != part.sha256:
-            raise Unreachable(
-                f"What was written to {self._slots[other]} is not what was read from it. The disk "
-                "fails; look at the system's log.",
-                reason="disk_refused",
-            )
-        self._note(other, part.sha256)
+        with self._open_target(other) as target:
+            done = 0
+            for block in source.blocks():
+                target.write(block)
+                done += len(block)
+                tell(third + done // 3)
+        self._believe(other, part, tell)
 
     def patch(self, part: PartWord, delta: Source, word: Patch, tell: Tell) -> None:
-        """Make the image out of the one in the active slot."""
-        self.survey(part)
-        patch_part(part, None, delta, word, tell)
+        """Make the image out of the one in the active slot, which is only read."""
+        other = self._find_target(part)
+        if other is None:
+            return
+        at = 1 - other
+        if self._read(at) != word.source:
+            raise no_delta(part)
+        self._require_room(self._slots[other], part)
+        delta.check()
+        ends = Ends(lambda: self._slots[at].open("rb"), lambda: self._open_target(other))
+        patch_part(part, ends, delta, lambda done: tell(done * 2 // 3))
+        self._believe(other, part, tell)
 
     def switch(self, part: PartWord, tell: Tell) -> None:
         """Name the slot with this image."""
@@ -127,6 +133,42 @@ class FileSlotInstaller:
     def tree(self) -> Path | None:
         """Images have no files."""
         return None
+
+    def _find_target(self, part: PartWord) -> int | None:
+        """Return the slot to write to; None when the image is in one of the two already."""
+        self.survey(part)
+        at = self._read_active()
+        if part.sha256 in (self._read(at), self._read(1 - at)):
+            return None
+        return 1 - at
+
+    @contextlib.contextmanager
+    def _open_target(self, which: int) -> Iterator[BinaryIO]:
+        """Forget what is in a slot, give it to be written to, and have that on the disk."""
+        slot = self._slots[which]
+        plain = stat.S_ISREG(slot.stat().st_mode)
+        # O_EXCL of a partition: not while it is mounted (open(2)).
+        flags = os.O_WRONLY | os.O_CLOEXEC | (0 if plain else os.O_EXCL)
+        descriptor = os.open(slot, flags)
+        with os.fdopen(descriptor, "wb", buffering=BLOCK_BYTES) as file:
+            self._forget(which)
+            yield cast("BinaryIO", _Steady(file))
+            file.flush()
+            if plain:
+                file.truncate(file.tell())
+            os.fsync(descriptor)
+
+    def _believe(self, which: int, part: PartWord, tell: Tell) -> None:
+        """Read a slot back, and note what is in it. Raises `Unreachable`."""
+        done = part.length * 2 // 3
+        found = _read_back(self._slots[which], part.length, lambda more: tell(done + more // 3))
+        if found != part.sha256:
+            raise Unreachable(
+                f"What was written to {self._slots[which]} is not what was read from it. Either "
+                "the disk fails, which the system's log says, or a delta was no good.",
+                reason="disk_refused",
+            )
+        self._note(which, part.sha256)
 
     def _read_active(self) -> int:
         """Return which slot is active. Raises `Refused` when that is not known."""
@@ -214,24 +256,22 @@ def _size_of(slot: Path) -> int:
     raise Refused(f"Expected a partition or a file at {slot}.", reason="place_damaged")
 
 
-def _fill(slot: Path, source: Source, tell: Tell) -> None:
-    """Write an image into a slot, and have it on the disk. Raises `OSError`."""
-    plain = stat.S_ISREG(slot.stat().st_mode)
-    # O_EXCL of a partition: not while it is mounted (open(2)).
-    flags = os.O_WRONLY | os.O_CLOEXEC | (0 if plain else os.O_EXCL)
-    with os.fdopen(os.open(slot, flags), "wb", buffering=BLOCK_BYTES) as file:
-        done = 0
-        for block in source.blocks():
-            file.write(block)
-            done += len(block)
-            if done % SYNC_BYTES < len(block):
-                file.flush()
-                os.fdatasync(file.fileno())
-            tell(done)
-        file.flush()
-        if plain:
-            file.truncate(done)
-        os.fsync(file.fileno())
+class _Steady:
+    """A file that has the disk take what was written every few MiB."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._waiting = 0
+
+    def write(self, data: bytes) -> int:
+        """Write these bytes."""
+        self._file.write(data)
+        self._waiting += len(data)
+        if self._waiting >= SYNC_BYTES:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+            self._waiting = 0
+        return len(data)
 
 
 def _read_back(slot: Path, length: int, tell: Tell) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,9 @@ from tests.installer_world import (
     DirectoryGround,
     DpkgGround,
     Ground,
+    RaucGround,
     SlotGround,
+    has_rauc,
 )
 
 from fleetward.device.updates.installer_words import (
@@ -27,18 +29,22 @@ from fleetward.device.updates.installer_words import (
 )
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="dpkg installs as root alone")
+needs_rauc = pytest.mark.skipif(not has_rauc(), reason="needs root, RAUC and loop devices")
 EVERY = [
     pytest.param(DirectoryGround, id="directory"),
     pytest.param(SlotGround, id="file-slot"),
     pytest.param(DpkgGround, id="dpkg", marks=needs_root),
+    pytest.param(RaucGround, id="rauc", marks=needs_rauc),
 ]
 GOOD = Done()
 
 
 @pytest.fixture(params=EVERY)
-def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Ground:
+def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
     make: Callable[[Path], Ground] = request.param
-    return make(tmp_path)
+    made = make(tmp_path)
+    yield made
+    made.close()
 
 
 def test_a_first_release_from_nothing_to_committed(ground: Ground) -> None:
@@ -187,7 +193,12 @@ def test_a_machine_in_use_is_not_switched_and_says_why(ground: Ground) -> None:
 
 
 def test_places_that_do_not_fit(ground: Ground) -> None:
-    others = {"directory": "file-slot", "file-slot": "directory", "dpkg": "directory"}
+    others = {
+        "directory": "file-slot",
+        "file-slot": "directory",
+        "dpkg": "directory",
+        "rauc": "dpkg",
+    }
     part = ground.part("1")
     with ground.begin("1", place="elsewhere") as session:
         assert session.surveyed.rule == "unknown_place"

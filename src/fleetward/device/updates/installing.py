@@ -13,6 +13,7 @@ says why in `problem`, with `rule` as the stable word for it:
 | `slot_too_small`, `disk_full`, `disk_refused` | the disk says no |
 | `in_use` | the machine must not be disturbed; nothing was touched |
 | `not_written`, `not_active`, `no_way_back` | the word does not fit what lies there |
+| `restart_waits` | the machine was switched and has to start again first |
 | `hook_failed`, `restart_failed`, `tool_failed`, `no_such_user`, `no_root` | a program failed, or cannot be run |
 | `no_delta` | fetch the whole part |
 | `installer_busy` | another installer works; try again later |

@@ -8,8 +8,8 @@ from fleetward.device.updates.installers.contract import Installer
 from fleetward.device.updates.installers.directory import DirectoryInstaller
 from fleetward.device.updates.installers.dpkg import DpkgInstaller
 from fleetward.device.updates.installers.file_slot import FileSlotInstaller
+from fleetward.device.updates.installers.rauc import RaucInstaller
 from fleetward.device.updates.places import DirectoryPlace, DpkgPlace, FileSlotPlace, Place
-from fleetward.trust.errors import Refused
 
 
 def make_installer(place: Place, folder: Path, lock: int) -> Installer:
@@ -23,7 +23,4 @@ def make_installer(place: Place, folder: Path, lock: int) -> Installer:
     if isinstance(place, DpkgPlace):
         path = Path(place.path) if place.path else folder
         return DpkgInstaller(path, Path(place.root or "/"), lock)
-    raise Refused(
-        f"This version of the agent has no installer {place.__struct_config__.tag}.",
-        reason="wrong_installer",
-    )
+    return RaucInstaller(Path(place.config), place.bus, folder)

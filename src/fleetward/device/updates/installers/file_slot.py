@@ -1,14 +1,9 @@
 """The installer `file-slot`: two slots, partitions or files, and a file that names the active one.
 
-    active                holds the last name of the path of one of the two slots
-    FOLDER/slot-NAME      says which image lies whole in that slot; removed before it is written to
-
 The image goes into the slot that is not active, and is read back from the disk before it is
-believed. Switching replaces the file `active` as a whole; what starts the machine reads it. On a
-file system that cannot rename in one step (FAT) that promise is the file system's, and is not kept.
-
-What is in a slot, only our own note says: the image that the machine came with has none, and is
-called "" here. A hook is not run: the image is not what runs now.
+believed (`slots`). `active` holds the last name of the path of one of the two slots. Switching
+replaces that file as a whole; what starts the machine reads it. On a file system that cannot rename
+in one step (FAT) that promise is the file system's, and is not kept.
 """
 
 from __future__ import annotations
@@ -27,15 +22,12 @@ from fleetward.device.updates.installers.contract import (
     Found,
     Source,
     Tell,
-    is_digest,
-    not_active,
-    not_written,
-    nothing_before,
     verify_source,
 )
 from fleetward.device.updates.installers.releases import free_bytes
+from fleetward.device.updates.installers.slots import TwoSlots, require_no_hook
 from fleetward.device.updates.patching import Ends, no_delta, patch_part
-from fleetward.runtime.files import atomic_write, read_bounded, sync_directory
+from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 
 MAX_NAME_BYTES: Final = 256
@@ -43,33 +35,30 @@ SYNC_BYTES: Final = 8 * BLOCK_BYTES
 """So much is written before the disk has to have it: a slow disk is heard of in time."""
 
 
-class FileSlotInstaller:
+class FileSlotInstaller(TwoSlots):
     """One place of this kind. `folder` is where its notes are."""
 
     def __init__(self, slots: tuple[Path, Path], active: Path, folder: Path) -> None:
+        super().__init__(folder)
         self._slots = slots
         self._active = active
-        self._folder = folder
 
     def survey(self, part: PartWord) -> Found:
         """Say what is there. Raises `Refused` for a part with a hook, and for a slot too small."""
-        if part.hook:
-            raise Refused(
-                f"Part {part.name} is an image and names a hook. Its maker has to leave it out.",
-                reason="hook_not_allowed",
-            )
-        at = self._read_active()
+        require_no_hook(part)
+        at = self.read_active(_quiet)
         other = 1 - at
         for slot in self._slots:
             _size_of(slot)
         needed = self._require_size(self._slots[other], part)
-        written = part.sha256 not in ("", self._read(at)) and self._read(other) == part.sha256
+        written = part.sha256 not in ("", self.read(at)) and self.read(other) == part.sha256
         disk = self._slots[other].parent if needed else self._folder
-        return Found(self._read(at), written, 0 if written else needed, disk)
+        return Found(self.read(at), written, 0 if written else needed, disk)
 
     def write(self, part: PartWord, source: Source, tell: Tell) -> None:
         """Write the image into the slot that is not active, and read it back."""
-        other = self._find_target(part)
+        self.survey(part)
+        other = self.find_target(part, tell)
         if other is None:
             return
         verify_source(source, part.sha256, tell, share=3)
@@ -85,62 +74,18 @@ class FileSlotInstaller:
 
     def patch(self, part: PartWord, delta: Source, word: Patch, tell: Tell) -> None:
         """Make the image out of the one in the active slot, which is only read."""
-        other = self._find_target(part)
+        self.survey(part)
+        other = self.find_target(part, tell)
         if other is None:
             return
         at = 1 - other
-        if self._read(at) != word.source:
+        if self.read(at) != word.source:
             raise no_delta(part)
         self._require_room(self._slots[other], part)
         delta.check()
         ends = Ends(lambda: self._slots[at].open("rb"), lambda: self._open_target(other))
         patch_part(part, ends, delta, lambda done: tell(done * 2 // 3))
         self._believe(other, part, tell)
-
-    def switch(self, part: PartWord, tell: Tell) -> None:
-        """Name the slot with this image."""
-        tell(0)
-        at = self._read_active()
-        if self._read(at) == part.sha256:
-            return
-        if self._read(1 - at) != part.sha256:
-            raise not_written(part)
-        self._name(1 - at)
-
-    def commit(self, part: PartWord, tell: Tell) -> None:
-        """Nothing is dropped: the other slot keeps what was before."""
-        tell(0)
-        if self._read(self._read_active()) != part.sha256:
-            raise not_active(part)
-
-    def back(self, part: PartWord, tell: Tell) -> None:
-        """Name the other slot, unless another image than this one is active already."""
-        tell(0)
-        at = self._read_active()
-        if part.sha256 == part.before or self._read(at) != part.sha256:
-            return
-        if self._read(1 - at) != part.before:
-            raise nothing_before(part)
-        self._name(1 - at)
-
-    def clear(self, part: PartWord, tell: Tell) -> None:
-        """Forget the image in the slot that is not active. Its bytes stay, and mean nothing."""
-        tell(0)
-        other = 1 - self._read_active()
-        if self._read(other) == part.sha256 != part.before:
-            self._forget(other)
-
-    def tree(self) -> Path | None:
-        """Images have no files."""
-        return None
-
-    def _find_target(self, part: PartWord) -> int | None:
-        """Return the slot to write to; None when the image is in one of the two already."""
-        self.survey(part)
-        at = self._read_active()
-        if part.sha256 in (self._read(at), self._read(1 - at)):
-            return None
-        return 1 - at
 
     @contextlib.contextmanager
     def _open_target(self, which: int) -> Iterator[BinaryIO]:
@@ -151,7 +96,7 @@ class FileSlotInstaller:
         flags = os.O_WRONLY | os.O_CLOEXEC | (0 if plain else os.O_EXCL)
         descriptor = os.open(slot, flags)
         with os.fdopen(descriptor, "wb", buffering=BLOCK_BYTES) as file:
-            self._forget(which)
+            self.forget(which)
             yield cast("BinaryIO", _Steady(file))
             file.flush()
             if plain:
@@ -168,10 +113,11 @@ class FileSlotInstaller:
                 "the disk fails, which the system's log says, or a delta was no good.",
                 reason="disk_refused",
             )
-        self._note(which, part.sha256)
+        self.note(which, part.sha256)
 
-    def _read_active(self) -> int:
+    def read_active(self, tell: Tell) -> int:
         """Return which slot is active. Raises `Refused` when that is not known."""
+        tell(0)
         try:
             said = read_bounded(self._active, MAX_NAME_BYTES).decode("utf-8", "replace").strip()
         except FleetwardError as e:
@@ -189,30 +135,15 @@ class FileSlotInstaller:
             reason="place_damaged",
         )
 
-    def _name(self, which: int) -> None:
+    def make_active(self, which: int, tell: Tell) -> None:
+        """Replace the file that names the active one."""
+        tell(0)
         mode = stat.S_IMODE(self._active.stat().st_mode)
         atomic_write(self._active, self._slots[which].name.encode() + b"\n", mode)
 
-    def _record(self, which: int) -> Path:
-        return self._folder / f"slot-{self._slots[which].name}"
-
-    def _read(self, which: int) -> str:
-        """Return which image lies whole in a slot, as far as we know."""
-        try:
-            said = read_bounded(self._record(which), MAX_NAME_BYTES).decode("ascii", "replace")
-        except FleetwardError:
-            return ""
-        return said.strip() if is_digest(said.strip()) else ""
-
-    def _note(self, which: int, sha256: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        sync_directory(self._folder.parent)
-        atomic_write(self._record(which), sha256.encode() + b"\n")
-
-    def _forget(self, which: int) -> None:
-        self._record(which).unlink(missing_ok=True)
-        if self._folder.is_dir():
-            sync_directory(self._folder)
+    def name_of(self, which: int) -> str:
+        """Return the last name of a slot's path."""
+        return self._slots[which].name
 
     def _require_size(self, slot: Path, part: PartWord) -> int:
         """Return how much more room a slot needs, that is a file. Raises `Refused`."""
@@ -236,6 +167,10 @@ class FileSlotInstaller:
                 "there; it is tried again.",
                 reason="disk_full",
             )
+
+
+def _quiet(done: int) -> None:
+    """A survey takes no time that is worth telling of."""
 
 
 def _size_of(slot: Path) -> int:

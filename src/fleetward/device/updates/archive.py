@@ -4,7 +4,7 @@ It is a tar, plain or packed by gzip or xz, of regular files and folders and not
 maker's tool would never write is refused, and not mended: the maker's key may be stolen, and a
 wrong part is better seen than half understood. So:
 
-1. Names are relative and plain: letters, digits and `. _ + = @ , ~ : % -`, without `..`; each once.
+1. Names are relative and plain (`trust.archive_names`), and come once each.
 2. No links, no devices, no pipes, no sparse files; no setuid, setgid or sticky bit. Files become
    0755 when their owner may run them, 0644 otherwise; folders 0755; all belong to whoever this is.
 3. Never more bytes or files than the manifest says, counted while they are written. What is
@@ -22,7 +22,6 @@ from __future__ import annotations
 import hashlib
 import lzma
 import os
-import re
 import resource
 import tarfile
 import zlib
@@ -34,10 +33,9 @@ from typing import IO, Final, Protocol, cast
 from fleetward.device.updates.installer_words import PartWord
 from fleetward.device.updates.installers.contract import BLOCK_BYTES, Source, Tell, wrong_hash
 from fleetward.runtime.files import sync_directory
+from fleetward.trust.archive_names import check_archive_name
 from fleetward.trust.errors import FleetwardError, Malformed
 
-MAX_PATH_CHARACTERS: Final = 1024
-MAX_DEPTH: Final = 64
 SPARE_FOLDERS: Final = 1024
 """Folders are not counted as files; so many more than files there may be."""
 HEADER_BYTES: Final = 4096
@@ -48,7 +46,6 @@ TAR_BLOCK_BYTES: Final = 512
 MEMORY_BYTES: Final = 512 * 1024 * 1024
 XZ_MEMORY_BYTES: Final = 192 * 1024 * 1024
 """`xz -9` needs 65 MB to unpack."""
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._+=@,][A-Za-z0-9._+=@,~:%-]{0,254}")
 _BROKEN: Final = (
     *(tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, LookupError),
     *(ArithmeticError, RecursionError, MemoryError),
@@ -120,6 +117,8 @@ class _Unpacking:
                 end += -(-member.size // TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES
                 self._write_file(tar, member, name)
             self._tell(0)
+        if not self._files:
+            raise _refused("it has no files")
         return end
 
     def _make_folder(self, name: str) -> None:
@@ -192,14 +191,7 @@ def check_name(member: tarfile.TarInfo) -> str:
         raise _refused(f"{name[:80]!r} would run as another user", "bad_archive_member")
     if member.isdir() and name in ("", "."):
         return ""
-    pieces = name.split("/")
-    plain = all(_PLAIN.fullmatch(piece) and piece not in (".", "..") for piece in pieces)
-    if not plain or len(pieces) > MAX_DEPTH or len(name) > MAX_PATH_CHARACTERS:
-        raise _refused(
-            f"{name[:80]!r} is no plain relative name of letters, digits and . _ + = @ , ~ : % -",
-            "bad_archive_name",
-        )
-    return name
+    return check_archive_name(name)
 
 
 # --- Reading -------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ leaves the machine, and every check is bounded in time. Words say what was found
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import time
@@ -17,7 +16,7 @@ from typing import Final
 
 from fleetward.device.updates.installer_words import CheckWord, FindingWord, clean
 from fleetward.device.updates.installers.contract import Tell
-from fleetward.device.updates.programs import find_runner, run_program
+from fleetward.device.updates.programs import Command, find_runner, run_program
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.release_checks import Check, check_path
 
@@ -70,11 +69,11 @@ def _ask(check: CheckWord, ground: Callable[[str], Ground], tell: Tell) -> str:
 
 def find_process(name: str) -> bool:
     """Say whether a process of this name runs, as the kernel has its name."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
             continue
         try:
-            stat = Path(entry.path, "stat").read_bytes()
+            stat = (process / "stat").read_bytes()
         except OSError:
             continue  # It has ended meanwhile.
         head, _, tail = stat.rpartition(b")")
@@ -116,11 +115,11 @@ def _ask_http(port: int, path: str, status: int) -> str:
 
 
 def _run(check: CheckWord, path: Path, there: Ground, tell: Tell) -> str:
-    runner = find_runner(there.user)
-    argv = (str(path), *check.arguments)
     assert there.tree is not None
+    argv = (str(path), *check.arguments)
+    command = Command(argv, check.seconds, there.tree, find_runner(there.user))
     try:
-        ended = run_program(argv, cwd=there.tree, seconds=check.seconds, tell=tell, runner=runner)
+        ended = run_program(command, tell)
     except OSError as e:
         return f"{check.path} cannot be run: {e.strerror}"
     return "" if ended.good else f"{check.path} {ended.why(check.seconds)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from fleetward.device.updates.installers.contract import Tell
-from fleetward.device.updates.programs import PROGRAMS_PATH, find_runner, run_program
+from fleetward.device.updates.programs import PROGRAMS_PATH, Command, find_runner, run_program
 from fleetward.trust.errors import Refused
 from fleetward.trust.release_checks import check_path
 
@@ -34,10 +34,9 @@ def run_hook(tree: Path | None, hook: str, moment: Moment, user: str, tell: Tell
         if moment == "back":
             return
         raise Refused(f"The release has no file {hook} to run as its hook.", reason="hook_failed")
-    runner = find_runner(user)
-    argv = (str(path), moment)
+    command = Command((str(path), moment), HOOK_SECONDS, tree, find_runner(user))
     try:
-        ended = run_program(argv, cwd=tree, seconds=HOOK_SECONDS, tell=tell, runner=runner)
+        ended = run_program(command, tell)
     except OSError as e:
         raise Refused(f"The hook {hook} cannot be run: {e.strerror}.", reason="hook_failed") from e
     if not ended.good:
@@ -57,8 +56,7 @@ class Units:
                 f"The place wants {unit} restarted, and systemd does not run on this machine.",
                 reason="restart_failed",
             )
-        argv = (self.tool, "restart", "--", unit)
-        ended = run_program(argv, cwd=Path("/"), seconds=RESTART_SECONDS, tell=tell)
+        ended = run_program(Command((self.tool, "restart", "--", unit), RESTART_SECONDS), tell)
         if not ended.good:
             raise Refused(
                 f"Restarting {unit} {ended.why(RESTART_SECONDS)}", reason="restart_failed"

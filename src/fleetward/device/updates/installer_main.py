@@ -141,7 +141,7 @@ class Talk:
             places = read_places(self._data, self._places)
         except FleetwardError as e:
             places = e
-        self._installing = Installing(plan, places, find_units(), lock)
+        self._installing = Installing(plan, self._data, places, find_units(), lock)
         return self._installing.survey(self._pace.step)
 
 

@@ -13,6 +13,7 @@ says why in `problem`, with `rule` as the stable word for it:
 | `slot_too_small`, `disk_full`, `disk_refused` | the disk says no |
 | `in_use` | the machine must not be disturbed; nothing was touched |
 | `not_written`, `not_active`, `no_way_back` | the word does not fit what lies there |
+| `restart_waits` | the machine was switched and has to start again first |
 | `hook_failed`, `restart_failed`, `tool_failed`, `no_such_user`, `no_root` | a program failed, or cannot be run |
 | `no_delta` | fetch the whole part |
 | `installer_busy` | another installer works; try again later |
@@ -50,6 +51,7 @@ from fleetward.device.updates.installers.contract import Found, Installer, Sourc
 from fleetward.device.updates.installers.releases import free_bytes
 from fleetward.device.updates.making import make_installer
 from fleetward.device.updates.places import Place, Places
+from fleetward.runtime.files import atomic_write, sync_directory
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.release_checks import check_path
 
@@ -65,16 +67,37 @@ class Room:
     installer: Installer
 
 
+class Pending:
+    """Says, over a power cut, that something was switched and its hooks and units still wait."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def is_marked(self) -> bool:
+        """Whether they wait."""
+        return self._path.exists()
+
+    def mark(self) -> None:
+        """They will. To be called before anything is switched."""
+        atomic_write(self._path, b"")
+
+    def clear(self) -> None:
+        """They do not any more."""
+        self._path.unlink(missing_ok=True)
+        sync_directory(self._path.parent)
+
+
 class Installing:
     """One plan. `places` is what the machine's file says, or why it cannot be read."""
 
     def __init__(
-        self, plan: Plan, places: Places | FleetwardError, units: Units, lock: int
+        self, plan: Plan, data: Path, places: Places | FleetwardError, units: Units, lock: int
     ) -> None:
         self._plan = plan
         self._places = places
         self._units = units
         self._lock = lock
+        self._pending = Pending(data / "software" / f".follow-{plan.product}")
 
     def survey(self, tell: Tell) -> Surveyed:
         """Say what is there, and whether this machine can take the release."""
@@ -115,8 +138,7 @@ class Installing:
             case Switch():
                 return self._switch(tell)
             case Back():
-                problems = self._each(lambda room: room.installer.back(room.part, tell))
-                return say_done(problems or self._follow("back", tell))
+                return self._back(tell)
             case Commit():
                 return say_done(self._each(lambda room: room.installer.commit(room.part, tell)))
             case Clear():
@@ -136,17 +158,41 @@ class Installing:
             in_use = self._in_use()
             if in_use and not any(active):
                 raise Refused(f"The machine must not be disturbed now: {in_use}", reason="in_use")
+            if not all(active):
+                self._pending.mark()
             for room in rooms:
                 room.installer.switch(room.part, tell)
         except (FleetwardError, OSError) as e:
             return Done(*say(e))
         return say_done(self._follow("switched", tell))
 
+    def _back(self, tell: Tell) -> Done:
+        try:
+            rooms = [self._find(part) for part in self._plan.parts]
+            if any(r.part.before != r.part.sha256 == self._active(r) for r in rooms):
+                self._pending.mark()
+        except (FleetwardError, OSError) as e:
+            return Done(*say(e))
+        problems = self._each(lambda room: room.installer.back(room.part, tell))
+        return say_done(problems or self._follow("back", tell))
+
+    def _active(self, room: Room) -> str:
+        """Return what is active in a place; of one that cannot tell, that it has to be gone back
+        with."""
+        try:
+            return room.installer.survey(room.part).active
+        except (FleetwardError, OSError):
+            return room.part.sha256
+
     def _follow(self, moment: Moment, tell: Tell) -> list[FleetwardError | OSError]:
         """Run the hooks, then restart the units, each once; return what went wrong.
 
-        After a hook that failed on the way to a release nothing is restarted: guard goes back.
+        Where nothing was switched since the last time that all of it went well, nothing is run: a
+        machine that is in use is not disturbed by a word that changes nothing. After a hook that
+        failed on the way to a release nothing is restarted: guard goes back.
         """
+        if not self._pending.is_marked():
+            return []
 
         def hook(room: Room) -> None:
             if room.part.hook:
@@ -163,6 +209,8 @@ class Installing:
                 self._units.restart(unit, tell)
             except (FleetwardError, OSError) as e:
                 problems.append(e)
+        if not problems:
+            self._pending.clear()
         return problems
 
     def _each(self, do: Callable[[Room], None]) -> list[FleetwardError | OSError]:
@@ -185,7 +233,8 @@ class Installing:
         if part.hook:
             check_path(part.hook)
         place = self._places.find(part.place, part.installer, self._plan.product)
-        folder = self._places.data / "software" / self._plan.product / part.place
+        # A place is the machine's, whatever the product; no product begins with a dot.
+        folder = self._places.data / "software" / ".places" / part.place
         return Room(part, place, make_installer(place, folder, self._lock))
 
     def _find_named(self, name: str) -> Room:

@@ -6,17 +6,21 @@ from pathlib import Path
 
 from fleetward.device.updates.installers.contract import Installer
 from fleetward.device.updates.installers.directory import DirectoryInstaller
-from fleetward.device.updates.places import DirectoryPlace, Place
-from fleetward.trust.errors import Refused
+from fleetward.device.updates.installers.dpkg import DpkgInstaller
+from fleetward.device.updates.installers.file_slot import FileSlotInstaller
+from fleetward.device.updates.installers.rauc import RaucInstaller
+from fleetward.device.updates.places import DirectoryPlace, DpkgPlace, FileSlotPlace, Place
 
 
 def make_installer(place: Place, folder: Path, lock: int) -> Installer:
     """Return the installer of a place. `folder` is below the agent's data, for what it remembers;
-    `lock` is held while anything that it starts may still write."""
-    del folder, lock
+    `lock` is held by whatever it starts that writes."""
     if isinstance(place, DirectoryPlace):
         return DirectoryInstaller(Path(place.path))
-    raise Refused(
-        f"This version of the agent has no installer {place.__struct_config__.tag}.",
-        reason="wrong_installer",
-    )
+    if isinstance(place, FileSlotPlace):
+        first, second = place.slots
+        return FileSlotInstaller((Path(first), Path(second)), Path(place.active), folder)
+    if isinstance(place, DpkgPlace):
+        path = Path(place.path) if place.path else folder
+        return DpkgInstaller(path, Path(place.root or "/"), lock)
+    return RaucInstaller(Path(place.config), place.bus, folder)

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from fleetward.device.updates.installer_words import PartWord, Patch
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from fleetward.device.updates.installer_words import PartWord
 from fleetward.device.updates.installers.contract import Source, Tell
 from fleetward.trust.errors import Refused
 
 
-def patch_part(
-    part: PartWord, active: Source | None, delta: Source, word: Patch, tell: Tell
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where a delta is applied: opens the active part for reading, at its first byte, and where
+    the new one goes, which is forgotten as it opens. The caller verifies what lies there then."""
+
+    open_source: Callable[[], AbstractContextManager[BinaryIO]]
+    open_target: Callable[[], AbstractContextManager[BinaryIO]]
+
+
+def patch_part(part: PartWord, ends: Ends, delta: Source, tell: Tell) -> None:
     """Refuse: this version of the agent applies no deltas. Guard has the whole part fetched then.
 
-    `active` are the bytes of the active part, where the installer has them.
+    Nothing is opened, and so nothing is forgotten.
     """
-    del active, delta, word, tell
-    raise Refused(
+    del ends, delta, tell
+    raise no_delta(part)
+
+
+def no_delta(part: PartWord) -> Refused:
+    """Return the error for a part that cannot be made out of a delta here."""
+    return Refused(
         f"Part {part.name} cannot be made out of a delta here. It is fetched whole instead.",
         reason="no_delta",
     )

@@ -74,7 +74,11 @@ class DpkgPlace(_Place, frozen=True, tag="dpkg", kw_only=True):
 
 
 class RaucPlace(_Place, frozen=True, tag="rauc", kw_only=True):
-    """What RAUC's own configuration says."""
+    """What RAUC's own configuration says, at `config`. `bus` is where its service is, when not at
+    the system's usual bus."""
+
+    config: _Path = "/etc/rauc/system.conf"
+    bus: Annotated[str, msgspec.Meta(pattern=r"^(unix:[A-Za-z0-9=/._,-]{1,200})?$")] = ""
 
 
 Place: TypeAlias = DirectoryPlace | FileSlotPlace | DpkgPlace | RaucPlace

@@ -42,6 +42,23 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """A program and its arguments, for at most so many seconds.
+
+    `inherits` are descriptors that it gets. Of what it says, the last `kept_bytes` are kept, and
+    their last lines returned; with `whole` all of them, as they came, for reading.
+    """
+
+    argv: Sequence[str]
+    seconds: float
+    cwd: Path = Path("/")
+    runner: Runner = Runner()
+    inherits: tuple[int, ...] = ()
+    kept_bytes: int = KEPT_BYTES
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """How it ended: its exit code, negative for a signal, None when its time was over. `words` are
     the last lines that it said."""
@@ -84,25 +101,15 @@ def find_runner(user: str) -> Runner:
     return Runner(found.pw_uid, found.pw_gid, groups, user, found.pw_dir)
 
 
-def run_program(
-    argv: Sequence[str],
-    *,
-    cwd: Path,
-    seconds: float,
-    tell: Tell,
-    runner: Runner = Runner(),
-    extra: tuple[int, ...] = (),
-) -> Ended:
-    """Run a program and return how it ended. Raises `OSError` when it cannot be started.
-
-    `extra` are descriptors that it inherits.
-    """
+def run_program(command: Command, tell: Tell) -> Ended:
+    """Run a program and return how it ended. Raises `OSError` when it cannot be started."""
+    runner = command.runner
     environment = {"HOME": runner.home, "LC_ALL": "C.UTF-8", "PATH": PROGRAMS_PATH}
     if runner.name:
         environment |= {"LOGNAME": runner.name, "USER": runner.name}
     child = subprocess.Popen(
-        list(argv),
-        cwd=cwd,
+        list(command.argv),
+        cwd=command.cwd,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -112,18 +119,19 @@ def run_program(
         user=runner.uid,
         group=runner.gid,
         extra_groups=None if runner.uid is None else runner.groups,
-        pass_fds=extra,
+        pass_fds=command.inherits,
     )
     with child:
         assert child.stdout is not None
-        said, ended = _follow(child, child.stdout, time.monotonic() + seconds, tell)
+        said, ended = _follow(child, child.stdout, command, tell)
         # Its process group lives as long as its own end was not taken, so the number is still its.
         try:
             os.killpg(child.pid, signal.SIGKILL)
         except ProcessLookupError:
             child.kill()
         code = child.wait()
-    return Ended(code if ended else None, last_words(said))
+    words = said.decode("utf-8", "replace") if command.whole else last_words(said)
+    return Ended(code if ended else None, words)
 
 
 def last_words(said: bytes) -> str:
@@ -133,10 +141,11 @@ def last_words(said: bytes) -> str:
 
 
 def _follow(
-    child: subprocess.Popen[bytes], pipe: IO[bytes], deadline: float, tell: Tell
+    child: subprocess.Popen[bytes], pipe: IO[bytes], command: Command, tell: Tell
 ) -> tuple[bytes, bool]:
     """Read what it says until it has ended; return that, and whether it ended by itself."""
-    said = b""
+    said = bytearray()
+    most, deadline = command.kept_bytes, time.monotonic() + command.seconds
     process = os.pidfd_open(child.pid)
     try:
         waiting = select.poll()
@@ -145,19 +154,21 @@ def _follow(
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
-                return said, False
+                return bytes(said), False
             ready = {number for number, _ in waiting.poll(min(left, _POLL_SECONDS) * 1000)}
             tell(0)
             if pipe.fileno() in ready:
                 block = os.read(pipe.fileno(), _PIPE_BYTES)
-                said = (said + block)[-KEPT_BYTES:]
+                said += block
+                del said[:-most]
                 if not block:
                     waiting.unregister(pipe)
             # What it left running may hold the pipe for ever; a pipe holds no more than one read.
             if process in ready:
                 os.set_blocking(pipe.fileno(), False)
                 with contextlib.suppress(BlockingIOError):
-                    said = (said + os.read(pipe.fileno(), _PIPE_BYTES))[-KEPT_BYTES:]
-                return said, True
+                    said += os.read(pipe.fileno(), _PIPE_BYTES)
+                    del said[:-most]
+                return bytes(said), True
     finally:
         os.close(process)

@@ -19,7 +19,7 @@ from fleetward.device.updates.installers.contract import (
     nothing_before,
 )
 from fleetward.device.updates.installers.releases import PREVIOUS, Releases
-from fleetward.device.updates.patching import patch_part
+from fleetward.device.updates.patching import no_delta
 
 
 class DirectoryInstaller:
@@ -43,7 +43,8 @@ class DirectoryInstaller:
 
     def patch(self, part: PartWord, delta: Source, word: Patch, tell: Tell) -> None:
         """The archive of what is active is not kept, so there is nothing to apply a delta to."""
-        patch_part(part, None, delta, word, tell)
+        del delta, word, tell
+        raise no_delta(part)
 
     def switch(self, part: PartWord, tell: Tell) -> None:
         """Have `current` lead to it."""

@@ -1,0 +1,221 @@
+"""One contract, and every installer keeps it: the real program, one place of each kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.installer_world import (
+    DirectoryGround,
+    DpkgGround,
+    Ground,
+    RaucGround,
+    SlotGround,
+    has_rauc,
+)
+
+from fleetward.device.updates.installer_words import (
+    Back,
+    Clear,
+    Commit,
+    Done,
+    Patch,
+    Plan,
+    Switch,
+    Write,
+    Written,
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="dpkg installs as root alone")
+needs_rauc = pytest.mark.skipif(not has_rauc(), reason="needs root, RAUC and loop devices")
+EVERY = [
+    pytest.param(DirectoryGround, id="directory"),
+    pytest.param(SlotGround, id="file-slot"),
+    pytest.param(DpkgGround, id="dpkg", marks=needs_root),
+    pytest.param(RaucGround, id="rauc", marks=needs_rauc),
+]
+GOOD = Done()
+
+
+@pytest.fixture(params=EVERY)
+def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
+    make: Callable[[Path], Ground] = request.param
+    made = make(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_first_release_from_nothing_to_committed(ground: Ground) -> None:
+    with ground.begin("1") as session:
+        found = session.surveyed
+        assert (found.problem, found.rule, found.in_use) == ("", "", "")
+        assert [(s.active, s.written) for s in found.slots] == [("", False)]
+        assert found.needed_bytes > 0
+        assert found.free_bytes > found.needed_bytes
+        assert session.write() == Written()
+        assert ground.content() == ""
+    with ground.begin("1") as session:
+        assert [(s.active, s.written) for s in session.surveyed.slots] == [("", True)]
+        assert session.do(Switch()) == GOOD
+        assert ground.content() == "1"
+    with ground.begin("1") as session:
+        digest = session.plan.parts[0].sha256
+        assert [(s.active, s.written) for s in session.surveyed.slots] == [(digest, False)]
+        assert session.do(Commit()) == GOOD
+    assert ground.content() == "1"
+
+
+def test_a_first_release_goes_back_to_nothing(ground: Ground) -> None:
+    with ground.begin("1") as session:
+        assert session.write() == Written()
+        assert session.do(Switch()) == GOOD
+        assert ground.content() == "1"
+        assert session.do(Back()) == GOOD
+        assert ground.content() == ""
+        assert session.do(Clear()) == GOOD
+    with ground.begin("1") as session:
+        assert [(s.active, s.written) for s in session.surveyed.slots] == [("", False)]
+    ground.install("1")
+
+
+def test_a_second_release_goes_back_to_the_first_and_may_come_again(ground: Ground) -> None:
+    ground.install("1")
+    with ground.begin("2", "1") as session:
+        assert session.surveyed.slots[0].active == session.plan.parts[0].before
+        assert session.write() == Written()
+        assert ground.content() == "1"
+        assert session.do(Switch()) == GOOD
+        assert ground.content() == "2"
+        assert session.do(Back()) == GOOD
+        assert ground.content() == "1"
+        assert session.do(Clear()) == GOOD
+        assert ground.content() == "1"
+    ground.install("2", "1")
+
+
+def test_the_release_before_can_be_installed_again(ground: Ground) -> None:
+    ground.install("1")
+    ground.install("2", "1")
+    ground.install("1", "2")
+
+
+def test_every_word_may_come_twice(ground: Ground) -> None:
+    ground.install("1")
+    with ground.begin("2", "1") as session:
+        for _ in range(2):
+            assert session.write() == Written()
+        for _ in range(2):
+            assert session.do(Switch()) == GOOD
+            assert ground.content() == "2"
+        for _ in range(2):
+            assert session.do(Back()) == GOOD
+            assert ground.content() == "1"
+        for _ in range(2):
+            assert session.do(Clear()) == GOOD
+        assert session.write() == Written()
+        assert session.do(Switch()) == GOOD
+        for _ in range(2):
+            assert session.do(Commit()) == GOOD
+            assert ground.content() == "2"
+        assert session.do(Clear()) == GOOD
+        assert ground.content() == "2"
+
+
+def test_the_same_release_again_changes_nothing(ground: Ground) -> None:
+    ground.install("1")
+    was = ground.listing()
+    with ground.begin("1", "1") as session:
+        assert session.surveyed.slots[0].active == session.plan.parts[0].sha256
+        assert session.write() == Written()
+        assert session.do(Switch()) == GOOD
+        assert session.do(Back()) == GOOD
+        assert session.do(Clear()) == GOOD
+        assert session.do(Commit()) == GOOD
+    assert ground.listing() == was
+    assert ground.content() == "1"
+
+
+def test_words_that_do_not_fit_change_nothing(ground: Ground) -> None:
+    ground.install("1")
+    was = ground.listing()
+    with ground.begin("2", "1") as session:
+        assert session.do(Switch()).rule == "not_written"
+        assert session.do(Commit()).rule == "not_active"
+        assert session.do(Back()) == GOOD
+        assert session.do(Clear()) == GOOD
+    assert ground.listing() == was
+
+
+def test_bytes_that_are_not_the_part_change_nothing(ground: Ground) -> None:
+    ground.install("1")
+    was = ground.listing()
+    with ground.begin("2", "1") as session:
+        blob = session.blob
+        assert session.write(blob[:-1] + bytes([blob[-1] ^ 1])).rule == "wrong_hash"
+        assert session.write(blob[:-1]).rule == "wrong_length"
+        assert session.write(b"").rule == "wrong_length"
+        assert ground.listing() == was
+        # And the right ones are still taken, out of the middle of a longer file too.
+        found = session.answer(Write("part", 1000), bytes(1000) + blob + b"more")
+        assert found == Written()
+
+
+def test_a_delta_is_answered_and_changes_nothing(ground: Ground) -> None:
+    ground.install("1")
+    was = ground.listing()
+    with ground.begin("2", "1") as session:
+        before = session.plan.parts[0].before
+        assert session.answer(Patch("part", before, 10), b"0123456789").rule == "no_delta"
+        assert ground.listing() == was
+        assert session.write() == Written()
+
+
+def test_a_machine_in_use_is_not_switched_and_says_why(ground: Ground) -> None:
+    ground.install("1")
+    ground.in_use.write_text("a patient is attached\nmore\n")
+    with ground.begin("2", "1") as session:
+        assert session.surveyed.in_use == "a patient is attached"
+        assert session.write() == Written()
+        done = session.do(Switch())
+        assert done.rule == "in_use"
+        assert "a patient is attached" in done.problem
+        assert ground.content() == "1"
+        ground.in_use.unlink()
+        assert session.do(Switch()) == GOOD
+        assert ground.content() == "2"
+        # From here on going back and staying are as little of a disturbance as can be.
+        ground.in_use.write_text("")
+        assert session.do(Switch()) == GOOD
+        assert session.do(Back()) == GOOD
+        assert ground.content() == "1"
+
+
+def test_places_that_do_not_fit(ground: Ground) -> None:
+    others = {
+        "directory": "file-slot",
+        "file-slot": "directory",
+        "dpkg": "directory",
+        "rauc": "dpkg",
+    }
+    part = ground.part("1")
+    with ground.begin("1", place="elsewhere") as session:
+        assert session.surveyed.rule == "unknown_place"
+        assert session.write().rule == "unknown_place"
+        assert session.do(Switch()).rule == "unknown_place"
+        assert session.do(Back()).rule == "unknown_place"
+    with ground.begin("1", installer=others[ground.kind]) as session:
+        assert session.surveyed.rule == "wrong_installer"
+        assert session.write().rule == "wrong_installer"
+    with ground.begin("1", installer="agent") as session:
+        assert session.surveyed.rule == "wrong_installer"
+    twice = Plan("kiosk", (part, type(part)("two", part.installer, "place", "00" * 32, 1)))
+    with ground.plan(twice, b"") as session:
+        assert session.surveyed.rule == "place_twice"
+    ground.places.write_text("places = 1")
+    with ground.begin("1") as session:
+        assert session.surveyed.rule == "places_damaged"
+        assert session.write().rule == "places_damaged"
+        assert session.do(Clear()).rule == "places_damaged"
+    assert ground.content() == ""

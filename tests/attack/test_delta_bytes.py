@@ -204,6 +204,11 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a dictionary of another name": lambda: (
         b"\x28\xb5\x2f\xfd\xa1\x05" + struct.pack("<I", SEGMENT_BYTES) + blocks(32)
     ),
+    "a length without end": lambda: b"\x28\xb5\x2f\xfd\xe0" + b"\xff" * 8 + blocks(32),
+    "a length that means a fault": lambda: b"\x28\xb5\x2f\xfd\xe0\xfe" + b"\xff" * 7 + blocks(32),
+    "a form of long ago": lambda: (
+        b"\x27\xb5\x2f\xfd\xa0" + struct.pack("<I", SEGMENT_BYTES) + blocks(32)
+    ),
     "cut": lambda: frame(world.prose(SEGMENT_BYTES))[:-1],
     "a cut header": lambda: b"\x28\xb5\x2f\xfd",
     "noise": lambda: world.noise(1000),

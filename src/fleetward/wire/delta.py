@@ -19,6 +19,9 @@ So a machine holds at most one dictionary, one packed segment and one segment at
 number was compared with its bound before the first byte is written. A delta out of an empty source
 is a packed form of the whole target, for machines that have nothing to begin with.
 
+Version history
+- 2026-11-27: `FLEETWARD-DELTA-1`, the first.
+
 This module reads and writes the numbers; it unpacks nothing. `docs/formats.md` has the section
 "Deltas".
 """

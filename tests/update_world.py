@@ -383,9 +383,7 @@ class UpdateGuard(Guarded):
         }
         return Terms(**{**fields, **changes})
 
-    def approve(
-        self, manifest: Manifest | None = None, at_ms: int = NOW_MS, **changes: Any
-    ) -> str:
+    def approve(self, manifest: Manifest | None = None, at_ms: int = NOW_MS, **changes: Any) -> str:
         """Have the owner approve a release; return the approval's hash."""
         world = self.fleet.world
         payload = make_approval_payload(

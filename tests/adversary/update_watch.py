@@ -55,7 +55,11 @@ def nothing_changes(guard: UpdateGuard) -> Iterator[None]:
     """Demand that the machine is afterwards as it was."""
     memory = guard.core.updates.memory
     held, floors = dict(memory.held), dict(memory.floors)
-    active, told, kept = dict(guard.installer.active), len(guard.installer.words), kept_versions(guard)
+    active, told, kept = (
+        dict(guard.installer.active),
+        len(guard.installer.words),
+        kept_versions(guard),
+    )
     yield
     memory = guard.core.updates.memory
     assert (memory.held, memory.floors) == (held, floors)

@@ -22,10 +22,11 @@ from tests.adversary.update_watch import (
     nothing_changes,
 )
 from tests.keys_world import hand_over
-from tests.update_world import DAY_MS, NOW_MS, PRODUCT, UpdateGuard, make_bundle, make_repository
+from tests.update_world import DAY_MS, NOW_MS, PRODUCT, UpdateGuard, make_bundle
 from tuf.api.metadata import Metadata, Root
 
 from fleetward.device.updates.bundled import Bundled
+from fleetward.device.updates.memory import MOST_WITHDRAWN
 from fleetward.trust.envelope import seal
 from fleetward.trust.release_approval import make_withdrawal_payload
 from fleetward.trust.roster import RETIRED
@@ -94,8 +95,7 @@ def silence(guard: UpdateGuard) -> None:
 
 
 def another_maker(guard: UpdateGuard) -> None:
-    root = make_repository().files["1.root.json"]
-    publish(guard, makers={PRODUCT: hashlib.sha256(root).hexdigest()})
+    publish(guard, makers={PRODUCT: hashlib.sha256(b"another root").hexdigest()})
 
 
 def no_maker(guard: UpdateGuard) -> None:
@@ -109,9 +109,7 @@ def sold(guard: UpdateGuard) -> None:
 
 def retired(guard: UpdateGuard) -> None:
     guard.fleet.world.publish([replace(guard._entry((), "P7"), state=RETIRED)])
-    guard.core.updates.bundled._on_documents(
-        guard.fleet.world.bundle(guard.device).to_bytes()
-    )
+    guard.core.updates.bundled._on_documents(guard.fleet.world.bundle(guard.device).to_bytes())
 
 
 def moved(guard: UpdateGuard) -> None:
@@ -223,16 +221,17 @@ def test_no_crowd_of_withdrawals_brings_an_approval_back(guard: UpdateGuard) -> 
     assert "not_approved" in names_rule(guard)
     world = guard.fleet.world
     approval, honest = guard.server.approvals[-2:]
-    for far in (0, NOW_MS, 2**53 - 1):
-        for first in range(0, 1200, 60):
-            guard.server.approvals = [
-                seal(
-                    make_withdrawal_payload(world.policy, f"{far + n:064x}", "", far),
-                    world.signers[:1],
-                )
-                for n in range(first, first + 60)
-            ]
-            guard.look()
+    dates = (0, NOW_MS, 2**53 - 1)
+    for first in range(0, MOST_WITHDRAWN + 120, 60):
+        guard.server.approvals = [
+            seal(
+                make_withdrawal_payload(world.policy, f"{n:064x}", "", dates[n % 3]),
+                world.signers[:1],
+            )
+            for n in range(first, first + 60)
+        ]
+        guard.look()
+    assert "too_many_withdrawals" in names_rule(guard)
     guard.crash()
     guard.server.approvals = [approval]
     with nothing_changes(guard):
@@ -311,7 +310,11 @@ def test_what_was_verified_is_kept_though_the_power_goes(guard: UpdateGuard) -> 
         assert question is not None
         if question.what == "image" and question.name == "snapshot":
             break
-        updates.take_answer(stop(question, guard.server.answer(question)) if question.what == "image" else guard.server.answer(question))
+        updates.take_answer(
+            stop(question, guard.server.answer(question))
+            if question.what == "image"
+            else guard.server.answer(question)
+        )
     kept = kept_versions(guard)
     guard.crash()
     assert any(name.endswith("timestamp.json") for name in kept)

@@ -321,9 +321,7 @@ def of_another_epoch(guard: UpdateGuard) -> None:
 def by_a_stranger(guard: UpdateGuard) -> None:
     guard.release("1.1", 11)
     other = World.make(name="Other")
-    payload = make_approval_payload(
-        guard.fleet.world.policy, guard.newest, guard.terms(), NOW_MS
-    )
+    payload = make_approval_payload(guard.fleet.world.policy, guard.newest, guard.terms(), NOW_MS)
     guard.server.approvals.append(seal(payload, other.signers))
 
 

@@ -1,7 +1,7 @@
-"""Whoever answers a machine's questions about releases costs it bounded time, memory, disk and talk.
+"""Whoever answers a machine about releases costs it bounded time, memory, disk and talk.
 
-The attacker has the server with the director's key, or an approval that anybody may copy; he answers
-at once and without end, with garbage, with what is true and too long, or never.
+The attacker has the server with the director's key, or an approval that anybody may copy; he
+answers at once and without end, with garbage, with what is true and too long, or never.
 """
 
 from __future__ import annotations

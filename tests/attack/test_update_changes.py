@@ -1,4 +1,4 @@
-"""What the owner takes back, and what time ends, between a yes and the switch holds back the switch.
+"""What the owner takes back, or time ends, between a yes and the switch holds back the switch.
 
 The attacker has the server: he may be silent from now on, and the machine may lose its power at any
 moment. So what the machine was told, and what it knows by itself, has to be enough.

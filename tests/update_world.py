@@ -389,11 +389,11 @@ class UpdateGuard(Guarded):
         }
         return Terms(**{**fields, **changes})
 
-    def approve(self, manifest: Manifest | None = None, **changes: Any) -> str:
+    def approve(self, manifest: Manifest | None = None, at_ms: int = NOW_MS, **changes: Any) -> str:
         """Have the owner approve a release; return the approval's hash."""
         world = self.fleet.world
         payload = make_approval_payload(
-            world.policy, manifest or self.newest, self.terms(**changes), NOW_MS
+            world.policy, manifest or self.newest, self.terms(**changes), at_ms
         )
         raw = seal(payload, world.signers)
         self.server.approvals.append(raw)

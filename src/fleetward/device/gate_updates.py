@@ -14,8 +14,11 @@ It never asks for a name that did not come out of something verified.
    was broken, recorded, and changes nothing.
 6. Metadata that was verified is kept at once, also when what comes behind it is refused, so that an
    older state is never believed again.
+7. What was admitted is judged again before the change, by what is known then: by the policy's
+   maker of then too.
 
-Time is the later of the machine's clock and of what its owner has signed.
+Time is the later of the machine's clock and of what its owner has signed. How long a release has
+been known is powered-on time, which nobody sets.
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from fleetward.device.gate_sessions import Here
-from fleetward.device.refusals import Refusals
-from fleetward.device.updates.memory import Memory
+from fleetward.device.refusals import REFUSED, Refusals
+from fleetward.device.updates.memory import MAX_APPROVALS_BYTES, Memory
 from fleetward.device.updates.shelf import Shelf
+from fleetward.device.updates.surroundings import tell_local
 from fleetward.trust.canonical import from_base64url
+from fleetward.trust.envelope import read_envelope
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.release_approval import Approval, verify_approval, verify_withdrawal
 from fleetward.trust.release_manifest import MAX_MANIFEST_BYTES, Manifest, check_product
@@ -38,6 +43,7 @@ from fleetward.trust.releases.refresh import Refresh
 from fleetward.trust.releases.search import Search
 from fleetward.trust.releases.steps import Steps, Want
 from fleetward.trust.releases.target import Target
+from fleetward.trust.releases.trusted import TrustedSet
 from fleetward.wire.updates import MAX_APPROVALS, UpdateAnswer, UpdateQuestion
 
 T = TypeVar("T")
@@ -48,17 +54,20 @@ SILENT: Final = frozenset({"installed_already", "failed_before"})
 """Rules that say nothing new: the director names what runs already, or did not run well."""
 RELEASE: Final = "release"
 DIRECTOR: Final = "director"
+APPROVAL: Final = "approval"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A release that was named and signed, and what came of it: a meeting, or a refusal."""
+    """A release that was named and signed, and what came of it: a meeting, or a refusal. `maker` is
+    the root of the policy by which it was signed."""
 
     path: str
     manifest: Manifest | None
     data: bytes
     meeting: Meeting | None
     refusal: FleetwardError | None
+    maker: str = ""
 
 
 class UpdateGate:
@@ -70,13 +79,14 @@ class UpdateGate:
         shelf: Shelf,
         memory: Memory,
         refusals: Refusals,
-        wall_ms: Callable[[], int],
+        clocks: tuple[Callable[[], int], Callable[[], int]],
     ) -> None:
+        """`clocks` are the wall clock, and powered-on time."""
         self._here = here
         self._shelf = shelf
         self._memory = memory
         self._refusals = refusals
-        self._wall_ms = wall_ms
+        self._wall_ms, self._powered_ms = clocks
 
     @property
     def now_ms(self) -> int:
@@ -113,13 +123,22 @@ class UpdateGate:
         yield from self._ask_approvals()
         return (yield from self._judge_all([(path, None) for path in paths]))
 
-    def judge_again(self, manifest: Manifest) -> Meeting:
+    def judge_again(self, manifest: Manifest, maker: str) -> Meeting:
         """Return the meeting for a release that was admitted before, as things stand now.
 
-        Raises `Refused` when the opinions meet no more.
+        `maker` is the root by which it was signed. Raises `Refused` when the opinions meet no more.
         """
+        # Rule 7.
+        if self._find_maker(manifest.product) != maker:
+            raise Refused(
+                f"The owner's policy names another maker for {manifest.product} by now.",
+                reason="another_maker",
+            )
         try:
-            return meet(manifest, self._situation(manifest))
+            meeting = meet(manifest, self._situation(manifest))
+            for window in meeting.approval.terms.windows:
+                tell_local(self.now_ms, window.zone)
+            return meeting
         except Refused as e:
             if e.reason == "not_approved" and self._memory.failed.get(manifest.hash):
                 raise Refused(
@@ -137,17 +156,29 @@ class UpdateGate:
         return tuple(found)
 
     def _judge(self, path: str, directed: Target | None) -> _Talk[Candidate]:
-        manifest, data = None, b""
+        manifest, data, maker = None, b"", ""
         try:
-            target = yield from self._find_target(path)
+            maker = self._find_maker(check_product(path.partition("/")[0]))
+            target = yield from self._find_target(path, maker)
             data = yield from self._ask_manifest(target)
             manifest = open_release(target, data, directed)
-            self._memory.known.setdefault(manifest.hash, self.now_ms)
-            return Candidate(path, manifest, data, self.judge_again(manifest), None)
+            self._note_known(manifest)
+            meeting = self.judge_again(manifest, maker)
+            return Candidate(path, manifest, data, meeting, None, maker)
         except (Malformed, Untrusted, Refused) as e:
             if e.reason not in SILENT:
                 self._refusals.refuse(RELEASE, e.reason, f"{path}: {e.message}")
             return Candidate(path, manifest, data, None, e)
+
+    def _note_known(self, manifest: Manifest) -> None:
+        """Remember since when a release is known. A time ahead is of a state that was lost."""
+        known, now = self._memory.known, self._powered_ms()
+        known[manifest.hash] = min(now, known.get(manifest.hash, now))
+
+    def has_room(self, words: str) -> bool:
+        """Whether one more release may be reported as refused in this hour: whoever directs the
+        machine may name what he likes. Beyond it they are counted."""
+        return self._refusals.has_room(REFUSED, RELEASE, "reported_refused", words)
 
     def note_lie(self, error: FleetwardError) -> None:
         """Record that a piece of a part was not what was signed."""
@@ -169,8 +200,8 @@ class UpdateGate:
         steps = DirectorRefresh(root, self.now_ms, self._here.device, policy.owner)
         return (yield from self._drive(steps, anchor, ""))
 
-    def _find_target(self, path: str) -> _Talk[Target]:
-        product = check_product(path.partition("/")[0])
+    def _find_maker(self, product: str) -> str:
+        """Return the root of a product's maker that the policy names. Raises `Refused`."""
         anchor = self._here.view().policy.roots.makers.get(product)
         if anchor is None:
             raise Refused(
@@ -178,6 +209,10 @@ class UpdateGate:
                 f"`fleetward owner policy set maker {product} FILE`.",
                 reason="unknown_maker",
             )
+        return anchor
+
+    def _find_target(self, path: str, anchor: str) -> _Talk[Target]:
+        product = path.partition("/")[0]
         root = yield from self._find_root(anchor)
         trusted = yield from self._drive(Refresh(root, self.now_ms), anchor, product)
         target = yield from self._drive(Search(trusted, path), anchor, product)
@@ -186,26 +221,37 @@ class UpdateGate:
         return target
 
     def _find_root(self, anchor: str) -> _Talk[bytes]:
-        """Return the newest root known under an anchor; ask for the anchor itself where none is."""
+        """Return the newest root known under an anchor; ask for the anchor itself where none is, or
+        where the disk gave back something else than was written."""
         kept = self._shelf.read_root(anchor)
-        if kept is not None:
+        if kept is not None and self._is_whole(kept):
             return kept
         answer = yield UpdateQuestion(what="root", name=anchor)
         data = require_anchor(_bytes_of(answer), anchor)
         self._shelf.keep_root(anchor, data)
         return data
 
-    def _drive(self, steps: Steps[T], anchor: str, product: str) -> _Talk[T]:
-        """Answer what the steps want, and keep what they verified (rule 6)."""
+    def _is_whole(self, root: bytes) -> bool:
         try:
-            while (want := steps.want) is not None:
-                if want.is_kept:
-                    steps.give(self._shelf.read(anchor, want))
-                    continue
+            TrustedSet(root, self.now_ms)
+        except (Malformed, Untrusted) as e:
+            self._refusals.refuse("kept_root", e.reason, f"What was kept is damaged: {e.message}")
+            return False
+        return True
+
+    def _drive(self, steps: Steps[T], anchor: str, product: str) -> _Talk[T]:
+        """Answer what the steps want, and keep what they verified (rule 6): before the next is
+        asked for, since the power may go while somebody lets the machine wait."""
+        while (want := steps.want) is not None:
+            if want.is_kept:
+                data = self._shelf.read(anchor, want)
+            else:
                 answer = yield _ask_for(want, product)
-                steps.give(_bytes_of(answer) if answer.found else None)
-        finally:
-            self._shelf.keep(anchor, steps.take_changes())
+                data = _bytes_of(answer) if answer.found else None
+            try:
+                steps.give(data)
+            finally:
+                self._shelf.keep(anchor, steps.take_changes())
         return steps.result
 
     def _ask_manifest(self, target: Target) -> _Talk[bytes]:
@@ -228,10 +274,41 @@ class UpdateGate:
                 raw = from_base64url(text)
                 self._take_opinion(raw, kept)
             except (Malformed, Untrusted) as e:
-                self._refusals.refuse("approval", e.reason, e.message)
+                self._refusals.refuse(APPROVAL, e.reason, e.message)
         # What the server leaves out stays known: it takes no approval back.
-        older = [raw for raw in self._memory.approvals if raw not in kept]
-        self._memory.approvals = [*kept, *older][:MAX_APPROVALS]
+        self._memory.approvals = self._choose_kept([*self._memory.approvals, *kept])
+
+    def _choose_kept(self, approvals: Sequence[bytes]) -> list[bytes]:
+        """Return what of these is kept: each once, what is in force first, then the newest.
+
+        An approval may be sent again with signatures that mean nothing, and is longer then.
+        """
+        once: dict[str, bytes] = {}
+        for raw in sorted(approvals, key=len):
+            once.setdefault(read_envelope(raw).hash, raw)
+        kept: list[bytes] = []
+        room = MAX_APPROVALS_BYTES
+        for raw in sorted(once.values(), key=self._rank):
+            if len(kept) < MAX_APPROVALS and len(raw) <= room:
+                kept.append(raw)
+                room -= len(raw)
+        return kept
+
+    def _rank(self, raw: bytes) -> tuple[int, int]:
+        """Return the place of an approval among those that are kept."""
+        try:
+            approval = verify_approval(raw, self._here.view().policy)
+        except (Malformed, Untrusted):
+            return 3, 0
+        if not self._holds(approval):
+            return 2, -approval.issued_at_ms
+        return int(self.now_ms >= approval.terms.not_after_ms), -approval.issued_at_ms
+
+    def _holds(self, approval: Approval) -> bool:
+        """Whether an approval was not withdrawn."""
+        memory = self._memory
+        voided = approval.issued_at_ms <= memory.void_until_ms
+        return approval.hash not in memory.withdrawn and not voided
 
     def _take_opinion(self, raw: bytes, kept: list[bytes]) -> None:
         """Keep an approval or remember a withdrawal. Raises `Malformed` or `Untrusted`."""
@@ -241,9 +318,10 @@ class UpdateGate:
         except Malformed as e:
             if e.reason != "wrong_type":
                 raise
-            withdrawn = verify_withdrawal(raw, policy).approval
-            if withdrawn not in self._memory.withdrawn:
-                self._memory.withdrawn.append(withdrawn)
+            given = verify_withdrawal(raw, policy)
+            if self._memory.withdraw(given.approval, given.issued_at_ms, self.now_ms):
+                words = "So many approvals were withdrawn that all until now are void."
+                self._refusals.refuse(APPROVAL, "too_many_withdrawals", words)
             return
         kept.append(raw)
 
@@ -251,12 +329,14 @@ class UpdateGate:
 
     def _situation(self, manifest: Manifest) -> Situation:
         view = self._here.view()
+        powered = self._powered_ms()
+        known_ms = max(0, powered - self._memory.known.get(manifest.hash, powered))
         return Situation(
             entry=view.entry if view.confirmed else None,
             lease_seconds_left=self._here.lease_seconds_left(),
             held=self._memory.list_held(),
             approvals=self._approvals(self._memory.failed.get(manifest.hash, ())),
-            known_since_ms=self._memory.known.get(manifest.hash, self.now_ms),
+            known_since_ms=self.now_ms - known_ms,
             now_ms=self.now_ms,
         )
 
@@ -270,7 +350,7 @@ class UpdateGate:
                 approval = verify_approval(raw, policy)
             except (Malformed, Untrusted):
                 continue  # It was the owner's under an earlier policy.
-            if approval.hash not in self._memory.withdrawn and approval.hash not in used:
+            if self._holds(approval) and approval.hash not in used:
                 found.append(approval)
         return tuple(found)
 

@@ -355,7 +355,8 @@ class GuardCore:
         memory, lost = file.load()
         if lost:
             self.diary.evidence("update.memory_damaged", {"words": lost})
-        gate = UpdateGate(here, Shelf(place / "metadata"), memory, self.refusals, self.time.wall_ms)
+        both = (self.time.wall_ms, self.time.powered_ms)
+        gate = UpdateGate(here, Shelf(place / "metadata"), memory, self.refusals, both)
         simulated = self.seat.wall == "simulated"
         speaker = UpdateSpeaker(self.joined.owner, self.joined.device, self.signer, simulated)
         clock = self.seat.clock

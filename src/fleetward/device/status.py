@@ -254,7 +254,7 @@ def is_running(folder: Path) -> bool:
             return False
     except Refused:
         return True
-    except FleetwardError:
+    except (FleetwardError, OSError):
         return False
 
 

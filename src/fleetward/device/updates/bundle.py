@@ -7,6 +7,9 @@ of it that is not signed, and says in a file beside it what came of it.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,7 +18,7 @@ import msgspec
 from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.documents import MAX_BUNDLE_BYTES
-from fleetward.trust.errors import FleetwardError, Malformed
+from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.release_approval import MAX_APPROVAL_BYTES
 from fleetward.trust.release_manifest import MAX_MANIFEST_BYTES, read_manifest
 from fleetward.trust.releases.limits import MAX_TARGETS_BYTES
@@ -53,23 +56,56 @@ class BundleOutcome(msgspec.Struct, frozen=True):
     percent: int = 0
 
 
+def open_bundle(path: Path) -> tuple[BinaryIO, Index]:
+    """Open a bundle and read its index.
+
+    Raises `OSError`, `Malformed` for a file that is no whole bundle, and `Refused` for a link, a
+    pipe or a device: what lies on a stick may be any of these, and some have no end.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        file = os.fdopen(os.open(path, flags), "rb")
+    except OSError as e:
+        if e.errno != errno.ELOOP:
+            raise
+        raise _not_plain() from e
+    try:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise _not_plain()
+        index = read_index(file.read(index_length(file.read(HEAD_BYTES))))
+        if found.st_size != index.total_bytes:
+            raise Malformed(
+                f"Expected a bundle of {index.total_bytes} bytes: it was cut, or copied badly. "
+                "Copy it again.",
+                reason="bad_bundle",
+            )
+    except BaseException:
+        file.close()
+        raise
+    return file, index
+
+
+def _not_plain() -> Refused:
+    return Refused(
+        "Expected a plain file; this is a link or something else. Name the file itself.",
+        reason="file_not_regular",
+    )
+
+
 class BundleFile:
-    """Reads one bundle. Raises `Malformed` for a file that is none."""
+    """Reads one bundle. Raises as `open_bundle`."""
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("rb")
+        self._file, self._index = open_bundle(path)
+
+    def is_at(self, path: Path) -> bool:
+        """Whether this very file still lies there, and nobody has put another in its place."""
         try:
-            length = index_length(self._file.read(HEAD_BYTES))
-            self._index: Index = read_index(self._file.read(length))
-            if path.stat().st_size != self._index.total_bytes:
-                raise Malformed(
-                    f"Expected a bundle of {self._index.total_bytes} bytes: it was cut, or copied "
-                    "badly. Copy it again.",
-                    reason="bad_bundle",
-                )
-        except FleetwardError:
-            self._file.close()
-            raise
+            found, mine = path.lstat(), os.fstat(self._file.fileno())
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
     def close(self) -> None:
         """Close the file."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -131,14 +133,23 @@ class Bundled:
             write_outcome(self._folder, outcome)
 
     def _drop(self) -> None:
+        """Remove the bundle, but not another that was put in its place meanwhile."""
+        mine = self._file is None or self._file.is_at(self._path)
         self.close()
-        self._path.unlink(missing_ok=True)
+        if mine:
+            with contextlib.suppress(OSError):  # A disk that says no: it is judged again.
+                self._path.unlink(missing_ok=True)
 
 
 def _name_of(path: Path) -> str:
     """Return a name for the bundle: the SHA-256 of its first 64 KiB, which hold its index."""
     try:
-        with path.open("rb") as file:
-            return hashlib.sha256(file.read(64 * 1024)).hexdigest()
+        with open(path, "rb", opener=_open_plainly) as file:
+            return hashlib.sha256(file.read(64 * 1024) or b"").hexdigest()
     except OSError:
         return ""
+
+
+def _open_plainly(path: str, flags: int) -> int:
+    """Open for a name alone, without following a link or waiting for what a pipe may bring."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -19,18 +19,21 @@ from fleetward.device.updates.bundle import (
     INCOMING,
     LOOK_FILE,
     BundleOutcome,
+    open_bundle,
     read_outcome,
 )
+from fleetward.device.updates.surroundings import free_bytes
 from fleetward.runtime.files import make_private_directory, sync_directory
 from fleetward.trust.errors import Malformed, Refused, Unreachable
 from fleetward.trust.update_report import ENDS
-from fleetward.wire.update_bundle import HEAD_BYTES, index_length
 
 PAUSE_SECONDS: Final = 0.2
 CHECK_SECONDS: Final = 90.0
 """How long `check` waits for the answer: two looks are at least a minute apart."""
 SILENT_SECONDS: Final = 60.0
 """How long a bundle may lie there before the agent says anything of it."""
+ROOM_BYTES: Final = 64 * 1024 * 1024
+"""What a copied bundle leaves on the disk for the agent itself."""
 _COPY_BYTES: Final = 1024 * 1024
 
 
@@ -93,11 +96,20 @@ def run_bundle(data: Path, file: Path, *, as_json: bool) -> int:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a bundle beside its place and move it there whole. Raises `Malformed`, `Unreachable`."""
+    """Copy a bundle beside its place and move it there whole.
+
+    Raises `Malformed`, `Refused`, `Unreachable`.
+    """
     partial = target.with_name(".bundle.part")
     try:
-        with source.open("rb") as file:
-            index_length(file.read(HEAD_BYTES))
+        file, index = open_bundle(source)
+        with file:
+            if free_bytes(target.parent) < index.total_bytes + ROOM_BYTES:
+                raise Refused(
+                    f"{(index.total_bytes + ROOM_BYTES) // 1_000_000 + 1} MB are needed on the "
+                    "disk of the agent's folder.",
+                    reason="disk_full",
+                )
             file.seek(0)
             with open(partial, "wb", opener=_open_private) as copy:
                 shutil.copyfileobj(file, copy, _COPY_BYTES)

@@ -17,9 +17,16 @@ from fleetward.trust.release_manifest import Conflict, Manifest, read_manifest
 from fleetward.trust.releases.meeting import Held
 from fleetward.trust.update_report import Installed
 
-MAX_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""More than everything below at its bounds: a file that grew beyond it would be forgotten."""
 MOST_REMEMBERED: Final = 256
 """Releases of which is remembered when they were seen first, that they failed, or were refused."""
+MOST_WITHDRAWN: Final = 1024
+"""Withdrawals that are remembered one by one; see `Memory.withdraw`."""
+MAX_APPROVALS_BYTES: Final = 384 * 1024
+"""Bytes of all approvals that are kept: signatures that mean nothing make one as long as it may be.
+"""
+WEEK_MS: Final = 7 * 86_400_000
 
 Phase: TypeAlias = Literal[
     "fetching", "waiting", "writing", "switching", "trying", "committing", "going_back", "clearing"
@@ -70,6 +77,8 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
     number: int
     from_bundle: bool
     not_before_ms: int
+    maker: str = ""
+    """The SHA-256 of the maker's root that the policy named when it was judged."""
     phase: Phase = "fetching"
     before: dict[str, str] = {}
     surveyed: bool = False
@@ -112,15 +121,18 @@ class Memory(msgspec.Struct, forbid_unknown_fields=True):
     attempt: Attempt | None = None
     owed: Owed | None = None
     known: dict[str, int] = {}
-    """Since when a release is known here, by the SHA-256 of its manifest: for standing approvals.
-    """
+    """Since when a release is known here, in powered-on time, by the SHA-256 of its manifest: for
+    standing approvals, whose wait no clock shortens."""
     failed: dict[str, list[str]] = {}
     """By which approvals a release was tried and failed. It is not tried again by the same."""
     refused: dict[str, str] = {}
     """By which rule a release was refused last, so that it is said once."""
     numbers: dict[str, int] = {}
     """How often a release was begun."""
-    withdrawn: list[str] = []
+    withdrawn: dict[str, int] = {}
+    """Approvals that hold no more, by their hash, and when the withdrawal was given."""
+    void_until_ms: int = 0
+    """No approval that was given before this holds: so many were withdrawn."""
     approvals: list[bytes] = []
 
     def list_held(self) -> dict[str, Held]:
@@ -149,12 +161,29 @@ class Memory(msgspec.Struct, forbid_unknown_fields=True):
         conflicts = tuple(Conflict(c.product, c.first, c.last) for c in kept.conflicts)
         return Held(kept.counter, kept.release, floor, conflicts)
 
+    def withdraw(self, approval: str, issued_at_ms: int, now_ms: int) -> bool:
+        """Remember that an approval holds no more; return whether one had to be forgotten for it.
+
+        Whoever may withdraw may do so without end. So no withdrawal is forgotten without voiding
+        every approval that was given until then: they are given anew by the owner, or never.
+        """
+        if approval in self.withdrawn:
+            return False
+        self.withdrawn[approval] = issued_at_ms
+        if len(self.withdrawn) <= MOST_WITHDRAWN:
+            return False
+        forgotten = self.withdrawn.pop(next(iter(self.withdrawn)))
+        # A date far ahead, which one person signed, does not void what the others give later.
+        self.void_until_ms = max(self.void_until_ms, now_ms, min(forgotten, now_ms + WEEK_MS))
+        return True
+
     def trim(self) -> None:
         """Forget the oldest of what is remembered about releases, beyond the bound."""
         for table in (self.known, self.failed, self.refused, self.numbers):
             while len(table) > MOST_REMEMBERED:
                 del table[next(iter(table))]
-        del self.withdrawn[:-MOST_REMEMBERED]
+        for approvals in self.failed.values():
+            del approvals[:-MOST_REMEMBERED]
 
 
 class MemoryFile:

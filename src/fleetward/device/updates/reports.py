@@ -52,7 +52,7 @@ def owe(
         approval=attempt.approval,
         number=attempt.number,
         rule=rule,
-        words=words[:MAX_WORDS],
+        words=_plain(words),
         findings=attempt.findings if outcome in ("committed", "rolled_back") else (),
     )
 
@@ -108,4 +108,10 @@ class Reports:
 
 def _cut(finding: KeptFinding) -> Finding:
     most = MAX_FINDING_CHARACTERS
-    return Finding(finding.check[:most], finding.good, finding.words[:most])
+    return Finding(_plain(finding.check, most), finding.good, _plain(finding.words, most))
+
+
+def _plain(words: str, most: int = MAX_WORDS) -> str:
+    """Return words as a report may hold them: what a release's own program printed is among them,
+    and a report that the server cannot read would be none."""
+    return "".join(c if c.isprintable() else " " for c in words)[:most]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
-from fleetward.trust.errors import FleetwardError
+from fleetward.trust.errors import FleetwardError, Unreachable
 from fleetward.trust.releases.limits import MAX_KEPT_BYTES
 from fleetward.trust.releases.steps import Change, Want
 
@@ -39,10 +39,15 @@ class Shelf:
         """Store what was verified, in its order. Raises `Unreachable`."""
         for change in changes:
             folder = make_private_directory(self._folder / anchor)
-            if change.data is None:
-                (folder / change.file_name).unlink(missing_ok=True)
-            else:
+            if change.data is not None:
                 atomic_write(folder / change.file_name, change.data)
+                continue
+            try:
+                (folder / change.file_name).unlink(missing_ok=True)
+            except OSError as e:
+                raise Unreachable(
+                    f"Metadata cannot be dropped: {e.strerror}.", reason="disk_refused"
+                ) from e
 
     def keep_root(self, anchor: str, data: bytes) -> None:
         """Store the root that has the digest of the policy. Raises `Unreachable`."""

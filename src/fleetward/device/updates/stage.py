@@ -8,6 +8,7 @@ signed costs one segment.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Collection
@@ -75,12 +76,15 @@ class Stage:
         length = min(MAX_PIECE_BYTES, self._segment_end(running) - offset)
         return UpdateQuestion(what="blob", name=blob.sha256, offset=offset, length=length)
 
-    def take(self, blob: Blob, data: bytes, asked: UpdateQuestion) -> None:
-        """Take the answer. Raises `Untrusted` for what was not signed, `Unreachable` for a disk
-        that says no; both leave what was verified before."""
+    def take(self, blob: Blob, data: bytes, asked: UpdateQuestion) -> bool:
+        """Take the answer; return whether more of the blob is verified than before.
+
+        Raises `Untrusted` for what was not signed, `Unreachable` for a disk that says no; both
+        leave what was verified before.
+        """
         if self._wants_list:
             self._take_list(blob, data)
-            return
+            return True
         running = self._running
         if running is None or len(data) != asked.length:
             raise Untrusted(
@@ -89,6 +93,8 @@ class Stage:
         running.buffer += data
         if running.verified * SEGMENT_BYTES + len(running.buffer) == self._segment_end(running):
             self._close_segment(running)
+            return True
+        return False
 
     def look_again(self, blob: Blob) -> None:
         """Cut a file at its first segment that is not as signed: the disk may have lied."""
@@ -104,9 +110,10 @@ class Stage:
         self._running = None
         if not self._folder.is_dir():
             return
-        for path in self._folder.iterdir():
-            if path.name.removesuffix(_SUFFIX) not in keep:
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # What a disk does not give up now goes the next time.
+            for path in self._folder.iterdir():
+                if path.name.removesuffix(_SUFFIX) not in keep:
+                    path.unlink(missing_ok=True)
 
     # --- inside
 
@@ -199,5 +206,8 @@ class Stage:
     def _cut(self, blob: Blob, segments: int) -> None:
         size = min(segments * SEGMENT_BYTES, blob.length_bytes)
         path = self.path_of(blob)
-        if path.exists() and path.stat().st_size != size:
-            os.truncate(path, size)
+        try:
+            if path.exists() and path.stat().st_size != size:
+                os.truncate(path, size)
+        except OSError as e:
+            raise Unreachable(f"A part cannot be cut: {e.strerror}.", reason="disk_refused") from e

@@ -82,6 +82,12 @@ def go_back(attempt: Attempt, rule: str, words: str) -> None:
     attempt.phase, attempt.rule, attempt.words = "going_back", rule, words
 
 
+def take_back(attempt: Attempt, rule: str, words: str) -> None:
+    """The three opinions meet no more, and a switch may have been begun: nothing failed."""
+    go_back(attempt, rule, words)
+    attempt.refused = True
+
+
 def give_up(attempt: Attempt, rule: str, words: str) -> None:
     """Nothing was switched: what was written is dropped (rule 1)."""
     attempt.phase, attempt.rule, attempt.words = "clearing", rule, words

@@ -35,6 +35,8 @@ from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
 
 CALM_MS: Final = 60_000
 RETRY_MS: Final = 60_000
+MOST_ASKED: Final = 5
+"""How often one question is asked of a server that does not answer, before there is a pause."""
 
 
 class Updates:
@@ -58,7 +60,9 @@ class Updates:
         self._working = Working(link, self.stage, gate, clocks, folder) if link else None
         self.bundled = Bundled(folder)
         self._time = time
-        self._piece: UpdateQuestion | None = None
+        self._asked: UpdateQuestion | None = None
+        """What uplink was given to ask; its answer comes next, or none does."""
+        self._times_asked = 0
         self._piece_pause_ms = self._piece_due_ms = 0
         self._owed_due_ms = 0
         self.looked_at_ms = 0
@@ -104,7 +108,16 @@ class Updates:
         self.talk.look_soon()
 
     def next_question(self) -> UpdateQuestion | None:
-        """Return what to ask the server now, or None."""
+        """Return what to ask the server now, or None. Whoever calls this asks it."""
+        question = self._find_question()
+        self._times_asked = self._times_asked + 1 if question == self._asked else 1
+        self._asked = question
+        if question is not None and self._times_asked > MOST_ASKED:
+            self.take_silence("The server does not answer.")
+            return None
+        return question
+
+    def _find_question(self) -> UpdateQuestion | None:
         if self._working is None or self._gate.missing:
             return None
         if self.talk.running:
@@ -119,19 +132,26 @@ class Updates:
         return None
 
     def take_answer(self, answer: UpdateAnswer) -> bool:
-        """Take an answer; return whether to go on asking at once. Raises nothing."""
-        if self.talk.running:
-            return self._take_look(lambda: self.talk.answer(answer))
-        if self._piece is None:
+        """Take an answer; return whether to go on asking at once. Raises nothing.
+
+        It is an answer to what was asked: guard may want to know something else by now.
+        """
+        asked, self._asked = self._asked, None
+        if asked is None:
             return False
-        return self._take_piece(answer)
+        if asked.what == "blob":
+            return self._take_piece(asked, answer)
+        if asked != self.talk.asked:
+            return True
+        return self._take_look(lambda: self.talk.answer(answer))
 
     def take_silence(self, words: str) -> None:
         """The server answered with a refusal, or with what is no answer."""
-        if self.talk.running:
-            self.talk.break_off(words)
-        elif self._piece is not None:
+        asked, self._asked = self._asked, None
+        if asked is not None and asked.what == "blob":
             self._slow_down()
+        elif self.talk.running:
+            self.talk.break_off(words)
 
     # --- what guard's loop calls
 
@@ -149,7 +169,7 @@ class Updates:
         self._serve_bundle()
         attempt = self.memory.attempt
         if attempt is None:
-            if self.next_question() is not None:
+            if self._find_question() is not None:
                 self._on_news()
             return CALM_MS if not self.bundled.waits else 200
         phase, before = attempt.phase, _mark(attempt)
@@ -161,7 +181,7 @@ class Updates:
                 self._finish(attempt)
             elif attempt.phase != phase:
                 self._tell_phase(attempt)
-        if attempt.phase == "fetching" and self.next_question() is not None:
+        if attempt.phase == "fetching" and self._find_question() is not None:
             self._on_news()
         return self._working.delay_ms(attempt) if self.memory.attempt else 20
 
@@ -179,12 +199,16 @@ class Updates:
     def _take_look(self, step: Callable[[], tuple[Candidate, ...] | None]) -> bool:
         try:
             found = step()
+            # What was withdrawn holds from now on, whatever becomes of the look.
+            self._save()
             if found is not None:
                 self.looked_at_ms = self._time.wall_ms()
-                self._save()
                 self._choose(found, from_bundle=False)
         except (Malformed, Untrusted, Refused, Unreachable):
-            return False  # The gate has recorded it; the talk looks again later.
+            # The gate has recorded it; the talk looks again later.
+            with contextlib.suppress(Unreachable):
+                self._save()
+            return False
         return True
 
     def _choose(self, found: tuple[Candidate, ...], *, from_bundle: bool) -> None:
@@ -226,6 +250,7 @@ class Updates:
             number=number,
             from_bundle=from_bundle,
             not_before_ms=meeting.not_before_ms,
+            maker=candidate.maker,
         )
         people = ", ".join(meeting.approval.people)
         words = f"{manifest.product} {manifest.version}, which {people} approved, is fetched."
@@ -234,6 +259,7 @@ class Updates:
         self.memory.numbers[manifest.hash] = number
         self.memory.refused.pop(manifest.path, None)
         self.memory.attempt = attempt
+        self._piece_pause_ms = self._piece_due_ms = 0
         self._save()
 
     def _say_refused(self, candidate: Candidate) -> None:
@@ -242,6 +268,8 @@ class Updates:
         if refusal is None or refusal.reason in SILENT:
             return
         if self.memory.refused.get(candidate.path) == refusal.reason:
+            return
+        if not self._gate.has_room(f"{candidate.path}: {refusal.message}"):
             return
         self.memory.refused[candidate.path] = refusal.reason
         product, _, rest = candidate.path.partition("/")
@@ -266,22 +294,21 @@ class Updates:
         for part in attempt.read().parts:
             blob = choose_blob(part, attempt)
             try:
-                self._piece = self.stage.question(blob)
+                piece = self.stage.question(blob)
             except Unreachable:
                 self._slow_down()
                 return None
-            if self._piece is not None:
-                return self._piece
+            if piece is not None:
+                return piece
         return None
 
-    def _take_piece(self, answer: UpdateAnswer) -> bool:
-        asked, self._piece = self._piece, None
+    def _take_piece(self, asked: UpdateQuestion, answer: UpdateAnswer) -> bool:
         attempt = self.memory.attempt
-        if asked is None or attempt is None or not answer.found:
+        if attempt is None or not answer.found:
             self._slow_down()
             return False
         try:
-            self.take_bytes(attempt, asked, answer)
+            is_more = self.take_bytes(attempt, asked, answer)
         except (Malformed, Untrusted) as e:
             self._gate.note_lie(e)
             self._slow_down()
@@ -289,19 +316,22 @@ class Updates:
         except Unreachable:
             self._slow_down()
             return False
-        self._piece_pause_ms = 0
+        # Bytes of the right length are no progress until they are what was signed.
+        self._piece_pause_ms = 0 if is_more else self._piece_pause_ms
         return True
 
-    def take_bytes(self, attempt: Attempt, asked: UpdateQuestion, answer: UpdateAnswer) -> None:
-        """Stage a piece. Raises `Malformed`, `Untrusted`, `Unreachable`."""
+    def take_bytes(self, attempt: Attempt, asked: UpdateQuestion, answer: UpdateAnswer) -> bool:
+        """Stage a piece; return whether more is verified than before.
+
+        Raises `Malformed`, `Untrusted`, `Unreachable`.
+        """
         for part in attempt.read().parts:
             blob = choose_blob(part, attempt)
             if asked.name in (blob.sha256, blob.segments):
-                self.stage.take(blob, self._gate.read_piece(answer), asked)
-                return
+                return self.stage.take(blob, self._gate.read_piece(answer), asked)
+        return False
 
     def _slow_down(self) -> None:
-        self._piece = None
         self._piece_pause_ms = min(RETRY_MS * 60, max(1000, self._piece_pause_ms * 2))
         self._piece_due_ms = self._clock.boottime_ms() + self._piece_pause_ms
 
@@ -314,14 +344,18 @@ class Updates:
             if self.bundled.waits and self.talk.running:
                 self.talk.break_off("A bundle came in between.")
             found = self.bundled.look(self._gate)
-            if found is None:
-                return
             with contextlib.suppress(Unreachable):
                 self._save()
-                self._choose(found, from_bundle=True)
+                self._choose(found or (), from_bundle=True)
+            if found is None:
+                return
             self.bundled.say_candidates(found, accepted=self.memory.attempt is not None)
         elif attempt.from_bundle:
             self._copy_pieces(attempt)
+        elif self.bundled.waits and attempt.phase in ("fetching", "waiting"):
+            # Who holds the server could otherwise keep away what a person has brought, by a
+            # release whose parts he never hands over.
+            trial.meet_no_more(attempt, "bundle_came", "A bundle was brought to this machine.")
 
     def _copy_pieces(self, attempt: Attempt) -> None:
         fetched, total = self.count_fetched()
@@ -333,8 +367,9 @@ class Updates:
             if asked is None:
                 return
             answer = self.bundled.answer(asked)
-            if not answer.found or not self._take_piece(answer):
-                trial.give_up(attempt, "bundle_incomplete", "The bundle lacks a part.")
+            if not answer.found or not self._take_piece(asked, answer):
+                # The stick is bad, and not the release: it may come again.
+                trial.meet_no_more(attempt, "bundle_incomplete", "The bundle lacks a part.")
                 self._save()
                 return
 
@@ -367,10 +402,13 @@ class Updates:
             raise
         self._working.close()
         self.stage.drop()
-        self.bundled.end(outcome, attempt.rule, words)
+        if attempt.from_bundle:
+            self.bundled.end(outcome, attempt.rule, words)
         self.last = words
         self._pay()
-        self.talk.look_now()
+        if not attempt.refused:
+            # Whoever directs the machine could have it begin and give up without end.
+            self.talk.look_now()
 
     def _hold(self, attempt: Attempt, manifest: Manifest) -> None:
         assert self._working is not None

@@ -165,7 +165,9 @@ class Working:
         elif self._surveyed is None:
             self._begin(attempt)
         elif phase == "writing":
-            self._write_next(attempt)
+            self._write_next(attempt, now)
+        elif phase == "switching" and not self._still_meets(attempt):
+            return
         elif phase == "trying":
             self.words = "on trial"
             self._link.say(Test())
@@ -195,8 +197,27 @@ class Working:
             )
 
     def _wait(self, attempt: Attempt, now: int) -> None:
+        if not self._may_begin(attempt, now):
+            return
+        if self._surveyed is None:
+            self._begin(attempt)
+        else:
+            attempt.phase = "writing"
+
+    def _still_meets(self, attempt: Attempt) -> bool:
+        """Whether the opinions meet at the moment of the switch. The machine may have been off for
+        a month since it was written, and a switch half made: then what was before comes back."""
         try:
-            meeting = self._gate.judge_again(attempt.read())
+            self._gate.judge_again(attempt.read(), attempt.maker)
+        except Refused as e:
+            trial.take_back(attempt, e.reason, e.message)
+            return False
+        return True
+
+    def _may_begin(self, attempt: Attempt, now: int, *, written: bool = False) -> bool:
+        """Whether the change may begin, or, once all is `written`, be made; it waits otherwise."""
+        try:
+            meeting = self._gate.judge_again(attempt.read(), attempt.maker)
             attempt.approval = meeting.approval.hash
             surveyed = self._surveyed
             wait = may_begin(
@@ -207,30 +228,30 @@ class Working:
                     in_use=surveyed.in_use if surveyed else "",
                     battery_percent=read_battery(),
                     free_bytes=surveyed.free_bytes if surveyed else 0,
-                    needed_bytes=surveyed.needed_bytes if surveyed else 0,
+                    needed_bytes=surveyed.needed_bytes if surveyed and not written else 0,
                 ),
             )
         except Refused as e:
             trial.meet_no_more(attempt, e.reason, e.message)
-            return
-        if wait is None and surveyed is None:
-            self._begin(attempt)
-        elif wait is None:
-            attempt.phase = "writing"
-        else:
-            self.words = wait.words
-            self._link.close()
-            self._surveyed = None
-            pause = SURVEY_EVERY_MS if wait.rule in ("in_use", "disk_full") else WAIT_MS
-            self._next_ms = now + pause
+            return False
+        if wait is None:
+            return True
+        attempt.phase = "waiting"
+        self.words = wait.words
+        self._link.close()
+        self._surveyed = None
+        pause = SURVEY_EVERY_MS if wait.rule in ("in_use", "disk_full") else WAIT_MS
+        self._next_ms = now + pause
+        return False
 
-    def _write_next(self, attempt: Attempt) -> None:
+    def _write_next(self, attempt: Attempt, now: int) -> None:
         self.words = "is written"
         for part in attempt.read().parts:
             if part.name not in self._written:
                 self._say_write(attempt, part)
                 return
-        attempt.phase = "switching"
+        if self._may_begin(attempt, now, written=True):
+            attempt.phase = "switching"
 
     def _say_write(self, attempt: Attempt, part: Part) -> None:
         self._said_part = part.name

@@ -8,7 +8,8 @@ the owner allows. So a stolen director can at worst delay, and offer what is all
 2. The targets file is signed by the threshold of root's role `targets` (5.6.3), and has not
    expired (5.6.5).
 3. Its version is not below the one that the machine knows (5.6.4), and of the same version it is
-   the same file.
+   the same file. What a key said that root has taken away since then counts no more, so that a
+   thief who raised the version is undone by a new key, at whatever moment the power goes.
 4. It names the device that it is for, in the field `x-fleetward-device`, and the policy's owner in
    `x-fleetward-owner`, so that no machine takes what was meant for another.
 5. It names at most `MAX_DIRECTED` targets, each with the path, length and hashes that the maker's
@@ -86,7 +87,7 @@ def _refresh(
     require_threshold(trusted.root, "targets", metadata, "director")
     # Rule 3.
     if kept is not None and not rotated:
-        _require_not_older(data, metadata.signed, kept)
+        _require_not_older(data, metadata.signed, kept, trusted)
     require_fresh(metadata.signed, now_ms, "director")
     # Rule 4.
     fields = metadata.signed.unrecognized_fields
@@ -101,11 +102,13 @@ def _refresh(
     return directed
 
 
-def _require_not_older(data: bytes, new: Targets, kept: bytes) -> None:
+def _require_not_older(data: bytes, new: Targets, kept: bytes, trusted: TrustedSet) -> None:
     try:
-        known = read_metadata(kept, Targets, "director", limits.MAX_TIMESTAMP_BYTES).signed.version
-    except Malformed:
-        return  # What the machine kept was damaged; it was believed once, and no more is known.
+        old = read_metadata(kept, Targets, "director", limits.MAX_TIMESTAMP_BYTES)
+        require_threshold(trusted.root, "targets", old, "director")
+    except (Malformed, Untrusted):
+        return  # What the machine kept was damaged, or its key was taken away: it says nothing.
+    known = old.signed.version
     require_not_older(new.version, known, "director")
     if new.version == known and data != kept:
         raise Untrusted(

@@ -177,11 +177,12 @@ def meet(manifest: Manifest, situation: Situation) -> Meeting:
     approval = _find_approval(manifest, entry, situation)
     # Rule 9.
     _check_others(manifest, situation.held)
-    # Rule 10.
-    if 0 < held.counter < manifest.least_before:
+    # Rule 10. A machine that forgot what it holds still knows its highest counter.
+    counter = held.counter or held.floor
+    if 0 < counter < manifest.least_before:
         raise Refused(
             f"This release is reached from counter {manifest.least_before} or above; this machine "
-            f"has {held.counter}. Install the one in between first.",
+            f"has {counter}. Install the one in between first.",
             reason="must_pass_through",
         )
     return Meeting(manifest, approval, approval.opens_at_ms(situation.known_since_ms))

@@ -1,16 +1,10 @@
 """Guard's questions about releases, one at a time, and when they are asked.
 
-<<<<<<< HEAD
 Looks are an hour apart. When the server says that there is something, one comes sooner, but ten
 seconds after the one before at least; how often a server may say so in an hour, `refusals` bounds.
-A look that failed is repeated after a pause that grows to an hour. So what a machine asks is
+A look that failed is repeated after a pause that grows to an hour, and who answered what nobody
+signed does not shorten that pause by saying that there is something. So what a machine asks is
 bounded, whoever refuses it, and for how long.
-=======
-Looks are an hour apart, or a minute when the server says that there is something; a look that
-failed is repeated after a pause that grows to an hour. Who answered what nobody signed does not
-shorten that pause by saying that there is something. So what a machine asks is bounded, whoever
-refuses it, and for how long.
->>>>>>> u-hostile
 """
 
 from __future__ import annotations
@@ -65,14 +59,9 @@ class Talk:
         return self._asked
 
     def look_soon(self) -> None:
-<<<<<<< HEAD
-        """Look as soon as it may be."""
-        self._due_ms = min(self._due_ms, self._looked_ms + LEAST_GAP_MS)
-=======
-        """Look as soon as it may be: a minute after the look before, or when a pause ends that lies
+        """Look as soon as it may be: soon after the look before, or when a pause ends that lies
         have earned."""
         self._due_ms = min(self._due_ms, self._looked_ms + max(LEAST_GAP_MS, self._lied_ms))
->>>>>>> u-hostile
 
     def look_now(self) -> None:
         """Look at once: something here has changed, or a person asks."""

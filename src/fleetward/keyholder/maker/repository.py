@@ -137,6 +137,9 @@ class Repository:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             atomic_write(part / name, data, PUBLIC_FILE)
         try:
+            for folder in {(part / name).parent for name in files}:
+                for each in (folder, *folder.relative_to(part).parents):
+                    sync_directory(part / each)
             part.rename(self._coming)
             sync_directory(self._coming.parent)
         except OSError as e:
@@ -185,7 +188,9 @@ class Repository:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, files[name], PUBLIC_FILE)
-        shutil.rmtree(self._coming)
+            sync_directory(path.parent.parent)
+        # Another program may have finished it as well, with the same files.
+        shutil.rmtree(self._coming, ignore_errors=True)
 
 
 def read_verified(read: ReadFile) -> Verified:

@@ -118,7 +118,7 @@ def test_the_same_files_are_the_same_blobs(maker: Maker) -> None:
         ("bin/gone", "", "path_not_in_part"),
         ("index.html", "", "not_a_program"),
         ("", "file:app/bin/gone", "path_not_in_part"),
-        ("", "file:other/index.html", "path_not_in_part"),
+        ("", "file:other/index.html", "bad_check"),
         ("", "command:app/index.html", "not_a_program"),
     ],
 )
@@ -269,3 +269,19 @@ def test_drafts_beside_each_other_have_counters_of_their_own(maker: Maker) -> No
     assert maker.build("kiosk", "3", FILES).counter == 3, "the same draft again"
     for version in "123":
         sign_release(maker.desk, "kiosk", version)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"counter": 2**60}, {"counter": -1}, {"within_seconds": 1}, {"steady_seconds": -1},
+        {"hardware": ("*", "m1")}, {"hardware": ()}, {"notes": "x" * 4001}, {"notes": "a\x1b[2J"},
+        {"fixes": ("a", "a")}, {"fixes": ("\ud800",)}, {"least_before": -1},
+    ],
+)  # fmt: skip
+def test_what_no_machine_reads_is_refused_before_it_is_packed(
+    maker: Maker, wish: dict[str, object]
+) -> None:
+    with pytest.raises((Malformed, Refused)):
+        maker.build("kiosk", "1", FILES, **wish)
+    assert not list(maker.desk.repository.blobs.iterdir())

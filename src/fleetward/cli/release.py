@@ -42,7 +42,7 @@ from fleetward.keyholder.maker.showing import (
     tell_release,
 )
 from fleetward.keyholder.place import Unnamed, find_server
-from fleetward.keyholder.speak import emit, refusals
+from fleetward.keyholder.speak import emit, refusals, say
 
 release_app = typer.Typer(
     help="Build, sign, show, publish and carry releases.", no_args_is_help=True, **PLAIN
@@ -147,9 +147,10 @@ def sign(
     """
     with refusals():
         desk = open_desk(maker, passphrase_file)
+        say(f"You sign:\n{tell_release(find_release(desk, *split_release(release)).manifest)}")
         manifest = sign_release(desk, *split_release(release))
         words = (
-            f"{tell_release(manifest)}\nSigned. Nobody has it yet:\n"
+            f"{release} is signed. Nobody has it yet:\n"
             f"  fleetward release publish {release} --to FOLDER\n"
             f"  fleetward release bundle {release} --out {manifest.product}.bundle"
         )

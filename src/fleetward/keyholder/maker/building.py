@@ -1,6 +1,6 @@
 """`release build`: files become blobs, and a manifest that says what they are. Nobody signs here.
 
-1. Read what was named: parts, checks, needs.
+1. Read what was named as a machine would read it, before anything is packed.
 2. Pack and store each part, piece by piece, with its list of segments.
 3. Look whether every hook and every file of a check is in its part, and can be run.
 4. Make the bill of materials, or take the given one.
@@ -13,7 +13,7 @@ may be built again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +38,7 @@ from fleetward.keyholder.maker.products import list_products_of, support_ends_at
 from fleetward.keyholder.maker.progress import Meter
 from fleetward.keyholder.maker.released import draft_path, last_counter, list_drafts, list_released
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
-from fleetward.trust.errors import Malformed, Refused
+from fleetward.trust.errors import Malformed, Misuse, Refused
 from fleetward.trust.release_checks import Check
 from fleetward.trust.release_manifest import (
     ANY_HARDWARE,
@@ -56,6 +56,7 @@ from fleetward.trust.release_manifest import (
 
 WITHIN_SECONDS: Final = 60
 STEADY_SECONDS: Final = 10
+_NO_HASH: Final = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +114,13 @@ def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> M
                 reason="counter_too_low",
             )
         support = next(p for p in list_products_of(state, desk.now_ms) if p.name == wish.product)
-    store = BlobStore(desk.repository.blobs)
-    built = _build_parts(wish, store, quiet=quiet)
-    _check_paths(wish, built)
     manifest = Manifest(
         product=wish.product,
         version=wish.version,
         counter=wish.counter or following,
         released_at_ms=desk.now_ms,
         hardware=wish.hardware,
-        parts=tuple(each.part for each in built),
+        parts=tuple(_imagine(part) for part in wish.parts),
         needs=wish.needs,
         conflicts=wish.conflicts,
         least_before=wish.least_before,
@@ -131,23 +129,42 @@ def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> M
         notes=wish.notes,
         fixes=wish.fixes,
         support_ends_at_ms=support_ends_at_ms(support.support_ends),
-        sbom=_store_bill(wish, built, store, desk.now_ms),
+        sbom=None,
         hash="",
     )
-    data = write_manifest(manifest)
-    read = read_manifest(data)
-    path = draft_path(desk.folder, wish.product, wish.version)
-    make_private_directory(path.parent)
-    atomic_write(path, data)
-    return read
-
-
-def _build_parts(wish: BuildWish, store: BlobStore, *, quiet: bool) -> list[_Built]:
     if not wish.parts:
         raise Malformed(
             "Expected a part: --part NAME=PATH, a folder, a file, a RAUC bundle or .deb files.",
             reason="no_part",
         )
+    _write(manifest)
+    store = BlobStore(desk.repository.blobs)
+    built = _build_parts(wish, store, quiet=quiet)
+    _check_paths(wish, built)
+    bill = _store_bill(wish, built, store, desk.now_ms)
+    data = _write(replace(manifest, parts=tuple(each.part for each in built), sbom=bill))
+    path = draft_path(desk.folder, wish.product, wish.version)
+    make_private_directory(path.parent)
+    atomic_write(path, data)
+    return read_manifest(data)
+
+
+def _write(manifest: Manifest) -> bytes:
+    """Return the bytes of a manifest that a machine reads. Raises `Malformed`."""
+    try:
+        data = write_manifest(manifest)
+    except Misuse as e:  # a number or a text of the command line that has no canonical form
+        raise Malformed(e.message, reason=e.reason) from e
+    read_manifest(data)
+    return data
+
+
+def _imagine(wish: PartWish) -> Part:
+    """Return a part as it will be, but for what is in it."""
+    return Part(wish.name, wish.installer, wish.place, Blob(_NO_HASH, 1, _NO_HASH), hook=wish.hook)
+
+
+def _build_parts(wish: BuildWish, store: BlobStore, *, quiet: bool) -> list[_Built]:
     total = sum(_measure(part) for part in wish.parts)
     meter = Meter(f"Packing {wish.product} {wish.version}", total, quiet=quiet)
     built = [_build_part(part, store, wish.compression, meter) for part in wish.parts]
@@ -195,6 +212,12 @@ def _build_debs(wish: PartWish, store: BlobStore, meter: Meter) -> _Built:
             raise Malformed(f"Expected .deb files alone in {folder}.", reason="wrong_installer")
     packages = [read_deb(path) for path in sources]
     packed = pack_files(sources, store, meter)
+    if {each.path: each.sha256 for each in packed.files} != {p.file: p.sha256 for p in packages}:
+        raise Refused(
+            "Expected the packages to stay as they are; one changed while it was packed. Build "
+            "again when nothing writes there.",
+            reason="file_changes",
+        )
     part = Part(
         wish.name, wish.installer, wish.place, packed.blob,
         unpacked_bytes=packed.unpacked_bytes, unpacked_files=packed.members, hook=wish.hook,

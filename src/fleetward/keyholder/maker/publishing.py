@@ -12,6 +12,7 @@ Once more is no error, and goes on where it was cut off.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def copy_blob(ours: BlobStore, theirs: BlobStore, sha256: str, tick: Tick) -> No
                 digest.update(piece)
                 out.write(piece)
                 tick(len(piece))
+            out.flush()
+            os.fsync(out.fileno())
         if digest.hexdigest() != sha256:
             raise damaged_blob(source)
         part.chmod(PUBLIC_FILE)

@@ -33,7 +33,7 @@ from fleetward.runtime.files import (
 )
 from fleetward.trust.errors import Malformed, Misuse, Refused, Unreachable, Untrusted
 from fleetward.trust.releases import limits
-from fleetward.trust.releases.names import name_file, require_path
+from fleetward.trust.releases.names import name_file, quote_role, require_path
 from fleetward.trust.releases.reading import read_metadata
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
@@ -137,6 +137,9 @@ class Repository:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             atomic_write(part / name, data, PUBLIC_FILE)
         try:
+            for folder in {(part / name).parent for name in files}:
+                for each in (folder, *folder.relative_to(part).parents):
+                    sync_directory(part / each)
             part.rename(self._coming)
             sync_directory(self._coming.parent)
         except OSError as e:
@@ -165,13 +168,15 @@ class Repository:
         first = read(FIRST_ROOT)
         if first is None:
             raise Misuse("A repository without a first root was made.", reason="no_root")
-        # A machine that has seen nothing, and one that has seen what is there.
-        new = Reader(first)
-        trusted = new.refresh(read, now_ms)
-        new.visit(trusted, list_products(new.kept["targets"]), read)
+        # A machine that has seen nothing: every product's signatures, whatever has run out.
+        products = read_verified(read).products
+        # It again, and one that has seen what is there: what changes has not run out either.
+        changed = [p for p in products if any(n.endswith(f".{quote_role(p)}.json") for n in files)]
+        readers = [Reader(first)]
         if self.is_begun and not self._is_between(files):
-            old = read_verified(self.read).reader()
-            old.visit(old.refresh(read, now_ms), list_products(new.kept["targets"]), read)
+            readers.append(read_verified(self.read).reader())
+        for reader in readers:
+            reader.visit(reader.refresh(read, now_ms), changed, read)
 
     def _is_between(self, files: Mapping[str, bytes]) -> bool:
         """Say whether a root of this change is there already, whose timestamp is still to come."""
@@ -185,7 +190,9 @@ class Repository:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, files[name], PUBLIC_FILE)
-        shutil.rmtree(self._coming)
+            sync_directory(path.parent.parent)
+        # Another program may have finished it as well, with the same files.
+        shutil.rmtree(self._coming, ignore_errors=True)
 
 
 def read_verified(read: ReadFile) -> Verified:

@@ -1,7 +1,8 @@
 """What a maker releases, judged by the machine: TUF metadata, verified without any I/O.
 
 `tuf.api.metadata` (python-tuf) reads and verifies single files; what is believed when, is decided
-here, after the specification's client workflow (sections 5.1 to 5.7). No other package imports it.
+here, after the specification's client workflow (sections 5.1 to 5.7). No other package imports it
+but the maker's own tools, which write such files and have them judged here.
 
 Reading order:
 

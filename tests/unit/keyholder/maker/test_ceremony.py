@@ -251,3 +251,11 @@ def test_a_folder_of_others_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         MakerFolder.open(maker.desk.folder.path)
     assert caught.value.reason == "folder_open"
+
+
+def test_a_name_of_any_letters_is_signed_as_it_is(tmp_path: Path) -> None:
+    name = 'Ä "quoted" \\ name \N{SNOWMAN}'
+    maker = make_maker(tmp_path, name)
+    assert maker.release("kiosk", "1", {"a": b"a"}).counter == 1
+    assert continue_maker(maker.desk).draft.maker == name
+    assert maker.desk.folder.read_facts().name == name

@@ -47,7 +47,7 @@ class Shell:
             told += ["--passphrase-file", str(self.secret)]
         ran = CliRunner().invoke(app, told)
         assert ran.exit_code == status, ran.output
-        return ran.output
+        return ran.stdout if status == 0 else ran.output
 
     def maker(self, *words: str, status: int = 0) -> str:
         return self.run(maker_app, *words, status=status)

@@ -105,3 +105,18 @@ def test_a_refresh_brings_back_what_ran_out(tmp_path: Path) -> None:
     later = maker.at(maker.desk.now_ms + 400 * DAY_MS)
     lives = {each.role: each for each in refresh(later.desk)}
     assert lives["kiosk"].days_left == lives["targets"].days_left == 365
+
+
+def test_a_product_that_ran_out_does_not_hold_up_another(tmp_path: Path) -> None:
+    maker = make_maker(tmp_path)
+    maker.release("kiosk", "1", {"a": b"a"})
+    late = maker.at(maker.desk.now_ms + 300 * DAY_MS)
+    late.release("pump", "1", {"a": b"a"})
+    later = maker.at(maker.desk.now_ms + 380 * DAY_MS)
+    later.release("pump", "2", {"a": b"b"})
+    assert later.leaving("pump", "2").manifest.counter == 2
+    with pytest.raises(Refused) as caught:
+        later.leaving("kiosk", "1")
+    assert caught.value.reason == "delegated_expired"
+    assert later.release("kiosk", "2", {"a": b"b"}).counter == 2
+    assert later.leaving("kiosk", "1").manifest.counter == 1

@@ -18,7 +18,11 @@ from fleetward.keyholder.maker.products import support_ends_at_ms
 from fleetward.keyholder.maker.releasing import sign_release
 from fleetward.keyholder.maker.repository import read_verified
 from fleetward.keyholder.maker.showing import DRAFT, SIGNED, find_release, list_all, tell_release
+from fleetward.runtime.keys import make_key
+from fleetward.trust.envelope import seal
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Untrusted
+from fleetward.trust.keys import ED25519
+from fleetward.trust.release_approval import APPROVAL_TYPE, STANDING_TYPE, WITHDRAWAL_TYPE
 from fleetward.trust.release_manifest import Conflict, Needed, Part, list_segments, read_manifest
 from fleetward.wire.update_bundle import HEAD_BYTES, Index, index_length, read_index
 
@@ -118,7 +122,7 @@ def test_the_same_files_are_the_same_blobs(maker: Maker) -> None:
         ("bin/gone", "", "path_not_in_part"),
         ("index.html", "", "not_a_program"),
         ("", "file:app/bin/gone", "path_not_in_part"),
-        ("", "file:other/index.html", "path_not_in_part"),
+        ("", "file:other/index.html", "bad_check"),
         ("", "command:app/index.html", "not_a_program"),
     ],
 )
@@ -269,3 +273,33 @@ def test_drafts_beside_each_other_have_counters_of_their_own(maker: Maker) -> No
     assert maker.build("kiosk", "3", FILES).counter == 3, "the same draft again"
     for version in "123":
         sign_release(maker.desk, "kiosk", version)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"counter": 2**60}, {"counter": -1}, {"within_seconds": 1}, {"steady_seconds": -1},
+        {"hardware": ("*", "m1")}, {"hardware": ()}, {"notes": "x" * 4001}, {"notes": "a\x1b[2J"},
+        {"fixes": ("a", "a")}, {"fixes": ("\ud800",)}, {"least_before": -1},
+    ],
+)  # fmt: skip
+def test_what_no_machine_reads_is_refused_before_it_is_packed(
+    maker: Maker, wish: dict[str, object]
+) -> None:
+    with pytest.raises((Malformed, Refused)):
+        maker.build("kiosk", "1", FILES, **wish)
+    assert not list(maker.desk.repository.blobs.iterdir())
+
+
+@pytest.mark.parametrize("kind", [APPROVAL_TYPE, STANDING_TYPE, WITHDRAWAL_TYPE])
+def test_a_bundle_carries_the_owners_words_as_they_are(
+    maker: Maker, tmp_path: Path, kind: str
+) -> None:
+    """Who signed them a machine judges; the maker's tool has no owner's policy."""
+    maker.release("kiosk", "1", FILES)
+    approval = tmp_path / "approval.json"
+    approval.write_bytes(seal({"type": kind}, [make_key(ED25519)]))
+    index, data = read_bundle(maker.bundle("kiosk", "1", tmp_path / "b", [approval, approval]))
+    for name in ("approval/0", "approval/1"):
+        span = index.files[name]
+        assert data[span.offset : span.offset + span.length] == approval.read_bytes()

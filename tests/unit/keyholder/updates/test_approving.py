@@ -13,7 +13,7 @@ from tests.unit.keyholder.release_scene import ReleaseScene
 from typer.testing import CliRunner, Result
 
 from fleetward.cli.owner import owner_app
-from fleetward.keyholder.policy_changes import add_person, change_policy
+from fleetward.keyholder.policy_changes import add_person, change_policy, remove_person
 from fleetward.keyholder.signing import PolicyDraft
 from fleetward.runtime.keys import make_key, seal_key
 from fleetward.trust.canonical import to_base64url
@@ -274,3 +274,57 @@ def test_a_server_that_does_not_take_it_loses_nothing(
     scene.server.refuse = ""
     kept = answer(scene.says(None, "approvals", "--json", near=False))["approvals"]
     assert [c["state"] for c in kept] == ["holds"]
+
+
+def test_a_key_of_ones_own_signs_without_the_folders(
+    scene: ReleaseScene, passphrase_file: Path, tmp_path: Path
+) -> None:
+    bo = make_key(ED25519)
+    change_policy(scene.desk, add_person("Bo", bo.public, ["approve"]), now_ms())
+    key = tmp_path / "bo.key"
+    key.write_bytes(seal_key(bo, b"correct horse battery staple", "bo.key"))
+    done = scene.says(passphrase_file, "approve", "kiosk/1.1", "--all", "--yes", "--key", key)
+    assert done.exit_code == 0, done.stderr
+    approval = newest(scene)
+    assert approval.people == ("Bo",)
+    stranger = tmp_path / "eve.key"
+    stranger.write_bytes(seal_key(make_key(ED25519), b"correct horse battery staple", "eve.key"))
+    no = scene.says(passphrase_file, "approve", "kiosk/1.1", "--all", "--yes", "--key", stranger)
+    assert "[no_approver]" in no.stderr
+    out = tmp_path / "withdrawal.json"
+    back = scene.says(
+        passphrase_file, "withdraw", approval.hash[:16], "--key", key, "--out", out, near=False
+    )
+    assert back.exit_code == 0, back.stderr
+    assert verify_withdrawal(out.read_bytes(), scene.desk.documents().policy).person == "Bo"
+
+
+def test_a_withdrawal_is_signed_once_and_a_file_holds_one(
+    scene: ReleaseScene, passphrase_file: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        scene.says(passphrase_file, "approve", "kiosk/1.1", "--all", "--yes")
+    out = tmp_path / "withdrawal.json"
+    both = scene.says(passphrase_file, "withdraw", "kiosk/1.1", "--out", out, near=False)
+    assert "[several_approvals]" in both.stderr and not out.exists()
+    one = newest(scene).hash
+    for _ in range(2):
+        assert scene.says(passphrase_file, "withdraw", one, "--out", out).exit_code == 0
+    first = out.read_bytes()
+    assert scene.says(passphrase_file, "withdraw", one, "--out", out).exit_code == 0
+    assert out.read_bytes() == first
+
+
+def test_an_approval_whose_signer_left_the_policy_counts_no_longer(
+    scene: ReleaseScene, passphrase_file: Path, tmp_path: Path
+) -> None:
+    bo = make_key(ED25519)
+    change_policy(scene.desk, add_person("Bo", bo.public, ["approve"]), now_ms())
+    key = tmp_path / "bo.key"
+    key.write_bytes(seal_key(bo, b"correct horse battery staple", "bo.key"))
+    scene.says(passphrase_file, "approve", "kiosk/1.1", "--all", "--yes", "--key", key)
+    change_policy(scene.desk, remove_person("Bo"), now_ms())
+    told = scene.says(None, "approvals", near=False)
+    assert "counts no longer" in told.stdout
+    shown = answer(scene.says(None, "approvals", "--json", near=False))
+    assert shown["approvals"] == [] and shown["doubted"][0]["own"]

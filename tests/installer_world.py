@@ -179,6 +179,7 @@ class Ground:
         self.data.mkdir()
         self.places = folder / "places.toml"
         self.in_use = folder / "in-use"
+        self._made: dict[str, bytes] = {}
         self.prepare()
         self.write_places()
 
@@ -203,7 +204,13 @@ class Ground:
         )
 
     def make(self, version: str) -> bytes:
-        """Return the bytes of the part of a release."""
+        """Return the bytes of the part of a release, the same each time."""
+        if version not in self._made:
+            self._made[version] = self.build(version)
+        return self._made[version]
+
+    def build(self, version: str) -> bytes:
+        """Make the part of a release."""
         raise NotImplementedError
 
     def part(self, version: str, before: str = "") -> PartWord:
@@ -298,7 +305,7 @@ class DirectoryGround(Ground):
     def lines(self) -> str:
         return f'path = "{self.folder / "app"}"\n'
 
-    def make(self, version: str) -> bytes:
+    def build(self, version: str) -> bytes:
         log, code = self.folder / "hook.log", self.folder / "hook.code"
         shuffled = random.Random(version)
         files = {
@@ -338,7 +345,7 @@ class SlotGround(Ground):
         boot = self.folder / "boot"
         return f'slots = ["{boot}/slot-a", "{boot}/slot-b"]\nactive = "{boot}/active"\n'
 
-    def make(self, version: str) -> bytes:
+    def build(self, version: str) -> bytes:
         return version.encode() + random.Random(version).randbytes(self.size) + version.encode()
 
     def content(self) -> str:
@@ -365,17 +372,13 @@ class DpkgGround(Ground):
             (admin / name).mkdir(parents=True)
         for name in ("status", "available", "diversions", "statoverride"):
             (admin / name).touch()
-        self._made: dict[str, bytes] = {}
 
     def lines(self) -> str:
         return f'path = "{self.folder / "debs"}"\nroot = "{self.root}"\n'
 
-    def make(self, version: str) -> bytes:
-        if version not in self._made:
-            names = ["tool", "tool-data"] + (["tool-extra"] if version == "1" else [])
-            files = {f"{name}_{version}.deb": self.deb(name, version) for name in names}
-            self._made[version] = make_archive(files)
-        return self._made[version]
+    def build(self, version: str) -> bytes:
+        names = ["tool", "tool-data"] + (["tool-extra"] if version == "1" else [])
+        return make_archive({f"{name}_{version}.deb": self.deb(name, version) for name in names})
 
     def deb(self, name: str, version: str) -> bytes:
         """Return a package."""
@@ -422,7 +425,6 @@ class RaucGround(Ground):
 
     def prepare(self) -> None:
         self._running: list[subprocess.Popen[bytes]] = []
-        self._made: dict[str, bytes] = {}
         folder = self.folder
         for name in ("mnt", "boot"):
             (folder / name).mkdir()
@@ -485,17 +487,15 @@ class RaucGround(Ground):
         bus = f"unix:path={self.folder / 'bus'}"
         return f'config = "{self.folder / "system.conf"}"\nbus = "{bus}"\n'
 
-    def make(self, version: str) -> bytes:
-        if version not in self._made:
-            build = self.folder / f"build-{version}"
-            build.mkdir()
-            (build / "root.img").write_bytes(self.image(version))
-            (build / "manifest.raucm").write_text(_RAUC_MANIFEST.format(version=version))
-            bundle = self.folder / f"{version}.raucb"
-            keys = [f"--{k}={self.folder / v}.pem" for k, v in _RAUC_KEYS]
-            self._tool("rauc", *keys, "bundle", str(build), str(bundle))
-            self._made[version] = bundle.read_bytes()
-        return self._made[version]
+    def build(self, version: str) -> bytes:
+        build = self.folder / f"build-{version}"
+        build.mkdir()
+        (build / "root.img").write_bytes(self.image(version))
+        (build / "manifest.raucm").write_text(_RAUC_MANIFEST.format(version=version))
+        bundle = self.folder / f"{version}.raucb"
+        keys = [f"--{k}={self.folder / v}.pem" for k, v in _RAUC_KEYS]
+        self._tool("rauc", *keys, "bundle", str(build), str(bundle))
+        return bundle.read_bytes()
 
     @staticmethod
     def image(version: str) -> bytes:

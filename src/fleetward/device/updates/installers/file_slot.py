@@ -130,8 +130,8 @@ class FileSlotInstaller(TwoSlots):
     def _unknown(self, why: str) -> Refused:
         names = " or ".join(slot.name for slot in self._slots)
         return Refused(
-            f"Expected {self._active} to name the active slot, {names}: {why}. Nothing is written "
-            "while that is not known.",
+            f"Nothing is written while the active slot is not known: expected {names} in "
+            f"{self._active}; {why}",
             reason="place_damaged",
         )
 

@@ -1,0 +1,93 @@
+"""RAUC on a machine that is not set up for two steps, or not started again, or is lied to."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.installer_world import RaucGround, has_rauc
+
+from fleetward.device.updates.installer_words import Back, Commit, Done, Switch, Written
+
+pytestmark = pytest.mark.skipif(not has_rauc(), reason="needs root, RAUC and loop devices")
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[RaucGround]:
+    made = RaucGround(tmp_path)
+    yield made
+    made.close()
+
+
+def test_where_writing_would_switch_nothing_is_taken(ground: RaucGround) -> None:
+    config = ground.folder / "system.conf"
+    text = config.read_text()
+    for line in ("", "activate-installed=true\n"):
+        config.write_text(text.replace("activate-installed=false\n", line))
+        with ground.begin("1") as session:
+            assert session.surveyed.rule == "place_damaged"
+            assert "activate-installed=false" in session.surveyed.problem
+            assert session.write().rule == "place_damaged"
+    config.unlink()
+    with ground.begin("1") as session:
+        assert session.surveyed.rule == "place_damaged"
+    assert ground.content() == ""
+
+
+def test_a_service_that_switches_all_the_same_is_switched_back(ground: RaucGround) -> None:
+    """The file was changed, and the service still runs by the old one."""
+    config = ground.folder / "system.conf"
+    text = config.read_text()
+    config.write_text(text.replace("activate-installed=false\n", ""))
+    ground.reboot()
+    config.write_text(text)
+    with ground.begin("1") as session:
+        assert session.surveyed.problem == ""
+        assert session.write().rule == "place_damaged"
+        assert ground.content() == ""
+        assert session.do(Switch()).rule == "not_written"
+
+
+def test_nothing_is_written_over_what_starts_next(ground: RaucGround) -> None:
+    ground.install("1")
+    with ground.begin("2", "1") as session:
+        assert session.write() == Written()
+        assert session.do(Switch()) == Done()
+        assert session.do(Commit()) == Done()
+    with ground.begin("3", "2") as session:
+        found = session.write()
+        assert found.rule == "restart_waits"
+        assert "Start it again" in found.problem
+    assert ground.content() == "2"
+    ground.reboot()
+    ground.install("3", "2")
+
+
+def test_a_bundle_that_rauc_does_not_trust(ground: RaucGround) -> None:
+    ground.install("1")
+    certify = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-subj", "/CN=other"]
+    certify += ["-pkeyopt", "ec_paramgen_curve:P-256", "-days", "36500"]
+    names = ["-keyout", str(ground.folder / "key.pem"), "-out", str(ground.folder / "other.pem")]
+    subprocess.run([*certify, *names], check=True, capture_output=True)
+    trusted = ground.folder / "cert.pem"
+    kept = trusted.read_bytes()
+    trusted.write_bytes((ground.folder / "other.pem").read_bytes())
+    ground.make("2")
+    trusted.write_bytes(kept)
+    with ground.begin("2", "1") as session:
+        found = session.write()
+        assert found.rule == "tool_failed"
+        assert "signature" in found.problem.lower()
+        assert session.do(Switch()).rule == "not_written"
+        assert session.do(Back()) == Done()
+    assert ground.content() == "1"
+    assert not list(ground.data.rglob("*.raucb"))
+
+
+def test_without_a_service_the_survey_says_so(ground: RaucGround) -> None:
+    ground.close()
+    with ground.begin("1") as session:
+        assert session.surveyed.rule == "tool_failed"
+        assert session.surveyed.problem.startswith("RAUC ended ")

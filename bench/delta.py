@@ -152,7 +152,7 @@ def show_archives(old: Path, new: Path, folder: Path) -> None:
         ):
             shutil.copyfileobj(plain, file, 1024 * 1024)
     theirs = folder / "packed.vcdiff"
-    run("xdelta3", "-e", "-f", "-9", "-s", *packed, theirs)
+    run("xdelta3", "-e", "-f", "-D", "-9", "-s", *packed, theirs)
     print(
         f"The same two packed by gzip: {packed[1].stat().st_size / 1e6:.2f} MB whole, xdelta3 -9 "
         f"{theirs.stat().st_size / 1e6:.2f} MB."

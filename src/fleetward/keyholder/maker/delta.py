@@ -5,7 +5,8 @@ For each 4 MiB of the new file the most alike 8 MiB of the old one become the di
 old file as it is becomes a copy; one that is like nothing is packed alone, if that is smaller.
 
 The same two files make the same delta with the same release of zstd, on any number of cores. Each
-segment is unpacked again and compared. Files are mapped, not read whole; beside them a core needs about 150 MB.
+segment is unpacked again and compared. Files are mapped, not read whole; beside them a core needs
+about 150 MB.
 
 It signs nothing and knows no manifest. The files must not change meanwhile, and should not be
 packed themselves: one byte changes all that follows in a packed file, and nothing is alike.

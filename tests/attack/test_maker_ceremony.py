@@ -30,6 +30,8 @@ from tuf.api.metadata import TargetFile
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.maker.ceremony import InitWish, begin_maker, continue_maker, replace_key
 from fleetward.keyholder.maker.desk import MakerDesk
+from fleetward.keyholder.maker.folder import MakerFacts, MakerFolder
+from fleetward.keyholder.maker.key_ring import FolderKeys
 from fleetward.keyholder.maker.parts import read_health
 from fleetward.keyholder.maker.person_keys import make_person_key, sign_file
 from fleetward.keyholder.maker.releasing import sign_release
@@ -183,6 +185,20 @@ def test_a_pin_is_no_argument_and_in_no_file(token: SoftToken, tmp_path: Path) -
     ]
     assert [path for path in mine if path.name == "product-kiosk.at"]
     assert not [path for path in mine if PIN in path.read_bytes()]
+
+
+@pytest.mark.skipif("os.geteuid() != 0", reason="only root gives files away")
+@pytest.mark.parametrize("whose", ["another's", "open"])
+def test_a_note_that_another_could_have_written_opens_nothing(tmp_path: Path, whose: str) -> None:
+    """It could name a library, whose code would run with the maker's keys."""
+    folder = MakerFolder.create(tmp_path / "m", MakerFacts("Acme", ""))
+    note = folder.keys / "product-kiosk.at"
+    note.write_text("pkcs11:token=T;object=k?module-path=/tmp/evil.so\n")
+    note.chmod(0o600 if whose == "another's" else 0o666)
+    if whose == "another's":
+        os.chown(note, 65534, 65534)
+    keys = FolderKeys(folder, lambda: PASSPHRASE)
+    assert refused(Refused, lambda: keys.open("product-kiosk")) == "folder_not_yours"
 
 
 # --- drafts that are carried

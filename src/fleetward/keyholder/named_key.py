@@ -1,7 +1,8 @@
 """The one place where a person's own key is opened by what he named: a sealed file or a token.
 
 `pkcs11:…` is a key on a token (`token_uri`), everything else the path of a sealed key. What is
-named comes from the command line, or from a technician's own folder; no document has such a field.
+named comes from the command line, or from a technician's or a maker's own folder; no document has
+such a field.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ and in the query `module-path` and `pin-source=file:/…`. Everything else is re
 believes that a word counts which does not. `pin-value` is refused with its own words: arguments
 stand in the list of processes and in the shell's history. No error repeats a value of the query.
 
-A URI comes from the command line or from a technician's own folder, and from nowhere else: no
-document, draft, or answer of a server has a field that is read as one.
+A URI comes from the command line or from a technician's or a maker's own folder, and from nowhere
+else: no document, draft, or answer of a server has a field that is read as one.
 """
 
 from __future__ import annotations

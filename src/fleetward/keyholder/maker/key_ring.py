@@ -8,6 +8,7 @@ for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -78,6 +79,7 @@ class FolderKeys:
     def _open(self, name: str) -> Signer:
         sealed, note = self._paths(name)
         if note.is_file():
+            _require_own(note)
             named = read_bounded(note, _MAX_NOTE_BYTES).decode("utf-8", "replace").strip()
             return open_key_at(named, self._file)
         if not sealed.is_file():
@@ -141,6 +143,28 @@ def open_key_at(named: str, passphrase_file: Path | None, *, or_make: bool = Fal
     if is_token_uri(named):
         return open_named_token(read_token_uri(named), None, or_make=or_make)
     return open_named_key(named, passphrase_file, of=f"the key {named}")
+
+
+def open_own_key(named: str, secret_file: Path | None) -> Signer:
+    """Return a person's own key, by what he named: `secret_file` holds its passphrase or PIN."""
+    return open_named_key(named, secret_file, of=f"the key {named.partition('?')[0]}")
+
+
+def make_key_on_token(uri: str, pin_file: Path | None) -> tuple[Signer, str]:
+    """Make a key on a token; return it, and the URI in its one spelling."""
+    token = read_token_uri(uri)
+    return open_named_token(token, pin_file, make=True), token.text
+
+
+def _require_own(note: Path) -> None:
+    """A note may name a library to load: nobody else may have written it."""
+    found = note.lstat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise Refused(
+            f"Expected {note} to be yours alone; somebody else could have written it, and it may "
+            "name a library to load. Make the key's note anew: remove it, and name the key again.",
+            reason="folder_not_yours",
+        )
 
 
 class ComingKeys:

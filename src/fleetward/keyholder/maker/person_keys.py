@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleetward.keyholder.maker.folder import check_name
-from fleetward.keyholder.maker.key_ring import open_key_at
+from fleetward.keyholder.maker.key_ring import make_key_on_token, open_own_key
 from fleetward.keyholder.maker.people import write_person
 from fleetward.keyholder.maker.root_draft import (
     DraftState,
@@ -19,10 +19,8 @@ from fleetward.keyholder.maker.root_draft import (
     sign_draft,
     tell_draft,
 )
-from fleetward.keyholder.named_key import open_named_key, open_named_token
 from fleetward.keyholder.passphrase import ask_passphrase
 from fleetward.keyholder.speak import say
-from fleetward.keyholder.token_uri import is_token_uri, read_token_uri
 from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.runtime.keys import make_key, seal_key
 from fleetward.trust.errors import Refused
@@ -44,8 +42,7 @@ def make_person_key(
             raise Refused(f"Expected nothing at {path}; something is there.", reason="file_exists")
     signer: Signer
     if token:
-        uri = read_token_uri(token)
-        signer, kept = open_named_token(uri, passphrase_file, make=True), uri.text
+        signer, kept = make_key_on_token(token, passphrase_file)
     else:
         made = make_key(ED25519)
         secret = ask_passphrase(passphrase_file, twice=True, of="your key")
@@ -79,10 +76,6 @@ def sign_file(
         f"Root {state.version} of {state.maker}: {state.threshold} of {people}, until "
         f"{state.ends_at}\n  in six words: {state.words}\nCompare them with the others'."
     )
-    if is_token_uri(named):
-        signer: Signer = open_named_key(named, passphrase_file)
-    else:
-        signer = open_key_at(named, passphrase_file)
-    sign_draft(draft, signer, before)
+    sign_draft(draft, open_own_key(named, passphrase_file), before)
     atomic_write(draft_file, draft.to_bytes(), 0o644)
     return tell_draft(draft)

@@ -54,9 +54,12 @@ from fleetward.keyholder.pending import (
 from fleetward.keyholder.place import Unnamed, find_owner
 from fleetward.keyholder.reopen import open_anew
 from fleetward.keyholder.speak import emit, refusals, say
+from fleetward.keyholder.updates.desk import hand_missing
+from fleetward.keyholder.updates.server_rows import ApprovalApi
 from fleetward.runtime.clock import SystemClock
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.trust.errors import Misuse
+from fleetward.trust.sayings import say_count
 
 owner_app = typer.Typer(
     name="owner", help="Make an owner, invite and confirm machines, sign policy and roster.",
@@ -265,10 +268,16 @@ def refresh(
         client = reach_server(desk.folder, data, server, token_file)
         documents = desk.renew()
         hand_over(desk.folder, client, documents)
+        handed = hand_missing(desk.folder, ApprovalApi(client), SystemClock().wall_ms())
         lease = documents.lease
         until = to_rfc3339(lease.issued_at_ms + lease.seconds * 1000) if lease else ""
-        shown = {"head": documents.head.version, "lease_until": until}
-        emit(shown, as_json, f"Head {documents.head.version} may be relied on until {until}.")
+        shown = {"head": documents.head.version, "lease_until": until, "approvals_handed": handed}
+        words = f"Head {documents.head.version} may be relied on until {until}."
+        if handed:
+            words += (
+                f" {say_count(handed, 'paper')} about releases that the server lacked went too."
+            )
+        emit(shown, as_json, words)
 
 
 @owner_app.command("restore-open")

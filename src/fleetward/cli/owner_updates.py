@@ -123,6 +123,7 @@ def withdraw_approval(
             )
         signer = near.signer(desk)
         for case in found:
+            keep_approval(desk.folder, case.approval)  # others may have signed it
             raw = withdraw(desk, case.approval.hash, reason, now_ms, signer)
             if api is not None:
                 api.submit(raw)
@@ -294,8 +295,8 @@ def _deliver(desk: Desk, approval: Approval, wish: ReleaseWish, near: Near) -> s
     except (Unreachable, Refused) as e:
         kept = f"documents/releases/{approval.hash}.json"
         raise type(e)(
-            f"{e.message} What you signed is kept in {desk.folder.path / kept}; carry it in a "
-            "bundle, or approve again when the server answers.",
+            f"{e.message} What you signed is kept in {desk.folder.path / kept}; `fleetward "
+            "owner refresh` hands it over when the server answers.",
             reason=e.reason,
         ) from e
     return f"Take it back by: fleetward owner withdraw {approval.hash[:16]}"

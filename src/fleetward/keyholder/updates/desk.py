@@ -13,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fleetward.keyholder.api import NotThere
 from fleetward.keyholder.desk import Desk
 from fleetward.keyholder.documents import load_documents
 from fleetward.keyholder.folder import OwnerFolder
 from fleetward.keyholder.updates.preparing import sign_withdrawal
-from fleetward.keyholder.updates.server_rows import PaperRow
-from fleetward.trust.canonical import from_base64url
+from fleetward.keyholder.updates.server_rows import ApprovalApi, PaperRow
+from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.envelope import read_envelope
 from fleetward.trust.errors import FleetwardError, Refused
 from fleetward.trust.keys import Signer
@@ -71,8 +72,9 @@ class Doubted:
 
 
 def keep_approval(folder: OwnerFolder, approval: Approval) -> None:
-    """Write an approval into the folder, once."""
-    folder.write_once(f"{FOLDER}/{approval.hash}.json", approval.raw)
+    """Write an approval into the folder, once; other signatures make no other approval."""
+    if not folder.has(f"{FOLDER}/{approval.hash}.json"):
+        folder.write_once(f"{FOLDER}/{approval.hash}.json", approval.raw)
 
 
 def withdraw(
@@ -122,6 +124,31 @@ def read_all(
             doubted.append(Doubted(name, e.message, own))
     cases = [Case(each, withdrawals.get(each.hash)) for each in approvals.values()]
     return sorted(cases, key=lambda c: (-c.approval.issued_at_ms, c.approval.hash)), doubted
+
+
+def hand_missing(folder: OwnerFolder, api: ApprovalApi, now_ms: int) -> int:
+    """Hand over what the folder holds, still counts, and the server lacks; return how many papers.
+
+    A server that was restored, or did not answer when something was signed, gets it so. One that
+    knows of no such thing is left alone. Raises as the client does.
+    """
+    live = [
+        paper
+        for case in read_all(folder)[0]
+        if case.withdrawal is not None or case.is_live(now_ms)
+        for paper in (case.approval, case.withdrawal)
+        if paper is not None
+    ]
+    if not live:
+        return 0
+    known = {row.envelope for row in api.rows()}
+    missing = [paper.raw for paper in live if to_base64url(paper.raw) not in known]
+    try:
+        for raw in missing:
+            api.submit(raw)
+    except NotThere:
+        return 0
+    return len(missing)
 
 
 def find_cases(cases: Sequence[Case], named: str, now_ms: int) -> list[Case]:

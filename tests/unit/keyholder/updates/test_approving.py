@@ -221,6 +221,9 @@ def test_an_approval_of_another_folder_is_listed_once_it_verifies(
     shown = answer(scene.says(None, "approvals", "--json"))
     assert len(shown["approvals"]) == 1 and len(shown["doubted"]) == 1
     assert answer(scene.says(None, "approvals", "--json", near=False))["approvals"] == []
+    assert scene.says(passphrase_file, "withdraw", "kiosk/1.1").exit_code == 0
+    (case,) = answer(scene.says(None, "approvals", "--json", near=False))["approvals"]
+    assert case["state"] == "withdrawn"
 
 
 def two_people(scene: ReleaseScene, folder: Path) -> Path:
@@ -274,6 +277,21 @@ def test_a_server_that_does_not_take_it_loses_nothing(
     scene.server.refuse = ""
     kept = answer(scene.says(None, "approvals", "--json", near=False))["approvals"]
     assert [c["state"] for c in kept] == ["holds"]
+    for handed in (1, 0):
+        told = answer(scene.says(passphrase_file, "refresh", "--json"))
+        assert told["approvals_handed"] == handed and len(scene.taken) == 1
+
+
+def test_a_restored_server_gets_withdrawals_again_and_an_old_one_is_left_alone(
+    scene: ReleaseScene, passphrase_file: Path
+) -> None:
+    scene.says(passphrase_file, "approve", "kiosk/1.1", "--all", "--yes")
+    scene.says(passphrase_file, "withdraw", "kiosk/1.1")
+    withdrawal = scene.taken.pop()
+    assert answer(scene.says(passphrase_file, "refresh", "--json"))["approvals_handed"] == 1
+    assert scene.taken[-1] == withdrawal
+    scene.lie = lambda path, answer: None
+    assert answer(scene.says(passphrase_file, "refresh", "--json"))["approvals_handed"] == 0
 
 
 def test_a_key_of_ones_own_signs_without_the_folders(

@@ -125,9 +125,7 @@ class RolloutsShown:
             products=[
                 self._product(product, goal_days, states, named, history) for product in products
             ],
-            rollouts=[
-                self.rollout(each) for each in self._rollouts.all() if each.plan.state in OPEN
-            ],
+            rollouts=[self.rollout(each) for each in self._rollouts.all(OPEN)],
             failures=_failures(states),
         )
 

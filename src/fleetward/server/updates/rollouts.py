@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -182,11 +182,11 @@ class Rollouts:
             )
         return self.course(found[0])
 
-    def all(self) -> list[Course]:
-        """Return all rollouts, newest first."""
+    def all(self, states: Collection[str] = ()) -> list[Course]:
+        """Return rollouts in these states, or all, newest first."""
         with self.book.near.database.read() as conn:
             rows = rollout_store.select_rollouts(conn)
-        return [self.course(row) for row in rows]
+        return [self.course(row) for row in rows if not states or row.state in states]
 
     def pause(self, place: str, reason: str, caller: Caller) -> Course:
         """Let nobody new in; who has begun goes on."""

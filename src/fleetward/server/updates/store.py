@@ -77,8 +77,7 @@ def insert_release(conn: Connection, values: Mapping[str, Any]) -> None:
 
 
 def select_releases(conn: Connection) -> list[Row]:
-    """Return all releases, newest first, without their manifests' bytes being many: a maker of a
-    hundred releases has some megabytes here."""
+    """Return all releases with their manifests, by product, newest first."""
     return list(
         conn.execute(
             sa.select(releases).order_by(releases.c.product, releases.c.counter.desc())
@@ -89,6 +88,19 @@ def select_releases(conn: Connection) -> list[Row]:
 def select_release(conn: Connection, release: str) -> Row | None:
     """Return a release by the hash of its manifest, or None."""
     return conn.execute(sa.select(releases).where(releases.c.release_id == release)).first()
+
+
+def select_version(conn: Connection, product: str, version: str) -> Row | None:
+    """Return the release of a product with this version, or None."""
+    clause = sa.and_(releases.c.product == product, releases.c.version == version)
+    return conn.execute(sa.select(releases).where(clause)).first()
+
+
+def select_before(conn: Connection, product: str, counter: int) -> Row | None:
+    """Return the release of a product that comes before this counter, or None."""
+    clause = sa.and_(releases.c.product == product, releases.c.counter < counter)
+    asked = sa.select(releases).where(clause).order_by(releases.c.counter.desc())
+    return conn.execute(asked.limit(1)).first()
 
 
 def select_blob(conn: Connection, sha256: str) -> Row | None:

@@ -200,7 +200,7 @@ def test_killed_before_every_single_step(make: type[Ground], last: str, folder: 
     trial = Trial(make(folder))
     words = ("write", "switch", "commit") if last == "commit" else ("switch", "back")
     # dpkg takes a second each time; its own steps are dpkg's.
-    stride = 3 if make is DpkgGround else 1
+    stride = 5 if make is DpkgGround else 1
     step = 1 - stride
     while True:
         step += stride

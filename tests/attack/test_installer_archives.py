@@ -171,6 +171,8 @@ def test_a_bomb_of_files_and_of_folders(ground: DirectoryGround) -> None:
     assert write(ground, pack(*many), files=100).rule == "archive_too_big"
     folders = [member(f"d{number}", type=tarfile.DIRTYPE) for number in range(1200)]
     assert write(ground, pack(*folders), files=100).rule == "archive_too_big"
+    deep = [member(f"{n}/" + "d/" * 59 + "f") for n in range(20)]
+    assert write(ground, pack(*deep), files=20).rule == "archive_too_big"
 
 
 def test_archives_cut_short_or_followed_by_something(ground: DirectoryGround) -> None:

@@ -198,13 +198,16 @@ def test_killed_at_random(make: type[Ground], folder: Path) -> None:
 @pytest.mark.parametrize("last", ["commit", "back"])
 def test_killed_before_every_single_step(make: type[Ground], last: str, folder: Path) -> None:
     trial = Trial(make(folder))
-    words = ("write", "switch", last)
+    words = ("write", "switch", "commit") if last == "commit" else ("switch", "back")
     # dpkg takes a second each time; its own steps are dpkg's.
-    stride = 3 if make is DpkgGround else 1
+    stride = 5 if make is DpkgGround else 1
     step = 1 - stride
     while True:
         step += stride
-        word = "write"
+        word = words[0]
+        if word != "write":
+            with trial.ground.begin(trial.next, trial.now) as session:
+                say(session, "write")
         try:
             with trial.ground.begin(trial.next, trial.now, die_at=step) as session:
                 for word in words:
@@ -225,4 +228,4 @@ def test_killed_before_every_single_step(make: type[Ground], last: str, folder: 
             trial.end(committed=False, new=False)
         if done:
             break
-    assert step > (10 if make is SmallSlots else 20)
+    assert step > (10 if last == "back" or make is SmallSlots else 20)

@@ -31,7 +31,13 @@ from pathlib import Path
 from typing import IO, Final, Protocol, cast
 
 from fleetward.device.updates.installer_words import PartWord
-from fleetward.device.updates.installers.contract import BLOCK_BYTES, Source, Tell, wrong_hash
+from fleetward.device.updates.installers.contract import (
+    BLOCK_BYTES,
+    SYNC_BYTES,
+    Source,
+    Tell,
+    wrong_hash,
+)
 from fleetward.runtime.files import sync_directory
 from fleetward.trust.archive_names import check_archive_name
 from fleetward.trust.errors import FleetwardError, Malformed
@@ -122,9 +128,7 @@ class _Unpacking:
         return end
 
     def _make_folder(self, name: str) -> None:
-        self._folders += 1
-        if self._folders > self._part.unpacked_files + SPARE_FOLDERS:
-            raise _refused("it has many more folders than files", "archive_too_big")
+        self._count_folder()
         if not name:
             return
         path = self._folder / name
@@ -135,6 +139,11 @@ class _Unpacking:
             raise _refused(f"{name!r} is a file and a folder", "bad_archive_name") from e
         path.chmod(0o755)
 
+    def _count_folder(self) -> None:
+        self._folders += 1
+        if self._folders > self._part.unpacked_files + SPARE_FOLDERS:
+            raise _refused("it has many more folders than files", "archive_too_big")
+
     def _make_parents(self, path: Path) -> None:
         """Make the folders above. What is there was made here, so none of them is a link."""
         missing = []
@@ -143,6 +152,7 @@ class _Unpacking:
                 break
             missing.append(parent)
         for parent in reversed(missing):
+            self._count_folder()
             parent.mkdir()
             parent.chmod(0o755)
 
@@ -176,6 +186,9 @@ class _Unpacking:
                     raise _refused(f"it ends within {name!r}")
                 file.write(block)
                 left -= len(block)
+                if left and (member.size - left) % SYNC_BYTES < len(block):
+                    file.flush()
+                    os.fdatasync(descriptor)
                 self._tell(0)
             os.fchmod(descriptor, 0o755 if member.mode & 0o100 else 0o644)
 

@@ -27,6 +27,8 @@ from fleetward.device.updates.installer_words import PartWord, Patch
 from fleetward.trust.errors import Malformed, Refused
 
 BLOCK_BYTES: Final = 1024 * 1024
+SYNC_BYTES: Final = 8 * BLOCK_BYTES
+"""So much is written before the disk has to have it: a slow disk is heard of in time."""
 DIGEST_CHARACTERS: Final = frozenset("0123456789abcdef")
 
 Tell: TypeAlias = Callable[[int], None]

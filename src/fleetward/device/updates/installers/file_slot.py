@@ -19,6 +19,7 @@ from typing import BinaryIO, Final, cast
 from fleetward.device.updates.installer_words import PartWord, Patch
 from fleetward.device.updates.installers.contract import (
     BLOCK_BYTES,
+    SYNC_BYTES,
     Found,
     Source,
     Tell,
@@ -31,8 +32,6 @@ from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 
 MAX_NAME_BYTES: Final = 256
-SYNC_BYTES: Final = 8 * BLOCK_BYTES
-"""So much is written before the disk has to have it: a slow disk is heard of in time."""
 
 
 class FileSlotInstaller(TwoSlots):

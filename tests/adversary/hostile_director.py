@@ -7,8 +7,8 @@ seed; `tests/attack/test_hostile_director.py` plays hundreds, `bench/hostile_dir
 one likes.
 
 The oracle knows what the maker signed, what the owner gave and took back, and what the machine was
-told; how guard judges it knows not. It looks on at the very moment at which the installer is told to
-switch, in the installer's own thread, while guard waits for the answer.
+told; how guard judges it knows not. It looks on at the very moment at which the installer is told
+to switch, in the installer's own thread, while guard waits for the answer.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ SELECTORS: Final = (
 WINDOWS: Final = ((), (), (Window("UTC", (0, 2, 4), 0, 1440),), (Window("UTC", (5,), 60, 120),))
 PASSING_MS: Final = (1_000, 20_000, 70_000, 900_000, 4_000_000, 90_000_000)
 CLOCKS_MS: Final = (-40 * DAY_MS, -DAY_MS, DAY_MS, 8 * DAY_MS, -NOW_MS)
-MOVES: Final = (10, 24)
+MOVES: Final = (8, 16)
 NUDGE: Final = msgspec.json.encode(Reduce(what="look_for_updates"))
 REACHED: Final[Counter[str]] = Counter()
 """What histories got to: an oracle over a machine that never switches would prove nothing."""

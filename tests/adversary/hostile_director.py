@@ -49,7 +49,7 @@ from fleetward.device.updates.installer_words import Plan, Switch, Upward
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.release_approval import Approval, verify_approval
-from fleetward.trust.release_manifest import Manifest, Needed
+from fleetward.trust.release_manifest import Manifest, Needed, Part, make_blob
 from fleetward.trust.roster import RETIRED
 from fleetward.trust.selector import Selector
 from fleetward.trust.update_windows import Window
@@ -184,6 +184,10 @@ class Play:
     wrong: list[str] = field(default_factory=list)
     states: list[dict[str, bytes]] = field(default_factory=list)
     documents: list[bytes] = field(default_factory=list)
+    patience: int = 60
+    """How many questions are answered in one step: a server may let a machine wait."""
+    broken: set[str] = field(default_factory=set)
+    """Products of which a release could not be taken back: what is active then is not said."""
 
     @property
     def true_ms(self) -> int:
@@ -204,7 +208,11 @@ class Play:
             changes["least_before"] = source.randint(1, 8)
         version = f"{counter}.{len(self.released)}"
         self.states.append(dict(guard.repository.files))
-        manifest = make_manifest(version, counter, payload, product=product, **changes)
+        # Each product has a part of its own name: the held installer goes by names.
+        part = Part(product, "directory", product, make_blob(payload), (), len(payload), 1)
+        manifest = make_manifest(
+            version, counter, payload, product=product, parts=(part,), **changes
+        )
         before = guard.server.directed
         guard.publish(manifest, payload)
         guard.server.directed = [*before, *guard.server.directed][-3:]
@@ -288,8 +296,15 @@ class Play:
     def be_honest(self) -> None:
         """Everything that there is, as it is, to the machine that it is for."""
         self.server.ways.clear()
+        self.patience = 60
         self.server.approvals = [*self._all_opinions()][-60:]
         self.server.directed = [file_of(m) for m in list(self.released.values())[-3:]]
+
+    def let_it_wait(self) -> None:
+        """Answers come one by one, or not at all, until further notice; a look begins."""
+        self.guard.core.updates.talk.look_now()
+        self.patience = self.source.choice((0, 0, 1, 3))
+        self.step(self.source.randint(0, 6))
 
     def lie(self) -> None:
         for kind in self.source.sample(KINDS, self.source.randint(1, 3)):
@@ -365,8 +380,9 @@ class Play:
         self.step()
         self.run()
 
-    def step(self, most: int = 60) -> None:
+    def step(self, most: int = -1) -> None:
         guard = self.guard
+        most = self.patience if most < 0 else most
         guard.core.tick()
         guard._let_the_installer_answer()
         for _ in range(most):
@@ -504,9 +520,17 @@ class Play:
     def check(self) -> None:
         """Demand what holds after every move."""
         assert not self.wrong, self.wrong
-        strange = set(self.guard.installer.active.values()) - self.switched
+        active, memory = self.guard.installer.active, self._memory()
+        strange = set(active.values()) - self.switched
         assert not strange, f"active and never switched to: {strange}"
-        floors = self._memory().floors
+        if "could not be taken back" in self.guard.core.updates.last:
+            self.broken |= set(PRODUCTS)
+        if memory.attempt is None:
+            for product in set(PRODUCTS) - self.broken:
+                held = memory.held.get(product)
+                wanted = held.parts[0].sha256 if held else ""
+                assert active.get(product, "") == wanted, f"{product} is not what is said to run"
+        floors = memory.floors
         for product, floor in self.floors.items():
             assert floors.get(product, 0) >= floor, f"the counter of {product} fell"
         if floors != self.floors:
@@ -518,7 +542,21 @@ MOVE_NAMES: Final = (
     *("release", "release", "approve", "approve", "approve", "withdraw", "tell", "tell"),
     *("be_honest", "be_honest", "lie", "name_anything", "choose_opinions", "show_an_old_state"),
     *("steal_the_online_keys", "hand_old_documents", "nudge", "bring_a_bundle"),
-    *("look", "look", "look", "run", "run", "crash", "crash", "fail", "repair", "wait", "wait"),
+    *(
+        "let_it_wait",
+        "let_it_wait",
+        "look",
+        "look",
+        "look",
+        "run",
+        "run",
+        "crash",
+        "crash",
+        "fail",
+        "repair",
+        "wait",
+        "wait",
+    ),
     *("set_the_clock", "set_it_right", "do_everything_right", "do_everything_right"),
     *("do_everything_right", "do_everything_right", "do_everything_right"),
 )
@@ -532,11 +570,17 @@ def play(seed: int) -> Play:
         place = Path(folder) / "m"
         shutil.copytree(stamp.guard.folder, place)
         world = stamp.guard.fleet.world
-        lists = {
-            name: list(getattr(world, name))
-            for name in ("policies", "rosters", "heads", "leases", "entries")
-        }
-        fleet = replace(stamp.guard.fleet, world=replace(world, **lists))
+        fleet = replace(
+            stamp.guard.fleet,
+            world=replace(
+                world,
+                policies=[*world.policies],
+                rosters=[*world.rosters],
+                heads=[*world.heads],
+                leases=[*world.leases],
+                entries=[*world.entries],
+            ),
+        )
         clock = HeldClock(stamp.guard.clock.wall, stamp.guard.clock.since_boot)
         installer = Watched()
         repository, director = _make_products(), stamp.guard.director

@@ -19,33 +19,33 @@ import select
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from tests.adversary.release_repository import Repository
-from tests.adversary.update_watch import IN_MEMORY, data_of, file_of
+from tests.adversary.hostile_machine import (
+    PRODUCTS,
+    Copied,
+    HostileServer,
+    Watched,
+    make_products,
+    stamp,
+)
+from tests.adversary.update_watch import IN_MEMORY, file_of
 from tests.keys_world import hand_over
 from tests.trust_world import NOW_MS
 from tests.unit.device.device_world import HeldClock
 from tests.update_world import (
     DAY_MS,
     PRODUCT,
-    HeldInstaller,
-    ReleaseServer,
-    UpdateGuard,
     make_bundle,
     make_manifest,
-    make_repository,
 )
 from tuf.api.metadata import Metadata
 
 from fleetward.device.port import TakePushed
-from fleetward.device.updates.installer_words import Plan, Switch, Upward
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.release_approval import Approval, verify_approval
@@ -56,7 +56,6 @@ from fleetward.trust.update_windows import Window
 from fleetward.wire.orders import Reduce
 from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
 
-PRODUCTS: Final = (PRODUCT, "pump")
 KINDS: Final = ("root", "director", "image", "manifest", "approvals", "blob")
 HARDWARE: Final = (("*",), ("*",), ("P7",), ("P9",))
 SELECTORS: Final = (
@@ -70,96 +69,6 @@ MOVES: Final = (8, 16)
 NUDGE: Final = msgspec.json.encode(Reduce(what="look_for_updates"))
 REACHED: Final[Counter[str]] = Counter()
 """What histories got to: an oracle over a machine that never switches would prove nothing."""
-
-
-@dataclass
-class Stamp:
-    """A machine that has joined, made once; each history begins with a copy of it."""
-
-    guard: UpdateGuard
-    anchor: str
-
-
-def _make_products() -> Repository:
-    repository = make_repository()
-    repository.delegate("targets", "pump", "pump/*/release.json")
-    repository.publish_all("pump", "targets")
-    return repository
-
-
-@cache
-def _stamp() -> Stamp:
-    folder = Path(tempfile.mkdtemp(dir=IN_MEMORY))
-    guard = UpdateGuard.make(folder / "m")
-    world = guard.fleet.world
-    roots = world.next_payload()["roots"]
-    assert isinstance(roots, dict)
-    anchor = world.policy.roots.makers[PRODUCT]
-    roots["makers"] = dict.fromkeys(PRODUCTS, anchor)
-    world.next_policy({"roots": roots})
-    guard.confirm(groups=("ward",))
-    guard.core.close()
-    return Stamp(guard, anchor)
-
-
-@dataclass
-class Watched(HeldInstaller):
-    """An installer that tells the oracle of each switch, and may die right after a word."""
-
-    dies_after: str = ""
-    on_switch: Callable[[str, tuple[str, ...]], None] = lambda _product, _parts: None
-
-    def _answer(self, word: object, plan: Plan, descriptors: list[int]) -> Upward:
-        if isinstance(word, Switch) and "switch" not in self.problems:
-            self.on_switch(plan.product, tuple(part.sha256 for part in plan.parts))
-        answer = super()._answer(word, plan, descriptors)
-        if self.dies_after and self.dies_after == type(word).__struct_config__.tag:  # type: ignore[attr-defined]
-            raise OSError("The process ended after its deed.")
-        return answer
-
-
-@dataclass
-class HostileServer(ReleaseServer):
-    """Answers as it likes, out of what it has seen."""
-
-    seen: dict[str, list[UpdateAnswer]] = field(default_factory=dict)
-    source: random.Random = field(default_factory=random.Random)
-    ways: dict[str, str] = field(default_factory=dict)
-    """By kind of question, how it lies."""
-
-    def answer(self, question: UpdateQuestion) -> UpdateAnswer:
-        honest = self._answer(question)
-        if question.what == "approvals":
-            return honest
-        seen = self.seen.setdefault(f"{question.what} {question.name}", [])
-        every = self.seen.setdefault(question.what, [])
-        if honest.found and question.what != "blob":
-            seen.append(honest)
-            every.append(honest)
-        way = self.ways.get(question.what, "")
-        if way == "silent" or (way == "replay" and not seen) or (way == "swap" and not every):
-            return UpdateAnswer(found=False)
-        if way == "replay":
-            return self.source.choice(seen)
-        if way == "swap":
-            return self.source.choice(every)
-        return self._break(honest) if way == "broken" else honest
-
-    def _break(self, honest: UpdateAnswer) -> UpdateAnswer:
-        data = bytearray(from_base64url(honest.data))
-        if data and self.source.random() < 0.5:
-            at = self.source.randrange(len(data))
-            data[at] ^= 1 << self.source.randrange(8)
-            return data_of(bytes(data))
-        return data_of(bytes(data[: len(data) // 2]))
-
-
-class Copied(UpdateGuard):
-    """The machine of the stamp, in a folder of its own."""
-
-    def __post_init__(self) -> None:
-        self.device = _stamp().guard.device
-        self.start()
 
 
 @dataclass
@@ -276,7 +185,7 @@ class Play:
         elif what < 0.2:
             roots = world.next_payload()["roots"]
             assert isinstance(roots, dict)
-            other = source.choice((_stamp().anchor, _stamp().anchor, "ab" * 32))
+            other = source.choice((stamp().anchor, stamp().anchor, "ab" * 32))
             world.next_policy({"roots": {**roots, "makers": {PRODUCT: other, "pump": other}}})
         entry = guard._entry(source.choice((("ward",), ("trial",), ())), "P7")
         if source.random() < 0.1:
@@ -480,7 +389,7 @@ class Play:
     def _judge(self, manifest: Manifest) -> str:
         view = self.guard.core.view
         entry = view.entry
-        if view.policy.roots.makers.get(manifest.product) != _stamp().anchor:
+        if view.policy.roots.makers.get(manifest.product) != stamp().anchor:
             return "the owner names another maker"
         if entry is None or entry.state != "active":
             return "the machine is on no roster"
@@ -565,13 +474,13 @@ MOVE_NAMES: Final = (
 def play(seed: int) -> Play:
     """Play the history of a seed; a failure prints its log."""
     source = random.Random(seed)
-    stamp = _stamp()
+    first = stamp()
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         place = Path(folder) / "m"
-        shutil.copytree(stamp.guard.folder, place)
-        world = stamp.guard.fleet.world
+        shutil.copytree(first.guard.folder, place)
+        world = first.guard.fleet.world
         fleet = replace(
-            stamp.guard.fleet,
+            first.guard.fleet,
             world=replace(
                 world,
                 policies=[*world.policies],
@@ -581,15 +490,15 @@ def play(seed: int) -> Play:
                 entries=[*world.entries],
             ),
         )
-        clock = HeldClock(stamp.guard.clock.wall, stamp.guard.clock.since_boot)
+        clock = HeldClock(first.guard.clock.wall, first.guard.clock.since_boot)
         installer = Watched()
-        repository, director = _make_products(), stamp.guard.director
+        repository, director = make_products(), first.guard.director
         guard = Copied(
             place, fleet, clock, installer=installer, repository=repository,
             director=replace(director, version=0),
         )  # fmt: skip
         server = HostileServer(repository, guard.director, guard.device, world.owner)
-        guard.server, server.source, server.anchor = server, source, stamp.guard.server.anchor
+        guard.server, server.source, server.anchor = server, source, first.guard.server.anchor
         one = Play(guard, server, source)
         server.now_ms = lambda: one.true_ms
         installer.on_switch = one.judge_switch

@@ -20,8 +20,8 @@ from tests.adversary.update_watch import (
     names_rule,
     nothing_changes,
 )
-from tests.trust_world import strange_signature
-from tests.update_world import DAY_MS, NOW_MS, PRODUCT, UpdateGuard, big_payload, make_manifest
+from tests.trust_world import NOW_MS, strange_signature
+from tests.update_world import DAY_MS, PRODUCT, UpdateGuard, big_payload, make_manifest
 from tuf.api.metadata import Metadata
 
 from fleetward.device.port import GetUpdate, TakePushed, TakeUpdateAnswer
@@ -117,7 +117,8 @@ def test_copies_of_one_approval_push_no_other_out(guard: UpdateGuard, padded: bo
     guard.look()
     assert "approved_for_others" in names_rule(guard)
     ours = guard.server.approvals[-1]
-    other = guard.approve(make_manifest("9.9", 99, b"x")) and guard.server.approvals[-1]
+    guard.approve(make_manifest("9.9", 99, b"x"))
+    other = guard.server.approvals[-1]
     copies = [pad(other, n) for n in range(10)] if padded else [other] * 64
     for _ in range(8):
         guard.server.approvals = list(copies)
@@ -136,8 +137,8 @@ def test_approvals_that_are_over_push_none_out_that_holds(guard: UpdateGuard) ->
     guard.look()
     ours = guard.server.approvals[-1]
     for number in range(130):
-        ended = {"not_after_ms": NOW_MS - 1000 + number} if number < 65 else {}
-        name = guard.approve(at_ms=NOW_MS + number, reason=f"{number}", **ended)
+        until_ms = NOW_MS - 1000 + number if number < 65 else NOW_MS + DAY_MS
+        name = guard.approve(at_ms=NOW_MS + number, reason=f"{number}", not_after_ms=until_ms)
         if number >= 65:
             guard.withdraw(name)
     rest = guard.server.approvals[2:]

@@ -22,7 +22,8 @@ from tests.adversary.update_watch import (
     nothing_changes,
 )
 from tests.keys_world import hand_over
-from tests.update_world import DAY_MS, NOW_MS, PRODUCT, UpdateGuard, make_bundle
+from tests.trust_world import NOW_MS
+from tests.update_world import DAY_MS, PRODUCT, UpdateGuard, make_bundle
 from tuf.api.metadata import Metadata, Root
 
 from fleetward.device.updates.bundled import Bundled

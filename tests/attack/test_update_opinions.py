@@ -25,8 +25,8 @@ from tests.adversary.update_watch import (
     names_rule,
     nothing_changes,
 )
-from tests.trust_world import World, alter, resign
-from tests.update_world import DAY_MS, NOW_MS, PRODUCT, Director, UpdateGuard, make_manifest
+from tests.trust_world import NOW_MS, World, alter, resign
+from tests.update_world import DAY_MS, PRODUCT, Director, UpdateGuard, make_manifest
 from tuf.api.metadata import Metadata, TargetFile
 
 from fleetward.trust.canonical import to_base64url

@@ -70,7 +70,8 @@ class KeptFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Attempt(msgspec.Struct, forbid_unknown_fields=True):
     """The release under way. `until_powered_ms` ends the trial, `steady_powered_ms` is since when
-    all checks hold (-1: they do not), `starts` counts starts of the agent during the trial."""
+    all checks hold (-1: they do not), `starts` counts starts of the agent during the switch, and
+    then during the trial."""
 
     manifest: bytes
     approval: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fleetward.device.audit.diary import Diary
@@ -16,6 +16,8 @@ from fleetward.trust.keys import Signer
 from fleetward.trust.release_manifest import Manifest
 from fleetward.trust.update_report import (
     MAX_FINDING_CHARACTERS,
+    MAX_PRODUCTS,
+    MAX_REPORT_BYTES,
     Finding,
     Slot,
     UpdateReport,
@@ -23,6 +25,8 @@ from fleetward.trust.update_report import (
 )
 
 MAX_WORDS: Final = 800
+MAX_SHORT_WORDS: Final = 200
+"""Characters of a report that would be too long otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def owe(
         approval=attempt.approval,
         number=attempt.number,
         rule=rule,
-        words=_plain(words),
+        words=words[:MAX_WORDS],
         findings=attempt.findings if outcome in ("committed", "rolled_back") else (),
     )
 
@@ -67,15 +71,22 @@ class Reports:
 
     def say(self, owed: Owed, memory: Memory) -> None:
         """Write a report. Raises `Unreachable` when the disk says no."""
-        report = self._make(owed, memory)
+        words = _plain(owed.words)
+        report = self._make(owed, memory, words)
         raw = seal(make_report_payload(report), [self._speaker.signer])
+        if len(raw) > MAX_REPORT_BYTES:
+            # What a check printed may be in letters of four bytes. That it is said at all comes
+            # before what it said.
+            words = words[:MAX_SHORT_WORDS]
+            report = replace(report, findings=(), words=words)
+            raw = seal(make_report_payload(report), [self._speaker.signer])
         body: JsonObject = {
             "product": owed.product,
             "release": owed.release,
             "report": to_base64url(raw),
             "rule": owed.rule,
             "version": owed.version,
-            "words": owed.words,
+            "words": words,
         }
         self._diary.order(f"update.{owed.outcome}", body)
 
@@ -84,7 +95,7 @@ class Reports:
         with contextlib.suppress(Unreachable):
             self.say(owed, memory)
 
-    def _make(self, owed: Owed, memory: Memory) -> UpdateReport:
+    def _make(self, owed: Owed, memory: Memory, words: str) -> UpdateReport:
         held = memory.held.get(owed.product)
         return UpdateReport(
             device=self._speaker.device,
@@ -97,9 +108,9 @@ class Reports:
             attempt=owed.number,
             outcome=owed.outcome,
             rule=owed.rule,
-            words=owed.words,
+            words=words,
             slots=tuple(Slot(part.place, part.sha256) for part in held.parts) if held else (),
-            installed=memory.list_installed(),
+            installed=memory.list_installed()[:MAX_PRODUCTS],
             findings=tuple(_cut(finding) for finding in owed.findings),
             at_ms=self._time.wall_ms(),
             simulated=self._speaker.simulated,

@@ -9,8 +9,8 @@
 2. From `switching` on there are two ends: committed, or what was before.
 3. The trial: all checks hold within `within_seconds` of powered-on time, and go on holding for
    `steady_seconds`. One that fails after that ends it at once.
-4. An agent that was started more often than `MOST_STARTS` during a trial goes back: the release
-   may be what keeps ending it.
+4. An agent that was started more often than `MOST_STARTS` during a switch or a trial goes back:
+   the release may be what keeps ending it.
 5. The counter is raised with the end `committed`, and with no other.
 
 The caller persists an attempt before it does what its phase says.
@@ -42,14 +42,14 @@ def begin_trial(attempt: Attempt, health: Health, powered_ms: int) -> None:
 
 def note_start(attempt: Attempt) -> None:
     """The agent was started while an attempt was under way (rule 4)."""
-    if attempt.phase != "trying":
+    if attempt.phase not in ("switching", "trying"):
         return
     attempt.starts += 1
     if attempt.starts > MOST_STARTS:
         go_back(
             attempt,
             "starts_again_and_again",
-            f"The agent was started {attempt.starts} times during the trial.",
+            f"The agent was started {attempt.starts} times during the switch or the trial.",
         )
 
 

@@ -225,7 +225,13 @@ class Updates:
             self._begin(max(good, key=_counter), from_bundle=from_bundle)
 
     def _check_named(self, attempt: Attempt, found: tuple[Candidate, ...]) -> None:
-        """Give an attempt up that the director names no more, or the owner allows no more."""
+        """Give an attempt up that the director names no more, or the owner allows no more.
+
+        The change may have begun while the server let the last answer of this look wait. Then the
+        attempt comes to its own end, and the opinions are judged again before the switch.
+        """
+        if attempt.phase not in ("fetching", "waiting"):
+            return
         mine = attempt.read()
         for candidate in found:
             if candidate.path != mine.path:

@@ -339,5 +339,11 @@ class Working:
                 trial.give_up(attempt, error.reason, error.message)
         elif attempt.phase == "clearing" and self._failures >= MOST_FAILURES:
             self._over = True  # Nothing was switched; what was written is overwritten next time.
+        elif attempt.phase == "switching" and self._failures >= MOST_FAILURES:
+            # Whatever is being switched to may be what ends it.
+            trial.go_back(attempt, error.reason, error.message)
+        elif attempt.phase == "committing" and self._failures >= MOST_FAILURES:
+            # It runs and is healthy, and what could not be tidied up is a remark.
+            self._remark, self._over = error.message, True
         elif attempt.phase == "trying":
             trial.give_up_trial(attempt, attempt.read().health, self._time.powered_ms())

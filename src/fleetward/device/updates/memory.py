@@ -29,7 +29,15 @@ MAX_APPROVALS_BYTES: Final = 384 * 1024
 WEEK_MS: Final = 7 * 86_400_000
 
 Phase: TypeAlias = Literal[
-    "fetching", "waiting", "writing", "switching", "trying", "committing", "going_back", "clearing"
+    "fetching",
+    "waiting",
+    "writing",
+    "switching",
+    "restarting",
+    "trying",
+    "committing",
+    "going_back",
+    "clearing",
 ]
 
 
@@ -85,6 +93,8 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
     surveyed: bool = False
     until_powered_ms: int = 0
     steady_powered_ms: int = -1
+    boot: str = ""
+    """The boot in which the switch was begun."""
     starts: int = 0
     fetched_again: int = 0
     refused: bool = False

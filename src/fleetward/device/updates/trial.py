@@ -1,6 +1,6 @@
 """How an attempt goes on: what is done next, and what follows from how it ended. Pure.
 
-    fetching ─▶ waiting ─▶ writing ─▶ switching ─▶ trying ─▶ committing ─▶ over (committed)
+    fetching ─▶ waiting ─▶ writing ─▶ switching (─▶ restarting) ─▶ trying ─▶ committing ─▶ over
         │           │          │           │          │
         └───────────┴──────────┴─▶ clearing └──────────┴─▶ going_back ─▶ over (rolled_back)
                                       └─▶ over (failed, or refused)

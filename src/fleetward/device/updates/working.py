@@ -46,7 +46,7 @@ FIRST_PAUSE_MS: Final = 500
 MAX_PAUSE_MS: Final = 60_000
 MOST_FAILURES: Final = 5
 """Times that an installer may end early before a release is given up, while it still can be."""
-PASSING: Final = frozenset({"installer_busy"})
+PASSING: Final = frozenset({"installer_busy", "restart_waits"})
 """Problems that are over soon by themselves."""
 _ONE_WORD: Final[dict[str, type[Switch | Commit | Back | Clear]]] = {
     "switching": Switch,
@@ -162,6 +162,8 @@ class Working:
             self._fetch(attempt)
         elif phase == "waiting":
             self._wait(attempt, now)
+        elif phase == "restarting":
+            self._await_restart(attempt, now)
         elif self._surveyed is None:
             self._begin(attempt)
         elif phase == "writing":
@@ -214,6 +216,17 @@ class Working:
             return False
         return True
 
+    def _await_restart(self, attempt: Attempt, now: int) -> None:
+        """The release runs when the machine has started again, which it does when it may: by the
+        units that its own file names, or by whoever uses it."""
+        if attempt.boot == self._time.boot:
+            self.words = "waits for the machine to start again"
+            self._link.close()
+            self._surveyed = None
+            self._next_ms = now + WAIT_MS
+        else:
+            trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
+
     def _may_begin(self, attempt: Attempt, now: int, *, written: bool = False) -> bool:
         """Whether the change may begin, or, once all is `written`, be made; it waits otherwise."""
         try:
@@ -236,13 +249,19 @@ class Working:
             return False
         if wait is None:
             return True
+        slow = wait.rule in ("in_use", "disk_full")
+        self._wait_again(attempt, wait.words, now, SURVEY_EVERY_MS if slow else WAIT_MS)
+        return False
+
+    def _wait_again(
+        self, attempt: Attempt, words: str, now: int, pause_ms: int = SURVEY_EVERY_MS
+    ) -> None:
+        """Nothing was changed: look once more after a pause."""
         attempt.phase = "waiting"
-        self.words = wait.words
+        self.words = words
         self._link.close()
         self._surveyed = None
-        pause = SURVEY_EVERY_MS if wait.rule in ("in_use", "disk_full") else WAIT_MS
-        self._next_ms = now + pause
-        return False
+        self._next_ms = now + pause_ms
 
     def _write_next(self, attempt: Attempt, now: int) -> None:
         self.words = "is written"
@@ -251,7 +270,7 @@ class Working:
                 self._say_write(attempt, part)
                 return
         if self._may_begin(attempt, now, written=True):
-            attempt.phase = "switching"
+            attempt.phase, attempt.boot = "switching", self._time.boot
 
     def _say_write(self, attempt: Attempt, part: Part) -> None:
         self._said_part = part.name
@@ -287,6 +306,10 @@ class Working:
             raise Unreachable(word.problem, reason="installer_ended")
         self._surveyed = word
         self._written = {slot.part for slot in word.slots if slot.written}
+        wanted = {part.name: part.blob.sha256 for part in attempt.read().parts}
+        if attempt.phase == "trying" and any(s.active != wanted.get(s.part) for s in word.slots):
+            words = "The machine came up with what was there before."
+            trial.go_back(attempt, "fell_back", words)
         if not attempt.surveyed:
             attempt.before = {slot.part: slot.active for slot in word.slots}
             attempt.surveyed = True
@@ -312,7 +335,10 @@ class Working:
             self._follow(attempt)
             return
         self._tries += 1
-        if attempt.phase == "switching":
+        if attempt.phase == "switching" and word.rule == "in_use":
+            # Somebody began to use the machine between the last look and the switch.
+            self._wait_again(attempt, word.problem, now)
+        elif attempt.phase == "switching":
             trial.go_back(attempt, word.rule or "switch_failed", word.problem)
             self._tries = 0
         elif self._tries < MOST_FAILURES:
@@ -324,8 +350,11 @@ class Working:
 
     def _follow(self, attempt: Attempt) -> None:
         self._tries = 0
-        if attempt.phase == "switching":
-            trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
+        manifest = attempt.read()
+        if attempt.phase == "switching" and manifest.reboot and attempt.boot == self._time.boot:
+            attempt.phase = "restarting"
+        elif attempt.phase == "switching":
+            trial.begin_trial(attempt, manifest.health, self._time.powered_ms())
         else:
             self._over = True
 

@@ -189,7 +189,8 @@ def meet(manifest: Manifest, situation: Situation) -> Meeting:
 
 
 def _find_approval(manifest: Manifest, entry: RosterEntry, situation: Situation) -> Approval:
-    """Return the approval that opens soonest. Raises `Refused`."""
+    """Return the approval that lets most: the one that opens soonest, and of those that are open
+    one without windows, then the newest. Raises `Refused`."""
     naming = [each for each in situation.approvals if each.names(manifest)]
     if not naming:
         raise Refused(
@@ -207,7 +208,12 @@ def _find_approval(manifest: Manifest, entry: RosterEntry, situation: Situation)
     lasting = [each for each in selecting if situation.now_ms < each.terms.not_after_ms]
     if not lasting:
         raise Refused("The approval is over; the owner gives another.", reason="approval_over")
-    return min(lasting, key=lambda each: each.opens_at_ms(situation.known_since_ms))
+
+    def rank(approval: Approval) -> tuple[int, bool, int]:
+        opens = max(situation.now_ms, approval.opens_at_ms(situation.known_since_ms))
+        return opens, bool(approval.terms.windows), -approval.issued_at_ms
+
+    return min(lasting, key=rank)
 
 
 def _check_others(manifest: Manifest, held: Mapping[str, Held]) -> None:

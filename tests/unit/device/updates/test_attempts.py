@@ -239,3 +239,66 @@ def test_a_memory_that_is_damaged_keeps_its_counters(guard: UpdateGuard) -> None
     guard.approve()
     guard.run()
     assert guard.reports()[-1].rule == "older_counter"
+
+
+def test_a_release_of_the_whole_machine_is_tried_after_it_started_again(guard: UpdateGuard) -> None:
+    guard.release("1.1", 11, reboot=True)
+    guard.approve()
+    guard.run(60)
+    assert guard.outcomes() == ["accepted"]
+    assert "start again" in guard.core.updates.waiting_words
+    guard.boot = "boot-2"
+    guard.crash()
+    guard.go_on()
+    assert guard.outcomes()[-2:] == ["installed", "committed"]
+
+
+def test_a_machine_that_starts_again_in_the_middle_of_the_switch(guard: UpdateGuard) -> None:
+    guard.release("1.1", 11, reboot=True)
+    guard.approve()
+    guard.installer.dies_at = "switch"
+    guard.run(10)
+    guard.installer.dies_at = ""
+    guard.boot = "boot-2"
+    guard.crash()
+    guard.go_on()
+    assert guard.outcomes()[-1] == "committed"
+
+
+def test_a_machine_that_came_up_with_the_old_one_says_so(guard: UpdateGuard) -> None:
+    old = guard.release("1.1", 11)
+    guard.approve()
+    guard.run()
+    guard.release("1.2", 12, reboot=True)
+    guard.approve()
+    guard.run(30)
+    # What starts the machine has chosen the other slot.
+    guard.installer.active = {"app": old.parts[0].blob.sha256}
+    guard.boot = "boot-2"
+    guard.crash()
+    guard.go_on()
+    assert guard.reports()[-1].rule == "fell_back"
+    assert guard.outcomes()[-1] == "rolled_back"
+    assert guard.reports()[-1].installed[0].floor == 11
+
+
+def test_somebody_begins_to_use_it_just_before_the_switch(guard: UpdateGuard) -> None:
+    guard.release("1.1", 11)
+    guard.approve()
+    guard.installer.problems["switch"] = ("patient attached", "in_use")
+    guard.run(20)
+    assert guard.outcomes() == ["accepted"]
+    assert "patient" in guard.core.updates.waiting_words
+    del guard.installer.problems["switch"]
+    guard.go_on()
+    assert guard.outcomes()[-1] == "committed"
+
+
+def test_an_approval_without_windows_is_not_held_up_by_one_with(guard: UpdateGuard) -> None:
+    guard.release("1.1", 11)
+    guard.approve(windows=(Window("UTC", (5,), 0, 60),))
+    guard.run(10)
+    assert guard.outcomes() == ["accepted"]
+    guard.approve(reason="now")
+    guard.run()
+    assert guard.outcomes()[-1] == "committed"

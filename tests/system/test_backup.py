@@ -145,7 +145,8 @@ def test_what_is_in_a_backup_and_what_is_not(folder: Path, tmp_path: Path) -> No
     with tarfile.open(plain) as archive:
         assert sorted(archive.getnames()) == [
             "fleetward.toml", "server/ca/issuing.key", "server/ca/server-ca.key",
-            "server/ca/server-ca.pem", "server/log.key", "server/state.db",
+            "server/ca/server-ca.pem", "server/director/1.root.json",
+            "server/director/director.key", "server/log.key", "server/state.db",
         ]  # fmt: skip
     assert str(folder) not in plain.read_bytes().decode("latin-1")
 

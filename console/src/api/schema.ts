@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 36123ef7365ed5236bc194bb600bdda20776ee512b1162ac555e42ca39120aad
+// SHA-256 of openapi.json: 4da0eac089f3b2e20e135fdff409b32eeb4cf1ec4c9a6200dcfdb4932ade5b21
 
 export interface components {
     schemas: {

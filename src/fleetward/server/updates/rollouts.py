@@ -290,7 +290,8 @@ class Rollouts:
                 else:
                     continue
                 rollout_store.update_part(conn, row.rollout_id, device, values)
-        self._touched = True
+        # Nothing is due because a machine began; something can be when it ended.
+        self._touched = self._touched or report.outcome in ENDED
         if report.outcome in FAILURES:
             self._hold_at_once(report.release)
 

@@ -41,7 +41,6 @@ Offset: TypeAlias = Annotated[int, QueryParameter(ge=0, le=MAX_BLOB_BYTES)]
 Length: TypeAlias = Annotated[int, QueryParameter(ge=1, le=MAX_BLOB_BYTES)]
 PieceLength: TypeAlias = Annotated[int, QueryParameter(ge=1, le=MAX_PIECE_BYTES)]
 BYTES: Final = "application/octet-stream"
-JSON: Final = "application/json"
 MAX_METADATA_BYTES: Final = 12 * 1024 * 1024
 """Bytes of one upload of metadata in base64: the largest file of a maker's, and others beside."""
 
@@ -138,7 +137,7 @@ def _make_fetching(rooms: UpdateRooms) -> list[ControllerRouterHandler]:
 
     @get(
         "/updates/metadata/{product:str}/{file:str}",
-        opt={ACTION: "updates.read", MEDIA: JSON},
+        opt={ACTION: "updates.read", MEDIA: BYTES},
         sync_to_thread=True,
     )
     def fetch_metadata(product: FromPath[str], file: FromPath[str]) -> Response[bytes]:
@@ -152,23 +151,23 @@ def _make_fetching(rooms: UpdateRooms) -> list[ControllerRouterHandler]:
             row = store.select_file(conn, repository, file) if repository else None
         if row is None:
             raise Refused("There is no such file here.", reason="not_found")
-        return Response(bytes(row.body), media_type=JSON)
+        return Response(bytes(row.body), media_type=BYTES)
 
     @get(
         "/updates/roots/{sha256:str}",
-        opt={ACTION: "updates.read", MEDIA: JSON},
+        opt={ACTION: "updates.read", MEDIA: BYTES},
         sync_to_thread=True,
     )
     def fetch_root(sha256: FromPath[str]) -> Response[bytes]:
         """Return a maker's or the director's root by its SHA-256, as it is."""
         digest = require_digest(sha256, "a root")
         if digest == book.director.root_sha256:
-            return Response(book.director.root, media_type=JSON)
+            return Response(book.director.root, media_type=BYTES)
         with book.near.database.read() as conn:
             row = store.select_root(conn, digest)
         if row is None:
             raise Refused("There is no such root here.", reason="not_found")
-        return Response(bytes(row.body), media_type=JSON)
+        return Response(bytes(row.body), media_type=BYTES)
 
     @get("/updates/director/root", opt={ACTION: "updates.read"}, sync_to_thread=True)
     def show_director_root() -> DirectorRoot:

@@ -40,7 +40,8 @@ STEP_MS = 10_000
 NUDGE_STEPS = 6
 MOST_QUESTIONS = 20_000
 """A nudge a minute, taken 59 times an hour, with eight questions each, and half as many again."""
-MOST_BYTES = 200_000_000
+MOST_BYTES = 300_000_000
+"""A segment of 4 MiB an hour in base64, half as many again, and those before pauses have grown."""
 NUDGE = msgspec.json.encode(Reduce(what="look_for_updates"))
 KINDS = ("director", "image", "manifest", "approvals", "blob", "root")
 

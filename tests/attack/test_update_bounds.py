@@ -10,6 +10,7 @@ import contextlib
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -30,10 +31,17 @@ from fleetward.runtime.keys import make_key
 from fleetward.trust import canonical
 from fleetward.trust.canonical import to_base64url
 from fleetward.trust.envelope import seal
-from fleetward.trust.errors import FleetwardError
+from fleetward.trust.errors import FleetwardError, Malformed
 from fleetward.trust.keys import ED25519
 from fleetward.trust.release_approval import MAX_APPROVAL_BYTES, make_withdrawal_payload
-from fleetward.trust.release_manifest import SEGMENT_BYTES
+from fleetward.trust.release_manifest import (
+    SEGMENT_BYTES,
+    Part,
+    list_segments,
+    make_blob,
+    read_manifest,
+    write_manifest,
+)
 from fleetward.trust.selector import Selector
 from fleetward.wire.orders import Reduce
 from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
@@ -152,8 +160,8 @@ def test_approvals_that_are_over_push_none_out_that_holds(guard: UpdateGuard) ->
 
 
 def test_a_director_who_names_anything_floods_no_journal(guard: UpdateGuard) -> None:
-    """Sixteen names that nobody released, other ones each minute, for an hour and more."""
-    for minute in range(75):
+    """Sixteen names that nobody released, other ones each minute."""
+    for minute in range(12):
         files = [file_of(make_manifest(f"{minute}.{n}", 1, b"x")) for n in range(16)]
         guard.server.directed = files
         guard.clock.pass_ms(60_000)
@@ -162,13 +170,13 @@ def test_a_director_who_names_anything_floods_no_journal(guard: UpdateGuard) -> 
         guard.core.tick()
         guard.carry()
     refused = [e for e in guard.entries() if str(e["kind"]) in ("update.refused", "gate.refused")]
-    assert len([e for e in refused if e["kind"] == "update.refused"]) <= 2 * 60
-    assert len(refused) <= 2 * 2 * 62
+    assert len([e for e in refused if e["kind"] == "update.refused"]) < 60
+    assert len(refused) <= 2 * 60
     assert len(guard.core.updates.memory.refused) <= remembered.MOST_REMEMBERED
     # Nothing is lost in silence: the rest is counted.
     guard.clock.pass_ms(HOUR_MS)
     guard.core.tick()
-    assert sum(int(str(b["count"])) for b in guard.bodies("gate.refused") if "count" in b) > 800
+    assert sum(int(str(b["count"])) for b in guard.bodies("gate.refused") if "count" in b) > 200
 
 
 def test_a_director_who_changes_his_mind_makes_a_machine_begin_seldom(guard: UpdateGuard) -> None:
@@ -405,3 +413,25 @@ def test_a_stranger_withdraws_nothing(guard: UpdateGuard) -> None:
     guard.run()
     assert guard.core.updates.memory.held[PRODUCT].version == "1.1"
     assert "too_few_signatures" in names_rule(guard)
+
+
+@pytest.mark.parametrize("how", ["two lengths", "two lists", "a list that is a part"])
+def test_no_release_is_fetched_without_end(how: str) -> None:
+    """A product's key names one file twice, differently: what is fetched for one part undoes what
+    was fetched for the other."""
+    payload = big_payload(1)
+    blob = make_blob(payload)
+    listed = list_segments(payload)
+    other = {
+        "two lengths": replace(blob, length_bytes=blob.length_bytes - 1),
+        "two lists": replace(blob, segments="ab" * 32),
+        "a list that is a part": make_blob(listed),
+    }[how]
+    parts = (
+        Part("aaa", "directory", "aaa", other, (), 1, 1),
+        Part("app", "directory", "app", blob, (), 1, 1),
+    )
+    honest = make_manifest("1.1", 11, payload)
+    with pytest.raises(Malformed) as caught:
+        read_manifest(write_manifest(replace(honest, parts=parts)))
+    assert caught.value.reason == "bad_blob"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from tests.adversary.release_repository import signer
@@ -422,3 +423,29 @@ def test_who_holds_the_server_does_not_keep_a_bundle_away(guard: UpdateGuard) ->
     guard.go_on(30)
     guard.go_on(30)
     assert runs(guard) == guard.newest.version
+
+
+def test_a_look_that_is_drawn_out_is_judged_by_no_time_of_yesterday(guard: UpdateGuard) -> None:
+    """One time holds for a whole look. The server lets the machine wait until what it shows has
+    ended, and the machine would still take it for fresh."""
+    guard.release("1.1", 11)
+    guard.approve()
+    guard.repository.timestamp.expires = Metadata.from_bytes(
+        guard.repository.files["timestamp.json"]
+    ).signed.expires - timedelta(days=364)
+    guard.repository.publish("timestamp")
+    updates = guard.core.updates
+    updates.talk.look_now()
+    question = updates.next_question()
+    while question is not None and question.name != "timestamp":
+        updates.take_answer(guard.server.answer(question))
+        question = updates.next_question()
+    assert question is not None
+    guard.clock.pass_ms(DAY_MS + 3_600_000)
+    guard.fleet.world.lease(at_ms=guard.clock.wall)
+    guard.core.updates.bundled._on_documents(guard.fleet.world.bundle(guard.device).to_bytes())
+    with nothing_changes(guard):
+        updates.take_answer(guard.server.answer(question))
+        guard.run()
+        guard.run()
+    assert "timestamp_expired" in names_rule(guard)

@@ -11,7 +11,7 @@ firmware, system, application and policy, and they are one version.
    whatever a version is called.
 3. A **blob** is a file named by its SHA-256. Its segments of 4 MiB have hashes of their own, in a
    list that is a blob too, so that each is verified as it arrives, and a machine that was cut off
-   fetches none twice.
+   fetches none twice. One SHA-256 is one blob in the whole manifest, and no blob is a list.
 4. A part says by which installer it goes where. A place is a name that the machine's own file gives
    a meaning (`places.toml`), never a path. Paths in a manifest are relative and lie below a part.
 5. What a delta yields is verified as the part itself is: a delta is never believed.
@@ -289,6 +289,10 @@ def read_manifest(data: bytes) -> Manifest:
         raise Malformed("Expected parts, each with a name of its own.", reason="bad_parts")
     health = _read_health(fields.map("health"))
     _check_paths(health, parts)
+    sbom = None
+    if fields.has("sbom"):
+        sbom = read_blob(Fields(fields.map("sbom"), "the bill of materials", BLOB_FIELDS))
+    _check_blobs(parts, sbom)
     return Manifest(
         product=check_product(fields.text("product")),
         version=check_version(fields.text("version")),
@@ -304,9 +308,7 @@ def read_manifest(data: bytes) -> Manifest:
         notes=_read_notes(fields),
         fixes=fields.texts("fixes", most=MAX_FIXES),
         support_ends_at_ms=fields.integer("support_ends_at"),
-        sbom=read_blob(Fields(fields.map("sbom"), "the bill of materials", BLOB_FIELDS))
-        if fields.has("sbom")
-        else None,
+        sbom=sbom,
         hash=hashlib.sha256(data).hexdigest(),
     )
 
@@ -368,6 +370,15 @@ def _read_health(value: JsonObject) -> Health:
         ),
         checks=tuple(read_check(each) for each in fields.items("checks", most=MAX_CHECKS)),
     )
+
+
+def _check_blobs(parts: Sequence[Part], sbom: Blob | None) -> None:
+    """Demand that each file is named in one way: a machine would fetch it for ever otherwise."""
+    blobs = {part.blob for part in parts} | {d.blob for part in parts for d in part.deltas}
+    blobs |= {sbom} if sbom is not None else set()
+    names = {blob.sha256 for blob in blobs}
+    if len(names) != len(blobs) or not names.isdisjoint(blob.segments for blob in blobs):
+        raise Malformed("Expected each blob to be named in one way.", reason="bad_blob")
 
 
 def _check_paths(health: Health, parts: Sequence[Part]) -> None:

@@ -25,6 +25,8 @@ MAX_QUESTIONS: Final = 400
 """Questions of one look: 256 roots that were missed, and every product's metadata."""
 MAX_LOOK_CHARACTERS: Final = 64 * 1024 * 1024
 """Of all answers of one look together; metadata of sixteen products has a tenth of it."""
+MAX_LOOK_MS: Final = 1_800_000
+"""A look that takes longer is begun anew: one time holds for all of it, that of its beginning."""
 
 
 class Talk:
@@ -47,6 +49,11 @@ class Talk:
     def running(self) -> bool:
         """Whether a look is under way."""
         return self._look is not None
+
+    @property
+    def drawn_out(self) -> bool:
+        """Whether the look under way has taken too long to be answered by any more."""
+        return self.running and self._clock.boottime_ms() - self._looked_ms > MAX_LOOK_MS
 
     @property
     def due(self) -> bool:

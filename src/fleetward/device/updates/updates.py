@@ -120,6 +120,8 @@ class Updates:
     def _find_question(self) -> UpdateQuestion | None:
         if self._working is None or self._gate.missing:
             return None
+        if self.talk.drawn_out:
+            self.talk.break_off("The look took too long.")
         if self.talk.running:
             return self.talk.asked
         attempt = self.memory.attempt
@@ -141,8 +143,8 @@ class Updates:
             return False
         if asked.what == "blob":
             return self._take_piece(asked, answer)
-        if asked != self.talk.asked:
-            return True
+        if asked != self.talk.asked or self.talk.drawn_out:
+            return True  # It is asked again, or something else is.
         return self._take_look(lambda: self.talk.answer(answer))
 
     def take_silence(self, words: str) -> None:

@@ -56,7 +56,8 @@ from fleetward.trust.release_manifest import (
 
 WITHIN_SECONDS: Final = 60
 STEADY_SECONDS: Final = 10
-_NO_HASH: Final = "0" * 64
+_NO_BLOB: Final = Blob("0" * 64, 1, "f" * 64)
+"""What stands for a part that is not packed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _write(manifest: Manifest) -> bytes:
 
 def _imagine(wish: PartWish) -> Part:
     """Return a part as it will be, but for what is in it."""
-    return Part(wish.name, wish.installer, wish.place, Blob(_NO_HASH, 1, _NO_HASH), hook=wish.hook)
+    return Part(wish.name, wish.installer, wish.place, _NO_BLOB, hook=wish.hook)
 
 
 def _build_parts(wish: BuildWish, store: BlobStore, *, quiet: bool) -> list[_Built]:

@@ -260,7 +260,7 @@ def test_a_damaged_blob_is_in_no_bundle(maker: Maker, tmp_path: Path) -> None:
     data[-1] ^= 1
     place.write_bytes(data)
     with refused("blob_damaged", Untrusted):
-        maker.bundle("kiosk", "1", tmp_path / "b")
+        maker.bundle("kiosk", "1", tmp_path / "b", everything=True)
     with refused("blob_damaged", Untrusted):
         maker.publish("kiosk", "1", tmp_path / "www")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith((".b", "b"))]

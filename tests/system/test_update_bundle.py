@@ -68,6 +68,7 @@ class Stick:
         )  # fmt: skip
         check = Health(5, 0, (Check("file", part="app", path="index.html"),))
         manifest = self.guard.release(version, counter, payload, parts=(part,), health=check)
+        self.guard.server.blobs.clear()
         self.guard.publish(manifest, *made.values())
         self.guard.approve()
         lacks = [made[name] for name in made if name not in carries.split()]

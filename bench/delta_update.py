@@ -18,7 +18,7 @@ took of CPU time, of all threads.
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import socket
 import subprocess
 import sys
@@ -53,6 +53,7 @@ class RealInstaller(HeldInstaller):
     data: Path = Path()
     places: Path = Path()
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    peak_mib: float = 0
 
     def start_installer(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -65,9 +66,10 @@ class RealInstaller(HeldInstaller):
         return ours
 
     def wait(self) -> None:
-        """Wait for the processes, whose sockets were closed."""
+        """Wait for the processes, whose sockets were closed, and see how large they were."""
         while self.running:
-            self.running.pop().wait()
+            _, _, usage = os.wait4(self.running.pop().pid, 0)
+            self.peak_mib = max(self.peak_mib, usage.ru_maxrss / 1024)
 
 
 class Bench:
@@ -145,14 +147,14 @@ def compare(old: Path, new: Path, folder: Path) -> None:
     tell("first release, out of nothing", size, first.parts[0].blob.length_bytes, seconds)
     size, seconds = machine.take(maker, second)
     tell("second release, from the first", size, whole, seconds)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"highest resident size of an installer: {peak:.1f} MiB")
+    print(f"highest resident size of its installers: {machine.installer.peak_mib:.1f} MiB")
     machine.guard.core.close()
     maker = make_maker(folder / "plain", now_ms=NOW_MS)
     plain, _ = build(maker, "2", new, DeltaWish(are_made=False))
     other = Bench(folder / "other")
     size, seconds = other.take(maker, plain)
     tell("second release, whole", size, whole, seconds)
+    print(f"highest resident size of its installers: {other.installer.peak_mib:.1f} MiB")
     other.guard.core.close()
 
 

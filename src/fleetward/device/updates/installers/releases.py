@@ -66,8 +66,7 @@ class Releases:
         """
         if self.has(part.sha256):
             return 0
-        kept = sum(path.lstat().st_size for path in self._list_archives())
-        return max(0, _tree_bytes(part) - kept)
+        return max(0, _tree_bytes(part) - self._kept_bytes())
 
     def has_archive(self, sha256: str) -> bool:
         """Say whether the archive of this one is kept. Whether it is whole, who reads it says."""
@@ -132,11 +131,10 @@ class Releases:
         if self.has(part.sha256):
             return
         source.check()
-        if self._free() < _tree_bytes(part):
-            self._drop_archives()
         least = _tree_bytes(part) + self._needs * part.unpacked_bytes
         if self._free() < least + part.length:
             verify_source(source, part.sha256, tell, share=2)
+            self._give_room(_tree_bytes(part))
             with self._making(part, _tree_bytes(part), tell):
                 self._unpack(part, source, tell)
             return
@@ -234,11 +232,16 @@ class Releases:
     def _list_archives(self) -> list[Path]:
         return [path for path in self._folder.glob(".*.tar") if path.is_file()]
 
-    def _drop_archives(self) -> None:
-        """Give their room to a release: the next one comes without a delta from this one."""
-        for path in self._list_archives():
-            path.unlink(missing_ok=True)
-        sync_directory(self._folder)
+    def _kept_bytes(self) -> int:
+        return sum(path.lstat().st_size for path in self._list_archives())
+
+    def _give_room(self, needed: int) -> None:
+        """Drop the archives that are kept, where their room is what a release lacks."""
+        free = self._free()
+        if free < needed <= free + self._kept_bytes():
+            for path in self._list_archives():
+                path.unlink(missing_ok=True)
+            sync_directory(self._folder)
 
     def _free(self) -> int:
         return free_bytes(self._folder)

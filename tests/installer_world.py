@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from fleetward.device.updates.installer_words import (
     Done,
     Downward,
     PartWord,
+    Patch,
     Plan,
     Progress,
     Surveyed,
@@ -51,6 +53,7 @@ from fleetward.device.updates.installer_words import (
     encode,
     read_upward,
 )
+from fleetward.keyholder.maker.delta import make_delta
 
 REPOSITORY = Path(__file__).parents[1]
 MIXED = "mixed"
@@ -128,10 +131,17 @@ class Session:
     plan: Plan
     blob: bytes
     surveyed: Surveyed
+    delta: Patch | None = None
+    """The word that `blob` is for, when it is a delta."""
+
+    @property
+    def word(self) -> Write | Patch:
+        """The word that `blob` is for."""
+        return self.delta or Write(self.plan.parts[0].name)
 
     def write(self, blob: bytes | None = None) -> Written:
-        """Write the plan's first part."""
-        return self.answer(Write(self.plan.parts[0].name), blob)
+        """Write the plan's first part, in the way of this ground."""
+        return self.answer(self.word, blob)
 
     def answer(self, word: Downward, blob: bytes | None = None) -> Written:
         """Say a word that comes with bytes."""
@@ -172,6 +182,8 @@ class Ground:
     kind: ClassVar[Literal["directory", "file-slot", "dpkg", "rauc"]]
     bounds = (64 * 1024 * 1024, 500)
     """How many bytes and files a part says that it unpacks to."""
+    patched: ClassVar[bool] = False
+    """Whether every part comes as a delta: from what is active, or out of nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -237,8 +249,31 @@ class Ground:
     ) -> Iterator[Session]:
         """Start an installer, and say the plan."""
         part = msgspec.structs.replace(self.part(version, before), **more)
-        with self.plan(Plan("kiosk", (part,), checks), self.make(version), die_at=die_at) as s:
+        word, blob = None, self.make(version)
+        if self.patched:
+            word, blob = self.delta(version, before if before != version else "")
+        with self.plan(Plan("kiosk", (part,), checks), blob, die_at=die_at) as s:
+            s.delta = word
             yield s
+
+    def delta(self, version: str, before: str = "") -> tuple[Patch, bytes]:
+        """Return what makes a version out of another one or out of nothing, and its word."""
+        old = self.make(before) if before else b""
+        name = f"delta-{version}-{before}"
+        if name not in self._made:
+            with tempfile.TemporaryDirectory() as folder:
+                files = [Path(folder, each) for each in ("old", "new", "delta")]
+                files[0].write_bytes(old)
+                files[1].write_bytes(self.make(version))
+                make_delta(files[0], files[1], files[2], level=1)
+                self._made[name] = files[2].read_bytes()
+        data = self._made[name]
+        digest = hashlib.sha256(data).hexdigest()
+        return Patch("part", hashlib.sha256(old).hexdigest(), len(data), sha256=digest), data
+
+    def spoil_source(self) -> None:
+        """Change one byte of what the next delta would start from."""
+        raise NotImplementedError
 
     @contextlib.contextmanager
     def plan(self, plan: Plan, blob: bytes, *, die_at: int = 0) -> Iterator[Session]:
@@ -280,8 +315,17 @@ class Ground:
         raise NotImplementedError
 
 
-def make_archive(files: Mapping[str, bytes], *, packed: str = "gz") -> bytes:
-    """Return an archive as a maker's tool makes it."""
+def spoil(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def make_archive(files: Mapping[str, bytes], *, packed: str = "") -> bytes:
+    """Return an archive as a maker's tool makes it; packed, as other tools may."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in files.items():
@@ -327,6 +371,10 @@ class DirectoryGround(Ground):
     def watched(self) -> tuple[Path, ...]:
         return (self.folder / "app",)
 
+    def spoil_source(self) -> None:
+        current = (self.folder / "app/current").readlink().name
+        spoil(self.folder / f"app/releases/.{current}.tar")
+
 
 class SlotGround(Ground):
     """Two files as slots. Slot b begins as what the machine came with, active."""
@@ -358,6 +406,10 @@ class SlotGround(Ground):
 
     def watched(self) -> tuple[Path, ...]:
         return (self.folder / "boot", self.data / "software")
+
+    def spoil_source(self) -> None:
+        boot = self.folder / "boot"
+        spoil(boot / (boot / "active").read_text().strip())
 
 
 class DpkgGround(Ground):
@@ -415,6 +467,10 @@ class DpkgGround(Ground):
 
     def watched(self) -> tuple[Path, ...]:
         return (self.root / "usr",) if (self.root / "usr").exists() else ()
+
+    def spoil_source(self) -> None:
+        current = (self.folder / "debs/current").readlink().name
+        spoil(self.folder / f"debs/releases/.{current}.tar")
 
 
 class RaucGround(Ground):
@@ -512,6 +568,18 @@ class RaucGround(Ground):
 
     def watched(self) -> tuple[Path, ...]:
         return (self.folder / "boot", self.data / "software")
+
+
+class PatchedDirectory(DirectoryGround):
+    """Every release comes as a delta."""
+
+    patched = True
+
+
+class PatchedSlots(SlotGround):
+    """Every image comes as a delta."""
+
+    patched = True
 
 
 _JSON = ("--output-format=json",)

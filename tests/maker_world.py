@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetward.keyholder.maker.building import BuildWish, build_release
-from fleetward.keyholder.maker.bundling import write_bundle
+from fleetward.keyholder.maker.bundling import Along, write_bundle
 from fleetward.keyholder.maker.ceremony import InitWish, begin_maker, continue_maker
 from fleetward.keyholder.maker.desk import MakerDesk
 from fleetward.keyholder.maker.key_ring import NEXT
@@ -149,9 +149,18 @@ class Maker:
         """Publish to a folder."""
         publish_to_folder(self.desk, self.leaving(product, version), to, quiet=True)
 
-    def bundle(self, product: str, version: str, out: Path, approvals: Sequence[Path] = ()) -> Path:
+    def bundle(
+        self,
+        product: str,
+        version: str,
+        out: Path,
+        approvals: Sequence[Path] = (),
+        *,
+        everything: bool = False,
+    ) -> Path:
         """Write a bundle for a stick."""
-        write_bundle(self.desk, self.leaving(product, version), out, approvals, quiet=True)
+        along = Along(tuple(approvals), is_everything=everything)
+        write_bundle(self.desk, self.leaving(product, version), out, along, quiet=True)
         return out
 
 

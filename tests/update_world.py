@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from fleetward.device.access.words import make_pair
 from fleetward.device.guard_core import GuardCore, Seat
 from fleetward.device.looking import Eyes, FixtureCollector
 from fleetward.device.port import GetUpdate, TakeUpdateAnswer
+from fleetward.device.updates.delta import apply_delta
 from fleetward.device.updates.installer_words import (
     MAX_WORD_BYTES,
     Back,
@@ -80,6 +82,7 @@ from fleetward.trust.releases.director import DEVICE_FIELD, OWNER_FIELD
 from fleetward.trust.releases.names import name_file
 from fleetward.trust.selector import Selector
 from fleetward.trust.update_report import UpdateReport, verify_report
+from fleetward.wire.delta import EMPTY_SOURCE
 from fleetward.wire.update_bundle import write_head
 from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
 
@@ -227,6 +230,8 @@ class HeldInstaller:
 
     active: dict[str, str] = field(default_factory=dict)
     written: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=lambda: {EMPTY_SOURCE: b""})
+    """What deltas may start from, by SHA-256."""
     problems: dict[str, tuple[str, str]] = field(default_factory=dict)
     healthy: Callable[[], bool] = lambda: True
     in_use: str = ""
@@ -266,7 +271,12 @@ class HeldInstaller:
         problem, rule = self.problems.get(tag, ("", ""))
         if isinstance(word, Plan):
             slots = tuple(
-                SlotWord(p.name, self.active.get(p.name, ""), self.written.get(p.name) == p.sha256)
+                SlotWord(
+                    p.name,
+                    self.active.get(p.name, ""),
+                    self.written.get(p.name) == p.sha256,
+                    self.active.get(p.name, "") in self.kept,
+                )
                 for p in plan.parts
             )
             return Surveyed(problem, rule, slots, self.free_bytes, 1000, self.in_use)
@@ -292,10 +302,20 @@ class HeldInstaller:
         with open(descriptor, "rb") as file:
             data = file.read()
         if isinstance(word, Patch):
-            return Written("No delta here.", "no_delta")
+            if hashlib.sha256(data).hexdigest() != word.sha256 or len(data) != word.length:
+                return Written("The delta is another.", "wrong_hash")
+            if word.source not in self.kept:
+                return Written("No delta here.", "no_delta")
+            made, source = io.BytesIO(), io.BytesIO(self.kept[word.source])
+            try:
+                apply_delta(source, io.BytesIO(data), made, limit_bytes=part.length)
+            except FleetwardError as e:
+                return Written(e.message, e.reason)
+            data = made.getvalue()
         if hashlib.sha256(data).hexdigest() != part.sha256:
             return Written("The part is another.", "wrong_hash")
         self.written[part.name] = part.sha256
+        self.kept[part.sha256] = data
         return Written()
 
 
@@ -484,8 +504,10 @@ class UpdateGuard(Guarded):
         return [line.reason for line in self.core.state.last_refusals]
 
 
-def make_bundle(guard: UpdateGuard, manifest: Manifest, *, documents: bytes = b"") -> bytes:
-    """Return a bundle with everything that the server knows."""
+def make_bundle(
+    guard: UpdateGuard, manifest: Manifest, *, documents: bytes = b"", without: Sequence[str] = ()
+) -> bytes:
+    """Return a bundle with everything that the server knows, without these blobs."""
     files: list[tuple[str, bytes]] = []
     if documents:
         files.append(("documents", documents))
@@ -494,7 +516,11 @@ def make_bundle(guard: UpdateGuard, manifest: Manifest, *, documents: bytes = b"
     files += [(f"image/{PRODUCT}/{n}", d) for n, d in guard.repository.files.items()]
     files.append((f"manifest/{manifest.hash}", write_manifest(manifest)))
     files += [(f"approval/{i}", raw) for i, raw in enumerate(guard.server.approvals)]
-    files += [(f"blob/{digest}", data) for digest, data in guard.server.blobs.items()]
+    files += [
+        (f"blob/{digest}", data)
+        for digest, data in guard.server.blobs.items()
+        if digest not in without
+    ]
     return write_head([(n, len(d)) for n, d in files]) + b"".join(d for _, d in files)
 
 

@@ -35,6 +35,9 @@ from fleetward.device.updates.installer_words import (
     Written,
     encode,
 )
+from fleetward.device.updates.installers.contract import Source
+from fleetward.device.updates.installers.releases import Releases
+from fleetward.trust.errors import Malformed
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 BLOCK = 512
@@ -208,7 +211,7 @@ def test_bytes_made_to_hurt_the_reader(ground: DirectoryGround) -> None:
 
 @pytest.mark.parametrize("swap", ["other", "longer"])
 def test_a_part_that_changes_after_its_hash_was_right(ground: DirectoryGround, swap: str) -> None:
-    """Guard's file is written to between the two readings; what was unpacked does not count."""
+    """Guard's file is written to while it is copied, or after: what is unpacked is our own copy."""
     good = make_archive({f"f{n}": os.urandom(200_000) for n in range(40)}, packed="")
     evil = bytearray(good)
     at = len(good) - 100_000 if swap == "other" else len(good) // 2
@@ -223,7 +226,7 @@ def test_a_part_that_changes_after_its_hash_was_right(ground: DirectoryGround, s
     def change(descriptor: int) -> None:
         releases = ground.folder / "app/releases"
         while not stop.is_set():
-            if any(p.name.endswith(".part") for p in releases.iterdir()):
+            if any(p.name.endswith(".tar.part") for p in releases.iterdir()):
                 os.pwrite(descriptor, bytes(evil), 0)
                 return
 
@@ -236,8 +239,47 @@ def test_a_part_that_changes_after_its_hash_was_right(ground: DirectoryGround, s
             stop.set()
             thread.join()
         assert isinstance(found, Written)
-        assert found.rule == "wrong_hash"
-    assert ground.listing() == was
+        if found.rule:
+            assert found.rule == "wrong_hash"
+            assert ground.listing() == was
+    if not found.rule:
+        tree = ground.folder / "app/releases" / part.sha256
+        files = {path.name: path.read_bytes() for path in tree.iterdir()}
+        assert make_archive({f"f{n}": files[f"f{n}"] for n in range(40)}) == good
+
+
+class Tight(Releases):
+    """A disk with room for a tree, and none for an archive beside it."""
+
+    def _free(self) -> int:
+        return 10 * 1024 * 1024
+
+
+def test_a_part_that_changes_where_there_is_no_room_for_a_copy(tmp_path: Path) -> None:
+    """It is read twice then, and hashed both times."""
+    good = make_archive({f"f{n}": os.urandom(200_000) for n in range(40)})
+    evil = good[:-100_000] + b"evil" + good[-99_996:]
+    file = tmp_path / "staged"
+    file.write_bytes(good)
+    part = PartWord(
+        "part", "directory", "place", hashlib.sha256(good).hexdigest(), len(good),
+        unpacked_bytes=8_000_000, unpacked_files=40,
+    )  # fmt: skip
+    releases = Tight(tmp_path / "app")
+
+    def tell(done: int) -> None:
+        if done == len(good) // 2:
+            file.write_bytes(evil)
+
+    source = Source(os.open(file, os.O_RDONLY), 0, len(good))
+    with pytest.raises(Malformed, check=lambda e: e.reason == "wrong_hash"):
+        releases.put(part, source, tell)
+    assert list((tmp_path / "app/releases").iterdir()) == []
+    file.write_bytes(good)
+    releases.put(part, source, lambda done: None)
+    os.close(source.descriptor)
+    assert releases.has(part.sha256)
+    assert not releases.has_archive(part.sha256)
 
 
 def test_a_file_that_shrinks_and_descriptors_that_are_no_files(ground: DirectoryGround) -> None:

@@ -26,6 +26,8 @@ from tests.installer_world import (
     DpkgGround,
     Ground,
     InstallerDiedError,
+    PatchedDirectory,
+    PatchedSlots,
     RaucGround,
     Session,
     SlotGround,
@@ -39,7 +41,6 @@ from fleetward.device.updates.installer_words import (
     Commit,
     Done,
     Switch,
-    Write,
     Written,
 )
 
@@ -88,7 +89,7 @@ def send(session: Session, word: str, wait: Callable[[], None]) -> None:
         wait()
         return
     with session.holding(session.blob) as descriptor:
-        session.installer.send(Write("part"), descriptor)
+        session.installer.send(session.word, descriptor)
         wait()
 
 
@@ -155,15 +156,31 @@ class Trial:
         assert self.ground.content() == self.now
 
 
+class FewPatchedFiles(FewFiles):
+    """Each release is made out of the one before."""
+
+    patched = True
+
+
+class SmallPatchedSlots(SmallSlots):
+    """Each image is made out of the one in the other slot."""
+
+    patched = True
+
+
 GROUNDS = [
     pytest.param(DirectoryGround, id="directory"),
+    pytest.param(PatchedDirectory, id="directory-deltas"),
     pytest.param(SlotGround, id="file-slot"),
+    pytest.param(PatchedSlots, id="file-slot-deltas"),
     pytest.param(DpkgGround, id="dpkg", marks=needs_root),
     pytest.param(RaucGround, id="rauc", marks=needs_rauc),
 ]
 SMALL = [
     pytest.param(FewFiles, id="directory"),
+    pytest.param(FewPatchedFiles, id="directory-deltas"),
     pytest.param(SmallSlots, id="file-slot"),
+    pytest.param(SmallPatchedSlots, id="file-slot-deltas"),
     pytest.param(DpkgGround, id="dpkg", marks=needs_root),
 ]
 
@@ -229,4 +246,4 @@ def test_killed_before_every_single_step(make: type[Ground], last: str, folder: 
             trial.end(committed=False, new=False)
         if done:
             break
-    assert step > (10 if last == "back" or make is SmallSlots else 20)
+    assert step > (10 if last == "back" or issubclass(make, SmallSlots) else 20)

@@ -16,9 +16,9 @@ from fleetward.keyholder.maker.building import (
     BuildWish,
     build_release,
 )
-from fleetward.keyholder.maker.bundling import write_bundle
+from fleetward.keyholder.maker.bundling import Along, write_bundle
+from fleetward.keyholder.maker.deltas import DeltaWish
 from fleetward.keyholder.maker.leaving import gather
-from fleetward.keyholder.maker.packing import GZIP, XZ
 from fleetward.keyholder.maker.parts import (
     COMMAND_SECONDS,
     read_conflicts,
@@ -95,8 +95,15 @@ def build(
     sbom: Annotated[
         Path | None, typer.Option("--sbom", help="CycloneDX JSON; else one is made of the files.")
     ] = None,
-    smaller: Annotated[
-        bool, typer.Option("--xz", help="Pack folders with xz: smaller, and much slower.")
+    delta_from: Annotated[
+        Many,
+        typer.Option("--delta-from", help="A signed version; the newest one if not named."),
+    ] = None,
+    no_delta: Annotated[
+        bool, typer.Option("--no-delta", help="No deltas: every machine fetches whole parts.")
+    ] = False,
+    best: Annotated[
+        bool, typer.Option("--best", help="The smallest deltas; they take far longer.")
     ] = False,
     maker: MakerOption = None,
     as_json: AsJson = False,
@@ -106,6 +113,8 @@ def build(
     fleetward release build kiosk 1.1 --part app=build/app --health http:8080/healthz=200
 
     fleetward release build pump 7.0 --part firmware=mcu.bin --part system=os.raucb --reboot
+
+    fleetward release build kiosk 1.2 --part app=build/app --delta-from 1.1 --delta-from 1.0
     """
     with refusals():
         wish = BuildWish(
@@ -124,7 +133,7 @@ def build(
             notes=read_notes(notes),
             fixes=tuple(fixes or ()),
             bill=sbom,
-            compression=XZ if smaller else GZIP,
+            deltas=DeltaWish(tuple(delta_from or ()), are_made=not no_delta, is_best=best),
         )
         manifest = build_release(open_desk(maker), wish)
         words = (
@@ -248,6 +257,9 @@ def bundle(
     documents: Annotated[
         Path | None, typer.Option("--documents", help="An owner's documents to carry along.")
     ] = None,
+    with_deltas: Annotated[
+        bool, typer.Option("--with-deltas", help="All deltas and whole parts too.")
+    ] = False,
     maker: MakerOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -258,7 +270,8 @@ def bundle(
     with refusals():
         desk = open_desk(maker)
         leaving = gather(desk, *split_release(release))
-        made = write_bundle(desk, leaving, out, approval or [], documents)
+        along = Along(tuple(approval or ()), documents, is_everything=with_deltas)
+        made = write_bundle(desk, leaving, out, along)
         words = (
             f"{out}: {say_bytes(made.size_bytes)}, {made.files} files. On the machine: "
             f"fleetward-agent update apply-bundle {out.name}"

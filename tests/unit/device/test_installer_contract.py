@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.installer_world import (
     DirectoryGround,
     DpkgGround,
     Ground,
+    PatchedDirectory,
+    PatchedSlots,
     RaucGround,
     SlotGround,
     has_rauc,
@@ -24,7 +27,6 @@ from fleetward.device.updates.installer_words import (
     Patch,
     Plan,
     Switch,
-    Write,
     Written,
 )
 
@@ -35,7 +37,10 @@ EVERY = [
     pytest.param(SlotGround, id="file-slot"),
     pytest.param(DpkgGround, id="dpkg", marks=needs_root),
     pytest.param(RaucGround, id="rauc", marks=needs_rauc),
+    pytest.param(PatchedDirectory, id="directory-deltas"),
+    pytest.param(PatchedSlots, id="file-slot-deltas"),
 ]
+TAKE_DELTAS = [EVERY[0], EVERY[1], EVERY[2]]
 GOOD = Done()
 
 
@@ -158,18 +163,88 @@ def test_bytes_that_are_not_the_part_change_nothing(ground: Ground) -> None:
         assert session.write(b"").rule == "wrong_length"
         assert ground.listing() == was
         # And the right ones are still taken, out of the middle of a longer file too.
-        found = session.answer(Write("part", 1000), bytes(1000) + blob + b"more")
+        word = msgspec.structs.replace(session.word, offset=1000)
+        found = session.answer(word, bytes(1000) + blob + b"more")
         assert found == Written()
 
 
-def test_a_delta_is_answered_and_changes_nothing(ground: Ground) -> None:
+def test_a_delta_that_nobody_vouches_for_changes_nothing(ground: Ground) -> None:
+    """Without its SHA-256 none is applied; of RAUC's bundles none is, whatever is said."""
     ground.install("1")
     was = ground.listing()
     with ground.begin("2", "1") as session:
         before = session.plan.parts[0].before
-        assert session.answer(Patch("part", before, 10), b"0123456789").rule == "no_delta"
+        word, delta = ground.delta("2", "1")
+        bare = Patch("part", before, len(delta))
+        assert session.answer(bare, delta).rule == "no_delta"
+        if ground.kind == "rauc":
+            assert session.answer(word, delta).rule == "no_delta"
         assert ground.listing() == was
         assert session.write() == Written()
+
+
+@pytest.mark.parametrize("ground", TAKE_DELTAS, indirect=True)
+def test_deltas_out_of_nothing_and_from_what_is_active(ground: Ground) -> None:
+    before = ""
+    for version in "123":
+        with ground.begin(version, before) as session:
+            [slot] = session.surveyed.slots
+            assert slot.is_source == (before != "")
+            assert session.answer(*ground.delta(version, before)) == Written()
+            assert ground.content() == before
+            assert session.do(Switch()) == GOOD
+            assert ground.content() == version
+            if before:
+                assert session.do(Back()) == GOOD
+                assert ground.content() == before
+                assert session.do(Clear()) == GOOD
+                assert session.answer(*ground.delta(version, before)) == Written()
+                assert session.do(Switch()) == GOOD
+            assert session.do(Commit()) == GOOD
+        before = version
+    # Nor is what lies there for going back lost, or the one after taken for a source.
+    ground.install("2", "3")
+
+
+@pytest.mark.parametrize("ground", TAKE_DELTAS, indirect=True)
+def test_a_source_that_differs_in_one_byte_changes_nothing(ground: Ground) -> None:
+    ground.install("1")
+    ground.spoil_source()
+    was = ground.listing()
+    with ground.begin("2", "1") as session:
+        assert session.answer(*ground.delta("2", "1")).rule == "wrong_source"
+        assert ground.listing() == was
+        assert session.do(Switch()).rule == "not_written"
+        # What needs no source still comes, packed.
+        assert session.answer(*ground.delta("2")) == Written()
+        assert session.do(Switch()) == GOOD
+        assert session.do(Commit()) == GOOD
+    assert ground.content() == "2"
+
+
+@pytest.mark.parametrize("ground", TAKE_DELTAS, indirect=True)
+def test_a_delta_from_what_is_not_active_changes_nothing(ground: Ground) -> None:
+    ground.install("1")
+    ground.install("2", "1")
+    was = ground.listing()
+    with ground.begin("3", "2") as session:
+        assert session.answer(*ground.delta("3", "1")).rule == "no_delta"
+        assert ground.listing() == was
+
+
+@pytest.mark.parametrize("ground", TAKE_DELTAS, indirect=True)
+def test_a_signed_delta_that_makes_another_part_is_not_believed(ground: Ground) -> None:
+    ground.install("1")
+    with ground.begin("2", "1") as session:
+        for word, delta in (ground.delta("3", "1"), ground.delta("3")):
+            found = session.answer(word, delta)
+            assert found.rule in ("wrong_hash", "wrong_length")
+            assert ground.content() == "1"
+            assert session.do(Switch()).rule == "not_written"
+    with ground.begin("2", "1") as session:
+        assert [s.written for s in session.surveyed.slots] == [False]
+        assert session.write() == Written()
+        assert session.do(Switch()) == GOOD
 
 
 def test_a_machine_in_use_is_not_switched_and_says_why(ground: Ground) -> None:

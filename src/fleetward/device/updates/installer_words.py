@@ -66,12 +66,13 @@ class CheckWord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SlotWord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is where: the SHA-256 of the part that is active in the place of `part`, and whether
-    what the plan wants lies there whole and inactive."""
+    """What is where: the SHA-256 of the part that is active in the place of `part`, whether what
+    the plan wants lies there whole and inactive, and whether a delta can start from the active."""
 
     part: Name
     active: DigestOrNone
     written: bool
+    is_source: bool = False
 
 
 class FindingWord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,12 +117,14 @@ class Write(_Word, frozen=True, tag="write"):
 
 
 class Patch(_Word, frozen=True, tag="patch"):
-    """Make this part out of the active one and the delta in the descriptor."""
+    """Make this part out of what is active, or of nothing, and the delta in the descriptor, which
+    is so long and has this SHA-256. One whose SHA-256 is not said is not applied."""
 
     part: Name
     source: Digest
     length: Size
     offset: Size = 0
+    sha256: DigestOrNone = ""
 
 
 class Written(_Word, frozen=True, tag="written"):

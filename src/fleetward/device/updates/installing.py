@@ -7,7 +7,8 @@ says why in `problem`, with `rule` as the stable word for it:
 |---|---|
 | `unknown_place`, `wrong_installer`, `places_damaged`, `place_twice` | `places.toml` does not give what the release wants |
 | `place_not_ours`, `place_damaged` | somebody else can write there, or something else is there |
-| `wrong_source`, `wrong_length`, `wrong_hash` | the bytes are not the part |
+| `wrong_length`, `wrong_hash` | the bytes are not the part |
+| `wrong_source` | what comes is no plain file, or what is active was changed since it was installed: no delta starts from it |
 | `bad_archive`, `bad_archive_name`, `bad_archive_member`, `archive_too_big`, `trailing_bytes` | the archive breaks a rule of `archive` |
 | `bad_package`, `hook_not_allowed` | the part breaks a rule of its installer |
 | `slot_too_small`, `disk_full`, `disk_refused` | the disk says no |
@@ -15,7 +16,7 @@ says why in `problem`, with `rule` as the stable word for it:
 | `not_written`, `not_active`, `no_way_back` | the word does not fit what lies there |
 | `restart_waits` | the machine was switched and has to start again first |
 | `hook_failed`, `restart_failed`, `tool_failed`, `no_such_user`, `no_root` | a program failed, or cannot be run |
-| `no_delta` | fetch the whole part |
+| `no_delta`, `bad_delta`, `delta_too_long`, `source_too_short` | there is nothing to start from here, or the delta is none; the part comes otherwise |
 | `installer_busy` | another installer works; try again later |
 """  # noqa: E501 - rows of a table
 
@@ -112,7 +113,7 @@ class Installing:
                 problems.append(e)
                 slots.append(SlotWord(part.name, "", False))
                 continue
-            slots.append(SlotWord(part.name, found.active, found.written))
+            slots.append(SlotWord(part.name, found.active, found.written, found.is_source))
             disks.append(found)
         free, needed = measure_disks(disks)
         problem, rule = say(problems[0]) if problems else ("", "")

@@ -96,6 +96,10 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
     boot: str = ""
     """The boot in which the switch was begun."""
     starts: int = 0
+    sources: list[str] = []
+    """Parts whose active one, which `before` names, a delta can start from."""
+    passed: list[str] = []
+    """Deltas, by their SHA-256, that did not serve or that nobody has: they are done without."""
     fetched_again: int = 0
     refused: bool = False
     """Whether it ends because the opinions met no more, and not because it failed."""

@@ -68,6 +68,7 @@ class SimulatedLink:
                 part.name,
                 self._active.get(part.place, part.before),
                 part.sha256 in self._written,
+                is_source=True,
             )
             for part in plan.parts
         )
@@ -78,10 +79,8 @@ class SimulatedLink:
         plan = self._plan
         if plan is None:
             raise Unreachable("There is no plan.", reason="installer_ended")
-        if isinstance(word, Write):
+        if isinstance(word, Write | Patch):
             self._answer = self._write(word, plan, file)
-        elif isinstance(word, Patch):
-            self._answer = Written("A simulated machine has no files.", "no_delta")
         elif isinstance(word, Test):
             self._answer = Tested(self._test(plan))
         else:
@@ -97,15 +96,15 @@ class SimulatedLink:
         """Forget the plan; what is active stays."""
         self._plan, self._answer = None, None
 
-    def _write(self, word: Write, plan: Plan, file: Path | None) -> Written:
-        """Verify the part, as a real one would: that is no play."""
+    def _write(self, word: Write | Patch, plan: Plan, file: Path | None) -> Written:
+        """Verify the part or the delta, as a real one would: that is no play."""
         part = next((each for each in plan.parts if each.name == word.part), None)
         if part is None or file is None:
             return Written("There is no such part.", "unknown_part")
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        if digest != part.sha256:
-            return Written("The part is not the one that was signed.", "wrong_hash")
+        if digest != (word.sha256 if isinstance(word, Patch) else part.sha256):
+            return Written("What came is not what was signed.", "wrong_hash")
         self._written.add(part.sha256)
         return Written()
 

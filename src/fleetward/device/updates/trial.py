@@ -30,6 +30,13 @@ MOST_FETCHED_AGAIN: Final = 3
 TEST_EVERY_MS: Final = 1000
 WEAK: Final = frozenset({"wrong_hash", "wrong_length"})
 """Rules of an installer that say that what was staged is not what was signed."""
+OF_THE_PART: Final = frozenset(
+    {
+        *("bad_archive", "bad_archive_name", "bad_archive_member", "archive_too_big"),
+        *("trailing_bytes", "bad_package", "no_way_back", "hook_not_allowed", "slot_too_small"),
+    }
+)
+"""Rules that say something of the part itself, however it came: it need not come otherwise."""
 
 
 def begin_trial(attempt: Attempt, health: Health, powered_ms: int) -> None:
@@ -99,14 +106,17 @@ def meet_no_more(attempt: Attempt, rule: str, words: str) -> None:
     attempt.refused = True
 
 
-def fetch_again(attempt: Attempt, rule: str, words: str, *, delta: bool) -> bool:
+def fetch_again(attempt: Attempt, rule: str, words: str, *, delta: str = "") -> bool:
     """A part could not be made of what was staged; return whether more is fetched.
 
-    A delta that fails, for whatever reason, is replaced by the whole part.
+    A delta that fails is replaced by another one or by the whole part: it is named here by its
+    SHA-256.
     """
-    again = delta or rule in WEAK
+    again = rule in WEAK or (delta and rule not in OF_THE_PART)
     if not again or attempt.fetched_again >= MOST_FETCHED_AGAIN:
         return False
+    if delta:
+        attempt.passed.append(delta)
     attempt.fetched_again += 1
     attempt.phase, attempt.rule, attempt.words = "fetching", rule, words
     return True

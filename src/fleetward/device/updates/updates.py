@@ -23,7 +23,7 @@ from fleetward.device.updates import trial
 from fleetward.device.updates.bundled import Bundled
 from fleetward.device.updates.link import Link
 from fleetward.device.updates.memory import Attempt, Memory, MemoryFile, Owed
-from fleetward.device.updates.plans import choose_blob
+from fleetward.device.updates.plans import choose_blob, pass_over
 from fleetward.device.updates.reports import Reports, owe
 from fleetward.device.updates.stage import Stage
 from fleetward.device.updates.talk import Talk
@@ -313,6 +313,8 @@ class Updates:
     def _take_piece(self, asked: UpdateQuestion, answer: UpdateAnswer) -> bool:
         attempt = self.memory.attempt
         if attempt is None or not answer.found:
+            if attempt is not None and pass_over(attempt, asked):
+                return True
             self._slow_down()
             return False
         try:
@@ -374,8 +376,8 @@ class Updates:
             asked = self._next_piece(attempt)
             if asked is None:
                 return
-            answer = self.bundled.answer(asked)
-            if not answer.found or not self._take_piece(asked, answer):
+            # What a bundle lacks may be a delta, which is done without.
+            if not self._take_piece(asked, self.bundled.answer(asked)):
                 # The stick is bad, and not the release: it may come again.
                 trial.meet_no_more(attempt, "bundle_incomplete", "The bundle lacks a part.")
                 self._save()
@@ -450,5 +452,6 @@ def _mark(attempt: Attempt) -> tuple[object, ...]:
         attempt.surveyed,
         attempt.steady_powered_ms,
         attempt.fetched_again,
+        len(attempt.passed),
         attempt.rule,
     )

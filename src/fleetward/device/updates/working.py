@@ -279,9 +279,9 @@ class Working:
             file = self._stage.path_of(part.blob)
             self._link.say(Write(part=part.name), file)
             return
-        length = delta.blob.length_bytes
-        file = self._stage.path_of(delta.blob)
-        self._link.say(Patch(part=part.name, source=delta.source, length=length), file)
+        blob = delta.blob
+        word = Patch(part.name, delta.source, blob.length_bytes, sha256=blob.sha256)
+        self._link.say(word, self._stage.path_of(blob))
 
     # --- hearing
 
@@ -312,6 +312,7 @@ class Working:
             trial.go_back(attempt, "fell_back", words)
         if not attempt.surveyed:
             attempt.before = {slot.part: slot.active for slot in word.slots}
+            attempt.sources = [slot.part for slot in word.slots if slot.is_source]
             attempt.surveyed = True
             self._link.close()
             self._surveyed = None
@@ -321,9 +322,13 @@ class Working:
         if not word.problem:
             self._written.add(part.name)
             return
-        delta = choose_delta(part, attempt) is not None
-        if trial.fetch_again(attempt, word.rule, word.problem, delta=delta):
+        delta = choose_delta(part, attempt)
+        failed = delta.blob.sha256 if delta is not None else ""
+        if trial.fetch_again(attempt, word.rule, word.problem, delta=failed):
             self._stage.look_again(part.blob)
+            # What a delta took on the disk is for what comes instead.
+            parts = attempt.read().parts
+            self._stage.drop({choose_blob(each, attempt).sha256 for each in parts})
             self._link.close()
             self._surveyed = None
         else:

@@ -76,6 +76,11 @@ class BlobStore:
                 tick(len(piece))
         return writer.blob
 
+    def drop(self, blob: Blob) -> None:
+        """Remove a blob and its list, which nothing names."""
+        for sha256 in (blob.sha256, blob.segments):
+            self.place(sha256).unlink(missing_ok=True)
+
     def writer(self) -> BlobWriter:
         """Return a writer of one blob, to be used in a `with`."""
         return BlobWriter(self.path)

@@ -1,10 +1,11 @@
 """`release build`: files become blobs, and a manifest that says what they are. Nobody signs here.
 
 1. Read what was named as a machine would read it, before anything is packed.
-2. Pack and store each part, piece by piece, with its list of segments.
+2. Store each part, piece by piece, with its list of segments; folders become archives.
 3. Look whether every hook and every file of a check is in its part, and can be run.
-4. Make the bill of materials, or take the given one.
-5. Write the manifest, and read it as a machine does: what that refuses is no draft.
+4. Make deltas to the parts, from signed releases and out of nothing (`deltas`).
+5. Make the bill of materials, or take the given one.
+6. Write the manifest, and read it as a machine does: what that refuses is no draft.
 
 The same files give the same blobs. A draft is what `release sign` shows to a person; until then it
 may be built again.
@@ -25,9 +26,14 @@ from fleetward.keyholder.maker.bills import (
 )
 from fleetward.keyholder.maker.blobs import BlobStore
 from fleetward.keyholder.maker.debs import read_deb
+from fleetward.keyholder.maker.deltas import (
+    DeltaMaker,
+    DeltaWish,
+    choose_sources,
+    require_sources,
+)
 from fleetward.keyholder.maker.desk import MakerDesk
 from fleetward.keyholder.maker.packing import (
-    GZIP,
     PackedFile,
     measure_folder,
     pack_files,
@@ -79,7 +85,7 @@ class BuildWish:
     notes: str = ""
     fixes: tuple[str, ...] = ()
     bill: Path | None = None
-    compression: str = GZIP
+    deltas: DeltaWish = field(default_factory=DeltaWish)
 
 
 @dataclass
@@ -140,10 +146,15 @@ def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> M
         )
     _write(manifest)
     store = BlobStore(desk.repository.blobs)
+    sources = choose_sources(wish.deltas, released)
+    require_sources(store, sources)
     built = _build_parts(wish, store, quiet=quiet)
     _check_paths(wish, built)
+    maker = DeltaMaker(store, wish.deltas, sources, released)
+    name = f"{wish.product} {wish.version}"
+    parts = maker.add([each.part for each in built], name, quiet=quiet)
     bill = _store_bill(wish, built, store, desk.now_ms)
-    data = _write(replace(manifest, parts=tuple(each.part for each in built), sbom=bill))
+    data = _write(replace(manifest, parts=parts, sbom=bill))
     path = draft_path(desk.folder, wish.product, wish.version)
     make_private_directory(path.parent)
     atomic_write(path, data)
@@ -168,7 +179,7 @@ def _imagine(wish: PartWish) -> Part:
 def _build_parts(wish: BuildWish, store: BlobStore, *, quiet: bool) -> list[_Built]:
     total = sum(_measure(part) for part in wish.parts)
     meter = Meter(f"Packing {wish.product} {wish.version}", total, quiet=quiet)
-    built = [_build_part(part, store, wish.compression, meter) for part in wish.parts]
+    built = [_build_part(part, store, meter) for part in wish.parts]
     meter.end()
     return built
 
@@ -183,7 +194,7 @@ def _measure(wish: PartWish) -> int:
     )
 
 
-def _build_part(wish: PartWish, store: BlobStore, compression: str, meter: Meter) -> _Built:
+def _build_part(wish: PartWish, store: BlobStore, meter: Meter) -> _Built:
     first = wish.sources[0]
     if wish.installer == "dpkg":
         return _build_debs(wish, store, meter)
@@ -196,7 +207,7 @@ def _build_part(wish: PartWish, store: BlobStore, compression: str, meter: Meter
         blob = store.copy(first, meter)
         part = Part(wish.name, wish.installer, wish.place, blob, hook=wish.hook)
         return _Built(part, BillPart(wish.name, blob.sha256))
-    packed = pack_folder(first, store, compression, meter)
+    packed = pack_folder(first, store, meter)
     part = Part(
         wish.name, wish.installer, wish.place, packed.blob,
         unpacked_bytes=packed.unpacked_bytes, unpacked_files=packed.members, hook=wish.hook,

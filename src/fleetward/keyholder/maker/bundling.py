@@ -1,9 +1,11 @@
 """`release bundle`: one file with a release, for a machine without a network.
 
 The format is `wire.update_bundle`'s.
-It holds every root, the newest metadata, the manifest and its blobs, and what the owner gave along:
-approvals, and his documents for a machine that was away for long. Each blob is verified as it is
-written, and the whole is read again as a machine does before it gets its name.
+It holds every root, the newest metadata, the manifest, each part, and what the owner gave along:
+approvals, and his documents for a machine that was away for long. Of a part it holds the packed
+form, the delta out of nothing, where that is named, because it is shorter; else the part itself.
+Each blob is verified as it is written, and the whole is read again as a machine does before it gets
+its name.
 """
 
 from __future__ import annotations
@@ -11,13 +13,12 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from fleetward.keyholder.maker.as_machine import Reader, open_as_machine
-from fleetward.keyholder.maker.blobs import PIECE_BYTES, BlobStore
+from fleetward.keyholder.maker.blobs import PIECE_BYTES, BlobStore, list_names
 from fleetward.keyholder.maker.desk import MakerDesk
 from fleetward.keyholder.maker.leaving import Leaving
 from fleetward.keyholder.maker.progress import Meter
@@ -31,9 +32,10 @@ from fleetward.trust.release_approval import (
     STANDING_TYPE,
     WITHDRAWAL_TYPE,
 )
-from fleetward.trust.release_manifest import MAX_MANIFEST_BYTES, read_manifest
+from fleetward.trust.release_manifest import MAX_MANIFEST_BYTES, Manifest, read_manifest
 from fleetward.trust.releases import limits
 from fleetward.trust.releases.names import quote_role
+from fleetward.wire.delta import EMPTY_SOURCE
 from fleetward.wire.update_bundle import (
     DOCUMENTS,
     HEAD_BYTES,
@@ -57,22 +59,26 @@ class Bundled:
     approvals: int
 
 
+@dataclass(frozen=True, slots=True)
+class Along:
+    """What goes along with a release: of its owner; and whether every blob does that it names."""
+
+    approvals: tuple[Path, ...] = ()
+    documents: Path | None = None
+    is_everything: bool = False
+
+
 def write_bundle(
-    desk: MakerDesk,
-    leaving: Leaving,
-    out: Path,
-    approvals: Sequence[Path] = (),
-    documents: Path | None = None,
-    *,
-    quiet: bool = False,
+    desk: MakerDesk, leaving: Leaving, out: Path, along: Along, *, quiet: bool = False
 ) -> Bundled:
     """Write a bundle.
 
     Raises `Malformed` for approvals that are none, `Untrusted` for a damaged blob, `Unreachable`.
     """
-    small = _gather_small(leaving, approvals, documents)
+    small = _gather_small(leaving, along)
+    blobs = leaving.blobs if along.is_everything else list_least(leaving.manifest)
     rows = [(name, len(data)) for name, data in small]
-    rows += [(f"blob/{sha256}", length) for sha256, length in leaving.blobs]
+    rows += [(f"blob/{sha256}", length) for sha256, length in blobs]
     head = write_head(rows)
     meter = Meter(f"Writing {out.name}", sum(length for _, length in rows), quiet=quiet)
     part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
@@ -82,7 +88,7 @@ def write_bundle(
             for _, data in small:
                 file.write(data)
                 meter(len(data))
-            for row in leaving.blobs:
+            for row in blobs:
                 _write_blob(file, BlobStore(desk.repository.blobs), row, meter)
             file.flush()
             os.fsync(file.fileno())
@@ -97,7 +103,7 @@ def write_bundle(
         ) from e
     finally:
         part.unlink(missing_ok=True)
-    return Bundled(str(out), index.total_bytes, len(index.files), len(approvals))
+    return Bundled(str(out), index.total_bytes, len(index.files), len(along.approvals))
 
 
 def check_bundle(path: Path, root: bytes, product: str, now_ms: int) -> Index:
@@ -127,13 +133,21 @@ def check_bundle(path: Path, root: bytes, product: str, now_ms: int) -> Index:
     return index
 
 
-def _gather_small(
-    leaving: Leaving, approvals: Sequence[Path], documents: Path | None
-) -> list[tuple[str, bytes]]:
+def list_least(manifest: Manifest) -> tuple[tuple[str, int], ...]:
+    """Return hash and length of the fewest bytes that any machine can install a release from."""
+    parts = []
+    for part in manifest.parts:
+        packed = [delta for delta in part.deltas if delta.source == EMPTY_SOURCE]
+        least = min([part.blob, *(each.blob for each in packed)], key=lambda b: b.length_bytes)
+        parts.append(replace(part, blob=least, deltas=()))
+    return list_names(replace(manifest, parts=tuple(parts)))
+
+
+def _gather_small(leaving: Leaving, along: Along) -> list[tuple[str, bytes]]:
     product = leaving.manifest.product
     small = []
-    if documents is not None:
-        small.append((DOCUMENTS, read_bounded(documents, MAX_DOCUMENTS_BYTES)))
+    if along.documents is not None:
+        small.append((DOCUMENTS, read_bounded(along.documents, MAX_DOCUMENTS_BYTES)))
     for name, data in leaving.metadata:
         if name.endswith(".root.json"):
             small.append((f"root/{hashlib.sha256(data).hexdigest()}", data))
@@ -146,7 +160,7 @@ def _gather_small(
         if not name.endswith(others)
     ]
     small.append((f"manifest/{leaving.manifest.hash}", leaving.data))
-    small += [(f"approval/{n}", _read_approval(path)) for n, path in enumerate(approvals)]
+    small += [(f"approval/{n}", _read_approval(path)) for n, path in enumerate(along.approvals)]
     return small
 
 

@@ -1,7 +1,7 @@
 """Make a delta (`wire.delta`): what a machine needs that has the release before.
 
 For each 4 MiB of the new file the most alike 8 MiB of the old one become the dictionary
-(`likeness`), and zstd packs the segment with it as small as it can. A segment that stands in the
+(`likeness`), and zstd packs the segment with it. A segment that stands in the
 old file as it is becomes a copy; one that is like nothing is packed alone, if that is smaller.
 
 The same two files make the same delta with the same release of zstd, on any number of cores. Each
@@ -44,8 +44,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+FAST_LEVEL: Final = 12
+BEST_LEVEL: Final = 19
 _OPTIONS: Final[dict[int, int]] = {
-    zstd.CompressionParameter.compression_level: 19,
     zstd.CompressionParameter.window_log: 24,
     zstd.CompressionParameter.enable_long_distance_matching: 1,
     zstd.CompressionParameter.content_size_flag: 1,
@@ -66,11 +67,17 @@ class _Made:
 
 
 def make_delta(
-    source: Path, target: Path, out: Path, *, on_progress: Callable[[int], None] | None = None
+    source: Path,
+    target: Path,
+    out: Path,
+    *,
+    level: int = BEST_LEVEL,
+    on_progress: Callable[[int], None] | None = None,
 ) -> int:
     """Write to `out` what makes `target` out of `source`; return how long it is in bytes.
 
-    With an empty `source` it is a packed form of `target`. `on_progress` is told how many bytes of
+    With an empty `source` it is a packed form of `target`. `level` is zstd's: what a machine needs
+    to apply the delta does not depend on it. `on_progress` is told how many bytes of
     the target are done. `out` is there whole or not at all. Raises `Misuse` for files above 64 GiB,
     `OSError` when one cannot be read or written.
     """
@@ -81,7 +88,7 @@ def make_delta(
             file.write(write_head(head))
             file.write(bytes(head.table_bytes))
             segments = []
-            for made in _make_in_order(old, new, head):
+            for made in _make_in_order(old, new, head, level):
                 file.write(made.packed)
                 segments.append(made.segment)
                 if on_progress is not None:
@@ -106,46 +113,55 @@ def _map(path: Path) -> Iterator[Bytes]:
             yield mapped
 
 
-def _make_in_order(old: Bytes, new: Bytes, head: Head) -> Iterator[_Made]:
+def _make_in_order(old: Bytes, new: Bytes, head: Head, level: int) -> Iterator[_Made]:
     """Make the segments on every core, and yield them in their order, few ahead of the reader."""
     workers = min(os.cpu_count() or 1, _MOST_WORKERS)
-    anchors = Anchors(old)
+    maker = _Maker(Anchors(old), old, new, level)
     begun: deque[Future[_Made]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for number in range(head.segment_count):
             begin = number * SEGMENT_BYTES
             end = begin + head.segment_bytes(number)
-            begun.append(pool.submit(_make_segment, anchors, old, new, begin, end))
+            begun.append(pool.submit(maker.make, begin, end))
             if len(begun) > 2 * workers:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
 
 
-def _make_segment(anchors: Anchors, old: Bytes, new: Bytes, begin: int, end: int) -> _Made:
-    """Choose the smallest of the kinds for one segment."""
-    data = new[begin:end]
-    like = anchors.find(new, begin, end, longest=MAX_DICTIONARY_BYTES)
-    for offset in (begin + like.moved, begin):
-        if offset >= 0 and old[offset : offset + len(data)] == data:
-            return _Made(Segment(Kind.COPY, 0, offset, len(data)), b"")
-    kinds = []
-    if like.length >= MIN_DICTIONARY_BYTES:
-        packed = _pack(data, old[like.offset : like.offset + like.length])
-        segment = Segment(Kind.DICTIONARY, len(packed), like.offset, like.length)
-        kinds.append(_Made(segment, packed))
-    if not kinds or len(kinds[0].packed) * _WELL_PACKED > len(data):
-        packed = _pack(data, b"")
-        kinds.append(_Made(Segment(Kind.PLAIN, len(packed)), packed))
-    return min(kinds, key=lambda made: (len(made.packed), made.segment.kind))
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes segments of one delta, each by itself, from any thread."""
 
+    anchors: Anchors
+    old: Bytes
+    new: Bytes
+    level: int
 
-def _pack(data: bytes, dictionary: bytes) -> bytes:
-    """Pack one segment, and make sure that a machine will get it back."""
-    prefix = zstd.ZstdDict(dictionary, is_raw=True).as_prefix if dictionary else None
-    encoder = zstd.ZstdCompressor(options=_OPTIONS, zstd_dict=prefix)
-    encoder.set_pledged_input_size(len(data))
-    packed = encoder.compress(data, encoder.FLUSH_FRAME)
-    if zstd.ZstdDecompressor(prefix, _MACHINES_OPTIONS).decompress(packed) != data:
-        raise Misuse("zstd gave back other bytes than it was given.", reason="bad_packing")
-    return packed
+    def make(self, begin: int, end: int) -> _Made:
+        """Choose the smallest of the kinds for one segment."""
+        old, data = self.old, self.new[begin:end]
+        like = self.anchors.find(self.new, begin, end, longest=MAX_DICTIONARY_BYTES)
+        for offset in (begin + like.moved, begin):
+            if offset >= 0 and old[offset : offset + len(data)] == data:
+                return _Made(Segment(Kind.COPY, 0, offset, len(data)), b"")
+        kinds = []
+        if like.length >= MIN_DICTIONARY_BYTES:
+            packed = self._pack(data, old[like.offset : like.offset + like.length])
+            segment = Segment(Kind.DICTIONARY, len(packed), like.offset, like.length)
+            kinds.append(_Made(segment, packed))
+        if not kinds or len(kinds[0].packed) * _WELL_PACKED > len(data):
+            packed = self._pack(data, b"")
+            kinds.append(_Made(Segment(Kind.PLAIN, len(packed)), packed))
+        return min(kinds, key=lambda made: (len(made.packed), made.segment.kind))
+
+    def _pack(self, data: bytes, dictionary: bytes) -> bytes:
+        """Pack one segment, and make sure that a machine will get it back."""
+        prefix = zstd.ZstdDict(dictionary, is_raw=True).as_prefix if dictionary else None
+        options = {**_OPTIONS, zstd.CompressionParameter.compression_level: self.level}
+        encoder = zstd.ZstdCompressor(options=options, zstd_dict=prefix)
+        encoder.set_pledged_input_size(len(data))
+        packed = encoder.compress(data, encoder.FLUSH_FRAME)
+        if zstd.ZstdDecompressor(prefix, _MACHINES_OPTIONS).decompress(packed) != data:
+            raise Misuse("zstd gave back other bytes than it was given.", reason="bad_packing")
+        return packed

@@ -7,38 +7,29 @@
    A file that is exchanged for a link, grows or shrinks meanwhile is refused.
 3. Owner and group are 0, the time is 1980-01-01, the mode 0755 for folders and programs, else 0644.
    What a machine has to do differently, a hook does.
-4. It is compressed with gzip (fast, the default) or xz (smaller), by the standard library, without
-   a name or time: the same bytes from the same release of zlib or liblzma. A set of .deb files is
-   not compressed again.
+4. It is not packed: in a packed archive most bytes behind a change are others, and a delta between
+   two of them saves little. What machines fetch is a delta, or a packed form of it (`deltas`).
 
 Nothing is held in memory but the list of names.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import lzma
 import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Final, cast
 
-from fleetward.keyholder.maker.blobs import BlobStore, BlobWriter, Tick, open_plain, read_exactly
+from fleetward.keyholder.maker.blobs import BlobStore, Tick, open_plain, read_exactly
 from fleetward.trust.errors import Malformed, Refused, Unreachable
 from fleetward.trust.release_manifest import MAX_UNPACKED_BYTES, MAX_UNPACKED_FILES, Blob
 
-GZIP: Final = "gzip"
-XZ: Final = "xz"
-PLAIN: Final = "none"
-COMPRESSIONS: Final = (GZIP, XZ)
 _BUFFER_BYTES: Final = 256 * 1024
-_GZIP_LEVEL: Final = 6
 _WHEN_SECONDS: Final = 315_532_800
 """1980-01-01: the first day that zip files can say, which programs make of unpacked files."""
 MAX_NAME_BYTES: Final = 255
@@ -88,20 +79,20 @@ def measure_folder(folder: Path) -> int:
     return sum(each.size_bytes for each in _walk(folder))
 
 
-def pack_folder(folder: Path, store: BlobStore, compression: str, tick: Tick) -> Packed:
+def pack_folder(folder: Path, store: BlobStore, tick: Tick) -> Packed:
     """Pack a folder and store the archive. Raises `Refused` by rule 2, `Malformed`."""
-    return _pack(list(_walk(folder)), store, compression, tick)
+    return _pack(list(_walk(folder)), store, tick)
 
 
 def pack_files(sources: list[Path], store: BlobStore, tick: Tick) -> Packed:
-    """Pack plain files of different names side by side, uncompressed. Raises as `pack_folder`."""
+    """Pack plain files of different names side by side. Raises as `pack_folder`."""
     members = [_look(path.name, path) for path in sorted(sources, key=lambda path: path.name)]
     if len({each.path for each in members}) != len(members):
         raise Malformed("Expected files of different names.", reason="same_file_name")
-    return _pack(members, store, PLAIN, tick)
+    return _pack(members, store, tick)
 
 
-def _pack(members: list[_Member], store: BlobStore, compression: str, tick: Tick) -> Packed:
+def _pack(members: list[_Member], store: BlobStore, tick: Tick) -> Packed:
     if len(members) > MAX_UNPACKED_FILES:
         raise Malformed(
             f"Expected at most {MAX_UNPACKED_FILES} files in one part.", reason="part_too_large"
@@ -110,9 +101,11 @@ def _pack(members: list[_Member], store: BlobStore, compression: str, tick: Tick
     # The archive goes into the blob as it is made.
     with (
         store.writer() as writer,
-        _compress(writer, compression) as stream,
         tarfile.open(
-            fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER_BYTES
+            fileobj=cast("IO[bytes]", writer),  # It is written to, which is all that a stream does.
+            mode="w|",
+            format=tarfile.PAX_FORMAT,
+            bufsize=_BUFFER_BYTES,
         ) as archive,
     ):
         for member in members:
@@ -127,18 +120,6 @@ def _pack(members: list[_Member], store: BlobStore, compression: str, tick: Tick
             reason="part_empty" if not packed.files else "part_too_large",
         )
     return packed
-
-
-def _compress(writer: BlobWriter, compression: str) -> AbstractContextManager[IO[bytes]]:
-    raw = cast("IO[bytes]", writer)
-    if compression == GZIP:
-        made: Any = gzip.GzipFile(
-            filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=raw, mtime=0
-        )
-        return cast("AbstractContextManager[IO[bytes]]", made)
-    if compression == XZ:
-        return cast("AbstractContextManager[IO[bytes]]", lzma.LZMAFile(raw, "wb"))
-    return nullcontext(raw)
 
 
 class _Hashed(io.RawIOBase):

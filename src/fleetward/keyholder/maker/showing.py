@@ -13,8 +13,9 @@ from fleetward.keyholder.maker.desk import MakerDesk
 from fleetward.keyholder.maker.released import list_drafts, list_released, read_draft_release
 from fleetward.runtime.files import read_bounded
 from fleetward.trust.errors import FleetwardError
-from fleetward.trust.release_manifest import Manifest
+from fleetward.trust.release_manifest import Delta, Manifest
 from fleetward.trust.sayings import say_count, say_length
+from fleetward.wire.delta import EMPTY_SOURCE
 
 DRAFT: Final = "draft"
 SIGNED: Final = "signed"
@@ -75,6 +76,14 @@ def describe_release(manifest: Manifest) -> dict[str, Any]:
                 "unpacked_bytes": part.unpacked_bytes,
                 "unpacked_files": part.unpacked_files,
                 "hook": part.hook,
+                "deltas": [
+                    {
+                        "source": "" if each.source == EMPTY_SOURCE else each.source,
+                        "sha256": each.blob.sha256,
+                        "size_bytes": each.blob.length_bytes,
+                    }
+                    for each in part.deltas
+                ],
             }
             for part in manifest.parts
         ],
@@ -128,6 +137,7 @@ def tell_release(manifest: Manifest) -> str:
             inside = f", unpacks to {files}, {say_bytes(part.unpacked_bytes)}"
         hook = f", then runs {part.hook}" if part.hook else ""
         lines.append(f"  {part.name}: {part.installer} to {part.place}, {size}{inside}{hook}")
+        lines += [f"    {_tell_delta(each)}" for each in part.deltas]
     lines += [f"  needs {each.product} from counter {each.least}" for each in manifest.needs]
     lines += [
         f"  does not bear {each.product} {each.first} to {each.last}" for each in manifest.conflicts
@@ -170,6 +180,13 @@ def say_bytes(size: int) -> str:
         if size >= many:
             return f"{size / many:.1f} {unit}"
     return f"{size} B"
+
+
+def _tell_delta(delta: Delta) -> str:
+    size = say_bytes(delta.blob.length_bytes)
+    if delta.source == EMPTY_SOURCE:
+        return f"packed: {size}"
+    return f"for machines that have {delta.source[:12]}…: {size}"
 
 
 def _tell_health(manifest: Manifest) -> list[str]:

@@ -24,6 +24,7 @@ from fleetward.trust.release_approval import Approval, Terms
 from fleetward.trust.release_manifest import Manifest, Part
 from fleetward.trust.sayings import say_count, say_length
 from fleetward.trust.words import six_words
+from fleetward.wire.delta import EMPTY_SOURCE
 
 SHOWN_MACHINES: Final = 20
 SHOWN_FIXES: Final = 12
@@ -280,8 +281,10 @@ def _show_terms(terms: Terms) -> dict[str, Any]:
 
 
 def _say_part(part: Part) -> str:
-    small = min((delta.blob.length_bytes for delta in part.deltas), default=0)
-    less = f", {say_size(small)} from a version before" if small else ""
+    packed = [d.blob.length_bytes for d in part.deltas if d.source == EMPTY_SOURCE]
+    small = [d.blob.length_bytes for d in part.deltas if d.source != EMPTY_SOURCE]
+    less = f", {say_size(min(packed))} packed" if packed else ""
+    less += f", {say_size(min(small))} from a version before" if small else ""
     return (
         f"{part.name:9} {say_size(part.blob.length_bytes)}{less}; {part.installer} to {part.place}"
     )

@@ -44,6 +44,8 @@ class Found:
     written: bool
     needed_bytes: int
     disk: Path
+    is_source: bool = False
+    """Whether a delta can start from what is active."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class Source:
                 f"{found.st_size}. Have the part fetched again.",
                 reason="wrong_length",
             )
+
+    def read_at(self, at: int, length: int) -> bytes:
+        """Return up to so many bytes, from a place of the part on; none at its end."""
+        left = max(0, self.length - at)
+        return os.pread(self.descriptor, min(length, left), self.offset + at)
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the bytes, a block at a time. Raises `Malformed` when they end early."""

@@ -19,7 +19,6 @@ from fleetward.device.updates.installers.contract import (
     nothing_before,
 )
 from fleetward.device.updates.installers.releases import PREVIOUS, Releases
-from fleetward.device.updates.patching import no_delta
 
 
 class DirectoryInstaller:
@@ -35,16 +34,16 @@ class DirectoryInstaller:
         releases.check_ours()
         active = releases.read()
         written = active != part.sha256 and releases.has(part.sha256)
-        return Found(active, written, releases.needed_bytes(part), self._path)
+        is_source = releases.has_archive(active)
+        return Found(active, written, releases.needed_bytes(part), self._path, is_source)
 
     def write(self, part: PartWord, source: Source, tell: Tell) -> None:
         """Unpack it, beside what is active."""
         self._releases.put(part, source, tell)
 
     def patch(self, part: PartWord, delta: Source, word: Patch, tell: Tell) -> None:
-        """The archive of what is active is not kept, so there is nothing to apply a delta to."""
-        del delta, word, tell
-        raise no_delta(part)
+        """The same, out of the archive of what is active, or of nothing."""
+        self._releases.patch(part, delta, word, tell)
 
     def switch(self, part: PartWord, tell: Tell) -> None:
         """Have `current` lead to it."""
@@ -65,7 +64,7 @@ class DirectoryInstaller:
         if part.before not in ("", part.sha256) and releases.has(part.before):
             previous = part.before
             releases.point(previous, PREVIOUS)
-        releases.keep({part.sha256, previous}, tell)
+        releases.keep({part.sha256, previous}, part.sha256, tell)
 
     def back(self, part: PartWord, tell: Tell) -> None:
         """Have `current` lead to what was before; to nothing, when nothing was."""

@@ -34,7 +34,6 @@ from fleetward.device.updates.installers.contract import (
     nothing_before,
 )
 from fleetward.device.updates.installers.releases import PREVIOUS, Releases
-from fleetward.device.updates.patching import no_delta
 from fleetward.device.updates.programs import Command, run_program
 from fleetward.runtime.files import atomic_write, read_bounded, sync_directory
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
@@ -68,7 +67,7 @@ class DpkgInstaller:
 
     def __init__(self, path: Path, root: Path, lock: int) -> None:
         self._path = path
-        self._releases = Releases(path)
+        self._releases = Releases(path, needs=UNPACKS_TO)
         self._root = root
         self._lock = lock
 
@@ -81,12 +80,21 @@ class DpkgInstaller:
         needed = releases.needed_bytes(part)
         if active != part.sha256:
             needed += UNPACKS_TO * part.unpacked_bytes
-        return Found(active, written, needed, self._path)
+        return Found(active, written, needed, self._path, releases.has_archive(active))
 
     def write(self, part: PartWord, source: Source, tell: Tell) -> None:
         """Unpack the archive beside the others, and look at every package."""
+        self._releases.put(part, source, tell)
+        self._look_at_packages(part, tell)
+
+    def patch(self, part: PartWord, delta: Source, word: Patch, tell: Tell) -> None:
+        """The same, out of the archive of what is active, or of nothing."""
+        self._releases.patch(part, delta, word, tell)
+        self._look_at_packages(part, tell)
+
+    def _look_at_packages(self, part: PartWord, tell: Tell) -> None:
+        """Return when all of it are packages that can be gone back from; else drop the part."""
         releases = self._releases
-        releases.put(part, source, tell)
         try:
             packages = self._read_packages(part.sha256, tell)
             if self._read_unsettled() != part.sha256:
@@ -96,11 +104,6 @@ class DpkgInstaller:
             if part.sha256 not in kept and not self._read_unsettled():
                 releases.drop(part.sha256, tell)
             raise
-
-    def patch(self, part: PartWord, delta: Source, word: Patch, tell: Tell) -> None:
-        """The archive of what is active is not kept, so there is nothing to apply a delta to."""
-        del delta, word, tell
-        raise no_delta(part)
 
     def switch(self, part: PartWord, tell: Tell) -> None:
         """Have these packages installed, and none that only the release before had."""
@@ -133,7 +136,7 @@ class DpkgInstaller:
             previous = part.before
             releases.point(previous, PREVIOUS)
         self._settle()
-        releases.keep({part.sha256, previous}, tell)
+        releases.keep({part.sha256, previous}, part.sha256, tell)
 
     def back(self, part: PartWord, tell: Tell) -> None:
         """Have installed what was before, and purge what was not."""

@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from fleetward.device.updates.installer_words import PartWord, Patch
 from fleetward.device.updates.installers.contract import (
@@ -27,7 +27,8 @@ from fleetward.device.updates.installers.contract import (
 )
 from fleetward.device.updates.installers.releases import free_bytes
 from fleetward.device.updates.installers.slots import TwoSlots, require_no_hook
-from fleetward.device.updates.patching import Ends, no_delta, patch_part
+from fleetward.device.updates.installers.steady import Steady
+from fleetward.device.updates.patching import Ends, no_delta, patch_part, starts_from_nothing
 from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 
@@ -52,7 +53,8 @@ class FileSlotInstaller(TwoSlots):
         needed = self._require_size(self._slots[other], part)
         written = part.sha256 not in ("", self.read(at)) and self.read(other) == part.sha256
         disk = self._slots[other].parent if needed else self._folder
-        return Found(self.read(at), written, 0 if written else needed, disk)
+        active = self.read(at)
+        return Found(active, written, 0 if written else needed, disk, active != "")
 
     def write(self, part: PartWord, source: Source, tell: Tell) -> None:
         """Write the image into the slot that is not active, and read it back."""
@@ -78,16 +80,15 @@ class FileSlotInstaller(TwoSlots):
         if other is None:
             return
         at = 1 - other
-        if self.read(at) != word.source:
+        if self.read(at) != word.source and not starts_from_nothing(word):
             raise no_delta(part)
         self._require_room(self._slots[other], part)
-        delta.check()
         ends = Ends(lambda: self._slots[at].open("rb"), lambda: self._open_target(other))
-        patch_part(part, ends, delta, lambda done: tell(done * 2 // 3))
+        patch_part(part, word, ends, delta, lambda done: tell(done * 2 // 3))
         self._believe(other, part, tell)
 
     @contextlib.contextmanager
-    def _open_target(self, which: int) -> Iterator[BinaryIO]:
+    def _open_target(self, which: int) -> Iterator[Steady]:
         """Forget what is in a slot, give it to be written to, and have that on the disk."""
         slot = self._slots[which]
         plain = stat.S_ISREG(slot.stat().st_mode)
@@ -96,7 +97,7 @@ class FileSlotInstaller(TwoSlots):
         descriptor = os.open(slot, flags)
         with os.fdopen(descriptor, "wb", buffering=BLOCK_BYTES) as file:
             self.forget(which)
-            yield cast("BinaryIO", _Steady(file))
+            yield Steady(file)
             file.flush()
             if plain:
                 file.truncate(file.tell())
@@ -108,8 +109,8 @@ class FileSlotInstaller(TwoSlots):
         found = _read_back(self._slots[which], part.length, lambda more: tell(done + more // 3))
         if found != part.sha256:
             raise Unreachable(
-                f"What was written to {self._slots[which]} is not what was read from it. Either "
-                "the disk fails, which the system's log says, or a delta was no good.",
+                f"What was written to {self._slots[which]} is not what was read from it. The disk "
+                "fails: the system's log says how. Have it looked at.",
                 reason="disk_refused",
             )
         self.note(which, part.sha256)
@@ -188,24 +189,6 @@ def _size_of(slot: Path) -> int:
             reason="place_damaged",
         ) from e
     raise Refused(f"Expected a partition or a file at {slot}.", reason="place_damaged")
-
-
-class _Steady:
-    """A file that has the disk take what was written every few MiB."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._waiting = 0
-
-    def write(self, data: bytes) -> int:
-        """Write these bytes."""
-        self._file.write(data)
-        self._waiting += len(data)
-        if self._waiting >= SYNC_BYTES:
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
-            self._waiting = 0
-        return len(data)
 
 
 def _read_back(slot: Path, length: int, tell: Tell) -> str:

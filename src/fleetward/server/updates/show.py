@@ -106,7 +106,7 @@ class Shown:
         with self._book.near.database.read() as conn:
             named = store.select_named(conn).get(device)
             states = store.select_states(conn, device)
-            word = store.select_directed(conn, device)
+            word = store.select_directed(conn, [device]).get(device)
             rows, total = store.select_reports(conn, device, *span)
         if named is None:
             raise Refused(

@@ -327,7 +327,7 @@ def test_the_routes(there: UpdatesWorld, tmp_path: Path) -> None:
         shown = client.get(place, headers=bearer("viewer")).json()
         assert (shown["total"], shown["items"][0]["state"]) == (1, "placed")
         assert [(deed["kind"], deed["who"]) for deed in shown["deeds"]] == [
-            ("rollout.created", "operator")
+            ("rollout.created", "Otto")
         ]
         for query, total in (
             ("?state=placed", 1), ("?state=failed,rolled_back", 0), ("?state=offered", 0),

@@ -1,7 +1,6 @@
 import { Link } from 'wouter';
 import type { Rollout } from '../../api/types';
-import { sayCount } from '../../shared/ui/Table';
-import { GROUPS, countGroup } from './sayings';
+import { GROUPS, countGroup, sayGroup } from './sayings';
 
 /** How the machines stand that a rollout let in, by what they signed; each part leads to its list. */
 export function Counted({ rollout }: { rollout: Rollout }) {
@@ -18,7 +17,7 @@ export function Counted({ rollout }: { rollout: Rollout }) {
         {parts.map((part) => (
           <Link key={part.id} href={`/updates/rollouts/${rollout.id}?show=${part.id}`}>
             <i className={`tone-${part.tone}`} aria-hidden="true" />
-            {sayCount(part.count)} {part.words}
+            {sayGroup(part, part.count)}
           </Link>
         ))}
       </div>

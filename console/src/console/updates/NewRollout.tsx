@@ -191,7 +191,7 @@ function Promise({ forecast }: { forecast: RolloutForecast }) {
       <ol className="new-stages">
         {forecast.stages.map((stage, at) => (
           <li key={at}>
-            {stage.words === 'canaries' ? 'Canaries' : `Then ${stage.words}`}: up to {stage.limit === null ? 'everybody' : sayMachines(stage.limit)}
+            {stage.words === 'canaries' ? 'Canaries' : `${at === 0 ? 'First' : 'Then'} ${stage.words}`}: up to {stage.limit === null ? 'everybody' : sayMachines(stage.limit)}
           </li>
         ))}
       </ol>

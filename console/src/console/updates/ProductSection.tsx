@@ -61,7 +61,7 @@ export function ProductSection({ product, release, all, onAll }: ProductProps) {
             {(product.behind.length > shown.length || behind > product.behind.length) && (
               <p className="product-more small">
                 {product.behind.length > shown.length ? (
-                  <button type="button" className="text-button" onClick={onAll}>
+                  <button type="button" className="text-button small" onClick={onAll}>
                     Show {sayCount(product.behind.length - shown.length)} more
                   </button>
                 ) : (

@@ -13,6 +13,7 @@ import { Chip, Note, State } from '../../shared/ui/State';
 import { sayCount } from '../../shared/ui/Table';
 import { BillOfMaterials } from './BillOfMaterials';
 import { approveCommand, makerCommand } from './commands';
+import { readPart } from './filters';
 import { readManifest, sayInstaller, type ManifestView } from './manifest';
 import { NewRollout } from './NewRollout';
 import { ReleaseMachines } from './ReleaseMachines';
@@ -21,7 +22,9 @@ import './updates.css';
 
 /** One release: what its maker says of it, who approved it for which machines, and where it runs. */
 export default function Release() {
-  const { product = '', version = '' } = useParams<{ product: string; version: string }>();
+  const params = useParams<{ product: string; version: string }>();
+  const product = readPart(params.product ?? '');
+  const version = readPart(params.version ?? '');
   const release = useQuery({ queryKey: ['updates', 'release', product, version], queryFn: () => api.release(product, version) });
   return (
     <Answer of={release} lines={10} title="Release">

@@ -16,10 +16,10 @@ const PER_PAGE = 25;
 function Stand({ row }: { row: ReleaseDevice }) {
   const face = row.runs ? faceOfPart('committed') : faceOfOutcome(row.outcome);
   return (
-    <>
+    <span className="machine-stand">
       {face && <State face={face} />}
-      {row.simulated && <span className="small quiet"> simulated</span>}
-    </>
+      {row.simulated && <span className="simulated">simulated</span>}
+    </span>
   );
 }
 

@@ -14,7 +14,7 @@ import { PER_PAGE, readFilters, statesOf, writeFilters, type Filters } from './f
 import { RolloutActions } from './RolloutActions';
 import { RolloutBody } from './RolloutPanel';
 import { Why } from './ReleaseMachines';
-import { GROUPS, countGroup, faceOfPart, faceOfRollout, sayMachines, saySoak } from './sayings';
+import { GROUPS, countGroup, faceOfPart, faceOfRollout, sayGroup, sayMachines, saySoak } from './sayings';
 import './updates.css';
 
 /** One rollout: its waves, the machines by state, and what people did of it. */
@@ -102,7 +102,7 @@ const COLUMNS: Column<RolloutPart>[] = [
 
 function Machines({ detail, filters, change }: Omit<RolloutPageProps, 'at'>) {
   const { rollout } = detail;
-  const groups = GROUPS.map((group) => ({ value: group.id, label: `${sayCount(countGroup(rollout.counts, group.states))} ${group.words}` }));
+  const groups = GROUPS.map((group) => ({ value: group.id, label: sayGroup(group, countGroup(rollout.counts, group.states)) }));
   return (
     <Section title="Machines" aside={<span className="small quiet">states are what each machine signed</span>}>
       {rollout.exposure === 0 ? (

@@ -14,7 +14,7 @@ import { Causes } from './Causes';
 import { approveCommand, makerCommand, publishCommand } from './commands';
 import { ProductSection } from './ProductSection';
 import { RolloutPanel } from './RolloutPanel';
-import { faceOfRelease, faceOfRollout, needOf, sayHeadline, saySafe, sayUsed } from './sayings';
+import { faceOfRelease, faceOfRollout, needOf, otherFailures, sayHeadline, saySafe, sayUsed } from './sayings';
 import './updates.css';
 
 const GOALS = [7, 14, 30, 90, 180] as const;
@@ -49,7 +49,6 @@ function UpdatesPage({ overview, goal }: { overview: UpdatesOverview; goal: numb
         <Nothing makers={overview.makers} />
       ) : (
         <>
-          <Missing overview={overview} releases={known} />
           {overview.rollouts.length > 0 && (
             <Section title="What rolls out">
               <div className="rollouts">
@@ -59,6 +58,7 @@ function UpdatesPage({ overview, goal }: { overview: UpdatesOverview; goal: numb
               </div>
             </Section>
           )}
+          <Missing overview={overview} releases={known} />
           <Behind overview={overview} releases={known} goal={goal} />
           <Failed overview={overview} />
           <Releases of={releases} />
@@ -149,12 +149,13 @@ function Behind({ overview, releases, goal }: { overview: UpdatesOverview; relea
 }
 
 function Failed({ overview }: { overview: UpdatesOverview }) {
-  if (overview.failures.length === 0) return null;
+  const failures = otherFailures(overview);
+  if (failures.length === 0) return null;
   return (
     <Section title="What failed, by cause">
       <Causes
         label="Failures of the newest attempts by cause"
-        causes={overview.failures.map((each) => ({
+        causes={failures.map((each) => ({
           cause: each.cause,
           count: each.count,
           words: '',
@@ -185,7 +186,7 @@ function Releases({ of }: { of: ReturnType<typeof useQuery<{ items: ReleaseRow[]
             <Table label="Releases" columns={COLUMNS} rows={whole ? items : items.slice(0, RECENT)} keyOf={(row) => row.id} />
             {!whole && items.length > RECENT && (
               <p className="product-more small">
-                <button type="button" className="text-button" onClick={() => show(true)}>
+                <button type="button" className="text-button small" onClick={() => show(true)}>
                   Show {sayCount(items.length - RECENT)} more
                 </button>
               </p>

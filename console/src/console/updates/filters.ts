@@ -3,7 +3,7 @@ import { GROUPS } from './sayings';
 
 /** What a rollout's list of machines shows lives in its address, which anybody may have written. */
 
-export const PER_PAGE = 50;
+export const PER_PAGE = 25;
 
 export type Shown = 'all' | (typeof GROUPS)[number]['id'];
 
@@ -39,3 +39,12 @@ export function writeFilters(old: Filters, change: Partial<Filters>): URLSearchP
 /** The states that the server is asked for; empty: all. */
 export const statesOf = (shown: Shown): string =>
   ((GROUPS.find((group) => group.id === shown)?.states ?? []) as readonly PartState[]).join(',');
+
+/** A part of an address as it was meant: a plus may stand there as it is, or written out. */
+export function readPart(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}

@@ -1,4 +1,4 @@
-import type { ApprovalRow, Outcome, PartState, ProductOverview, ReleaseRow, Rollout, RolloutState, Stage, UpdatesOverview } from '../../api/types';
+import type { ApprovalRow, Outcome, PartState, ProductFailure, ProductOverview, ReleaseRow, Rollout, RolloutState, Stage, UpdatesOverview } from '../../api/types';
 import { sayLength } from '../../shared/time/time';
 import type { Face } from '../../shared/ui/State';
 
@@ -84,16 +84,23 @@ export const faceOfOutcome = (outcome: Outcome): Face | null => (outcome === '' 
 
 /** The groups in which the machines of a rollout are counted and shown. */
 export const GROUPS = [
-  { id: 'committed', states: ['committed'], tone: 'good', words: 'run it' },
-  { id: 'under_way', states: ['accepted', 'installed'], tone: 'accent', words: 'under way' },
-  { id: 'placed', states: ['placed'], tone: 'quiet', words: 'let in, nothing said yet' },
-  { id: 'failed', states: ['failed', 'rolled_back'], tone: 'bad', words: 'failed' },
-  { id: 'refused', states: ['refused'], tone: 'warn', words: 'refused it' },
-  { id: 'passed', states: ['passed'], tone: 'quiet', words: 'have a newer one' },
-] as const satisfies readonly { id: string; states: readonly PartState[]; tone: Face['tone']; words: string }[];
+  { id: 'committed', states: ['committed'], tone: 'good', one: 'runs it', words: 'run it' },
+  { id: 'under_way', states: ['accepted', 'installed'], tone: 'accent', one: 'under way', words: 'under way' },
+  { id: 'placed', states: ['placed'], tone: 'quiet', one: 'let in, nothing said yet', words: 'let in, nothing said yet' },
+  { id: 'failed', states: ['failed', 'rolled_back'], tone: 'bad', one: 'failed', words: 'failed' },
+  { id: 'refused', states: ['refused'], tone: 'warn', one: 'refused it', words: 'refused it' },
+  { id: 'passed', states: ['passed'], tone: 'quiet', one: 'has a newer one', words: 'have a newer one' },
+] as const satisfies readonly { id: string; states: readonly PartState[]; tone: Face['tone']; one: string; words: string }[];
 
 export const countGroup = (counts: Rollout['counts'], states: readonly PartState[]): number =>
   states.reduce((sum, state) => sum + (counts[state] ?? 0), 0);
+
+export const sayGroup = (group: (typeof GROUPS)[number], count: number): string =>
+  `${number.format(count)} ${count === 1 ? group.one : group.words}`;
+
+/** Failures that no open rollout shows already. */
+export const otherFailures = ({ failures, rollouts }: UpdatesOverview): ProductFailure[] =>
+  failures.filter((each) => !rollouts.some((rollout) => rollout.product === each.product && rollout.version === each.version));
 
 export interface StageView {
   title: string;

@@ -94,7 +94,7 @@ def _support(book: UpdateBook, now_ms: int) -> list[CardFacts]:
         end = ends.get(release.id, 0)
         if not end or end - now_ms > SUPPORT_MS:
             continue
-        day = to_rfc3339(end)[:10]
+        day = to_rfc3339(end - 1)[:10]  # the last day on which it holds
         is_over = end <= now_ms
         cards.append(
             CardFacts(

@@ -135,7 +135,7 @@ function Report({ report }: { report: UpdateReport }) {
                 <span>
                   {finding.check}
                   {finding.good ? ' held' : ' failed'}
-                  {finding.words && `: ${finding.words}`}
+                  {finding.words && finding.words !== finding.check && `: ${finding.words}`}
                 </span>
               </li>
             ))}

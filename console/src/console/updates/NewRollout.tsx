@@ -87,7 +87,7 @@ export function NewRollout({ release }: { release: ReleaseRow }) {
       {create.error && <Failure failure={create.error} />}
       <div>
         <Button type="submit" size="md" loading={create.isPending} disabled={!isShown || forecast.data?.machines === 0}>
-          {isShown && forecast.data ? `Roll out to ${sayMachines(forecast.data.machines)}` : 'Roll out'}
+          {isShown && forecast.data && forecast.data.already === 0 ? `Roll out to ${sayMachines(forecast.data.machines)}` : 'Roll out'}
         </Button>
       </div>
     </form>

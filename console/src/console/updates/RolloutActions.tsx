@@ -84,7 +84,7 @@ function Ask({ deed, rollout, onCancel, onDone }: { deed: Deed; rollout: Rollout
         onChange={(event) => setReason(event.currentTarget.value)}
       />
       <p className="small quiet rollout-same">The same in a terminal:</p>
-      <CopyLine text={changeCommand(deed.verb, rollout.id, reason || (deed.reason ? 'WHY' : ''))} label={`the command that does the same as ${deed.confirm}`} />
+      <CopyLine text={changeCommand(deed.verb, rollout.id, reason || (deed.reason ? 'WHY' : ''))} label="the command that does the same" />
       {act.error && (
         <div className="ask-failure">
           <Failure failure={act.error} />

@@ -69,7 +69,7 @@ const OFFER_AGAIN: Deed = {
 
 function makeGoOn(rollout: Rollout): Deed {
   const failed = countFailures(rollout);
-  const forgiven = failed > 0 ? `The ${failed} that failed so far ${failed === 1 ? 'is' : 'are'} forgiven: ${failed === 1 ? 'it counts' : 'they count'} no longer. ` : 'Machines that have not answered are not waited for. ';
+  const forgiven = failed > 0 ? `${failed === 1 ? 'The one failure so far is forgiven: it counts' : `The ${failed} failures so far are forgiven: they count`} no longer. ` : 'Machines that have not answered are not waited for. ';
   return {
     verb: 'continue',
     button: failed > 0 ? 'Go on despite failures…' : 'Go on without waiting…',

@@ -15,13 +15,13 @@ const overview = (change: Partial<UpdatesOverview> = {}): UpdatesOverview => ({
 describe('the headline', () => {
   it('says how many run what was approved, and what is held first', () => {
     const rollouts = [rollout(), rollout({ state: 'held' })];
-    expect(sayHeadline(overview({ rollouts }))).toBe('11 of 13 machines run what the owner approved; 1 rollout is held; 1 rollout is under way.');
+    expect(sayHeadline(overview({ rollouts }))).toBe('11 of 13 machines run the newest that the owner approved; 1 rollout is held; 1 rollout is under way.');
   });
   it.each([
-    [{ current: 13 }, 'All 13 machines run what the owner approved.'],
-    [{ machines: 1, current: 1 }, 'The one machine runs what the owner approved.'],
-    [{ current: 1 }, '1 of 13 machines runs what the owner approved.'],
-    [{ machines: 10_000, current: 0 }, '0 of 10,000 machines run what the owner approved.'],
+    [{ current: 13 }, 'All 13 machines run the newest that the owner approved.'],
+    [{ machines: 1, current: 1 }, 'The one machine runs the newest that the owner approved.'],
+    [{ current: 1 }, '1 of 13 machines runs the newest that the owner approved.'],
+    [{ machines: 10_000, current: 0 }, '0 of 10,000 machines run the newest that the owner approved.'],
     [{ machines: 0, current: 0 }, 'Nothing is approved for any machine yet.'],
   ])('%j', (change, words) => expect(sayHeadline(overview(change))).toBe(words));
 });

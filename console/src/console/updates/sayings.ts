@@ -22,9 +22,9 @@ export function sayHeadline(overview: UpdatesOverview): string {
 function sayCurrent({ machines, current }: UpdatesOverview): string {
   if (machines === 0) return 'Nothing is approved for any machine yet';
   if (current === machines) {
-    return machines === 1 ? 'The one machine runs what the owner approved' : `All ${sayMachines(machines)} run what the owner approved`;
+    return machines === 1 ? 'The one machine runs the newest that the owner approved' : `All ${sayMachines(machines)} run the newest that the owner approved`;
   }
-  return `${number.format(current)} of ${sayMachines(machines)} ${current === 1 ? 'runs' : 'run'} what the owner approved`;
+  return `${number.format(current)} of ${sayMachines(machines)} ${current === 1 ? 'runs' : 'run'} the newest that the owner approved`;
 }
 
 /** Whether it is safe to go on, as far as machines have said. */
@@ -46,7 +46,7 @@ export const countFailures = (rollout: Pick<Rollout, 'counts'>): number =>
 /** "at most 4 machines can have it before somebody looks" is the server's; how far it went is ours. */
 export function sayUsed(rollout: Pick<Rollout, 'exposure' | 'machines' | 'counts'>): string {
   const done = rollout.counts.committed ?? 0;
-  return `${number.format(rollout.exposure)} of ${sayMachines(rollout.machines)} ${rollout.exposure === 1 ? 'is' : 'are'} let in so far; ${number.format(done)} ${done === 1 ? 'runs' : 'run'} it.`;
+  return `${number.format(rollout.exposure)} of ${sayMachines(rollout.machines)} ${rollout.exposure === 1 ? 'is' : 'are'} let in so far; ${done === 0 ? 'none runs' : done === 1 ? '1 runs' : `${number.format(done)} run`} it.`;
 }
 
 const ROLLOUT_FACES: Record<RolloutState, Face> = {

@@ -197,8 +197,9 @@ function Promise({ forecast }: { forecast: RolloutForecast }) {
       </ol>
       {approved < machines && (
         <p>
-          The owner has approved it for {sayCount(approved)} of them so far. The others wait for that: approval happens in
-          the owner’s tool.
+          {approved === 0
+            ? 'The owner has approved it for none of them yet. They wait for that: approval happens in the owner’s tool.'
+            : `The owner has approved it for ${sayCount(approved)} of them so far. The others wait for that: approval happens in the owner’s tool.`}
         </p>
       )}
       {already > 0 && <p>{sayMachines(already)} {already === 1 ? 'was' : 'were'} told of it before, and {already === 1 ? 'counts' : 'count'} from the start.</p>}

@@ -498,3 +498,7 @@ def test_the_routes(there: UpdatesWorld, tmp_path: Path) -> None:
             assert found["total"] == total, text
         assert client.get(f"{base}/releases/kiosk/5.1/devices", headers=bearer()).status_code == 404
         assert client.get(f"{base}/devices/{'b' * 32}", headers=bearer()).status_code == 404
+        there.world.trust.retire(pump)
+        there.world.publish()
+        gone = client.get(f"{base}/devices/{pump.device}", headers=bearer("viewer"))
+        assert (gone.status_code, gone.json()["total"]) == (200, 1)

@@ -127,7 +127,7 @@ class Shown:
     def device(self, device: str, span: tuple[int, int], page: int) -> DeviceUpdates:
         """Return a machine with a page (offset, limit) of its reports. Raises `Refused`."""
         with self._book.near.database.read() as conn:
-            named = store.select_named(conn).get(device)
+            named = store.select_name(conn, device)
             states = store.select_states(conn, device)
             word = store.select_directed(conn, [device]).get(device)
             rows, total = store.select_reports(conn, device, *span)

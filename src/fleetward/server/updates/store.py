@@ -288,6 +288,13 @@ def count_recorded(conn: Connection, device: str, most: int) -> int:
     return int(conn.execute(sa.select(sa.func.count()).select_from(found)).scalar() or 0)
 
 
+def select_name(conn: Connection, device: str) -> Row | None:
+    """Return the name and site of a machine, retired or not, or None."""
+    table = metadata.tables["identity_device"]
+    asked = sa.select(table.c.name, table.c.site).where(table.c.device_id == device)
+    return conn.execute(asked).first()
+
+
 def select_named(conn: Connection) -> dict[str, Row]:
     """Return the machines that are not retired, with their names, sites and whether connected."""
     device = metadata.tables["identity_device"]

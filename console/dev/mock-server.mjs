@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { makeDetail, makeFacts, makeFleet, makeHistory, makeToday, wordsOf } from './mock-data.mjs';
 import { makeAhead, makeSession, makeSessions } from './mock-sessions.mjs';
 import { makeTiers } from './mock-closing.mjs';
+import { answerUpdates } from './mock-updates.mjs';
 import { makeOwner } from './mock-owner.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -146,6 +147,11 @@ function consoleAnswer(method, path, search, body) {
   if (parts[0] === 'closing-machines' && parts[1]) {
     const row = fleet.find((each) => each.id === parts[1]);
     return row ? { body: makeTiers(row) } : problem(404, 'Not found', 'No machine of this id is known here.');
+  }
+  if (parts[0] === 'updates') {
+    const found = answerUpdates(method, parts.slice(1), search, body, fleet, scenario);
+    if (method === 'POST' && parts[1] === 'rollouts') publish('update.changed', { what: 'rollout' });
+    return found === undefined ? problem(404, 'Not found', 'There is no such release or rollout here.') : { body: found };
   }
   if (parts[0] === 'drills' && parts[1]) return { body: drills.get(parts[1]) };
   if (method === 'DELETE') return { status: 204 };

@@ -32,13 +32,15 @@ CONSOLE: Final = (
     "/fleet",
     "/sessions",
     "/sessions?state=waiting",
+    "/updates",
+    "/updates?goal=7",
     "/timeline",
     "/proof",
     "/access",
     "/nowhere",
     *(f"/setup/{step}" for step in range(1, 8)),
 )
-LONG_PAGES: Final = ["/", "/fleet", "/sessions", "/proof", "/setup/4"]
+LONG_PAGES: Final = ["/", "/fleet", "/sessions", "/updates", "/proof", "/setup/4"]
 """Where 5,000 devices and names of 80 characters show."""
 OWNER: Final = (
     "/",
@@ -114,6 +116,21 @@ def session_pages(walker: Walk) -> list[str]:
     return [f"/sessions/{each}" for each in {row["state"]: row["id"] for row in rows}.values()]
 
 
+def update_pages(walker: Walk) -> list[str]:
+    """Return the addresses of every release, and of every rollout, whole and narrowed."""
+    releases, rollouts = (
+        walker.page.evaluate(f"fetch('/api/v1/updates/{what}').then((answer) => answer.json())")[
+            "items"
+        ]
+        for what in ("releases", "rollouts")
+    )
+    return [
+        *(f"/updates/releases/{row['product']}/{row['version']}" for row in releases),
+        *(f"/updates/rollouts/{row['id']}" for row in rollouts),
+        *(f"/updates/rollouts/{row['id']}?show=failed&q=nobody" for row in rollouts[:1]),
+    ]
+
+
 @pytest.mark.parametrize(("size", "scheme"), LOOKS)
 @pytest.mark.parametrize("scenario", ["normal", "big"])
 def test_console_pages(
@@ -124,6 +141,7 @@ def test_console_pages(
         sign_in(walker, server)
         addresses = [*CONSOLE, *device_pages(walker), *session_pages(walker)]
         addresses = addresses if scenario == "normal" else LONG_PAGES
+        addresses = [*addresses, *update_pages(walker)]
         found = [line for each in addresses for line in judge(walker, server.console + each)]
     assert found == []
     assert server.reports() == []
@@ -148,7 +166,7 @@ def test_states(server: MadeUpServer, browser: Browser, size: ViewportSize, scen
     server.play(scenario)
     with walk(browser, size) as walker:
         sign_in(walker, server)
-        pages = ("/", "/fleet", "/sessions")
+        pages = ("/", "/fleet", "/sessions", "/updates")
         found = [line for each in pages for line in judge(walker, server.console + each)]
     assert found == []
     assert server.reports() == []

@@ -30,7 +30,7 @@ LAST_STEP: Final = 8
 ATTACKS: Final = 8
 """Of the drill; each is refused."""
 LISTS: Final = ("packages", "sockets", "processes", "services", "users", "hardening", "facts")
-CONSOLE: Final = ("/", "/fleet", "/timeline", "/proof", "/access", "/nowhere")
+CONSOLE: Final = ("/", "/fleet", "/updates", "/timeline", "/proof", "/access", "/nowhere")
 OWNER: Final = ("/", "/machines", "/invite", "/policy", "/record")
 LOOKS: Final = ((WIDE, "light"), (NARROW, "dark"), (NARROW, "light"), (WIDE, "dark"))
 INSIDE_WORDS: Final = re.compile(r"\b(laws?|lea(f|ves)|gates?|guards?)\b", re.IGNORECASE)

@@ -8,6 +8,8 @@ export const http = new Http({ secret: readSecret, onSignedOut: forgetSecret });
 
 export type Search = Record<string, string | number | null | undefined>;
 
+const release = (product: string, version: string): string =>
+  `/updates/releases/${encodeURIComponent(product)}/${encodeURIComponent(version)}`;
 const of = (id: string): string => `/devices/${encodeURIComponent(id)}`;
 
 export const api = {
@@ -47,6 +49,21 @@ export const api = {
   sessions: (search: Search) => http.get<T.Page<T.AccessRow>>(`/access/requests${query(search)}`),
   ahead: (search: Search) => http.get<T.AheadList>(`/access/standing${query(search)}`),
   session_of: (id: string) => http.get<T.AccessDetail>(`/access/requests/${encodeURIComponent(id)}`),
+
+  updates: (search: Search) => http.get<T.UpdatesOverview>(`/updates/overview${query(search)}`),
+  releases: () => http.get<T.ReleaseList>('/updates/releases'),
+  release: (product: string, version: string) => http.get<T.ReleaseDetail>(release(product, version)),
+  releaseDevices: (product: string, version: string, search: Search) =>
+    http.get<T.ReleaseDevices>(`${release(product, version)}/devices${query(search)}`),
+  deviceUpdates: (id: string, search: Search) =>
+    http.get<T.DeviceUpdates>(`/updates/devices/${encodeURIComponent(id)}${query(search)}`),
+  rollouts: () => http.get<T.RolloutList>('/updates/rollouts'),
+  rollout: (id: string, search: Search) =>
+    http.get<T.RolloutDetail>(`/updates/rollouts/${encodeURIComponent(id)}${query(search)}`),
+  forecastRollout: (wish: T.RolloutWish) => http.post<T.RolloutForecast>('/updates/rollout-forecasts', wish),
+  createRollout: (wish: T.RolloutWish) => http.post<T.Rollout>('/updates/rollouts', wish),
+  changeRollout: (id: string, verb: string, reason: string) =>
+    http.post<T.Rollout>(`/updates/rollouts/${encodeURIComponent(id)}/${verb}`, { reason }),
 
   timeline: (search: Search) => http.get<T.Page<T.HistoryItem>>(`/timeline${query(search)}`),
   record: () => http.get<T.LogRecord>('/record'),

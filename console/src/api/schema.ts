@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 4da0eac089f3b2e20e135fdff409b32eeb4cf1ec4c9a6200dcfdb4932ade5b21
+// SHA-256 of openapi.json: 2a9eb9ec5f4aa746c32bb3659610bc9ff8603f9723a7dcd324af90cd1bd1a48a
 
 export interface components {
     schemas: {
@@ -636,6 +636,16 @@ export interface components {
             cause: string;
             count: number;
             devices: string[];
+            words: string;
+        };
+        /**
+         * FindingRow
+         * @description A health check, and how it ended.
+         */
+        FindingRow: {
+            check: string;
+            good: boolean;
+            words: string;
         };
         /**
          * FindingView
@@ -1030,6 +1040,7 @@ export interface components {
          */
         ProductOverview: {
             behind: components["schemas"]["BehindRow"][];
+            current: number;
             fresh: number;
             goal_days: number;
             history: components["schemas"]["FreshDay"][];
@@ -1220,6 +1231,35 @@ export interface components {
             removed: string[];
         };
         /**
+         * ReleaseDevice
+         * @description A machine that says of itself that it runs a release, or tried to.
+         */
+        ReleaseDevice: {
+            cause: string;
+            device_id: string;
+            name: string;
+            /** @enum {unknown} */
+            outcome: "" | "accepted" | "committed" | "failed" | "installed" | "refused" | "rolled_back";
+            runs: boolean;
+            said_at: string | null;
+            simulated: boolean;
+            site: string;
+            version: string;
+            words: string;
+        };
+        /**
+         * ReleaseDevices
+         * @description A page of the machines that run a release, or tried to, by reports that they signed.
+         */
+        ReleaseDevices: {
+            failed: number;
+            items: components["schemas"]["ReleaseDevice"][];
+            page: number;
+            per_page: number;
+            runs: number;
+            total: number;
+        };
+        /**
          * ReleaseList
          * @description All releases, newest first.
          */
@@ -1260,6 +1300,7 @@ export interface components {
             at: string;
             attempt: number;
             cause: string;
+            findings: components["schemas"]["FindingRow"][];
             id: string;
             /** @enum {unknown} */
             outcome: "" | "accepted" | "committed" | "failed" | "installed" | "refused" | "rolled_back";
@@ -1288,10 +1329,22 @@ export interface components {
             role: "admin" | "operator" | "viewer";
         };
         /**
+         * RolloutDeed
+         * @description What somebody did of a rollout, as it stands in the record.
+         */
+        RolloutDeed: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            kind: string;
+            who: string;
+            words: string;
+        };
+        /**
          * RolloutDetail
-         * @description A rollout with a page of its machines.
+         * @description A rollout with a page of its machines, and what people did of it, newest first.
          */
         RolloutDetail: {
+            deeds: components["schemas"]["RolloutDeed"][];
             items: components["schemas"]["RolloutPart"][];
             page: number;
             per_page: number;
@@ -1843,7 +1896,12 @@ export interface components {
          * @description Updates at a glance.
          */
         UpdatesOverview: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            as_of: string;
+            current: number;
             failures: components["schemas"]["ProductFailure"][];
+            machines: number;
+            makers: string[];
             products: components["schemas"]["ProductOverview"][];
             rollouts: components["schemas"]["RolloutRow"][];
         };

@@ -79,3 +79,32 @@ export type TourWish = Partial<Schemas['TourWish']>;
 /** A machine's three tiers, what waits on its ports, and what is closed there. */
 export type MachineClosing = Schemas['MachineClosing'];
 export type TierRow = Schemas['TierRow'];
+
+/** What is newest, who is behind, and what rolls out. */
+export type UpdatesOverview = Schemas['UpdatesOverview'];
+export type ProductOverview = Schemas['ProductOverview'];
+export type ProductFailure = Schemas['ProductFailure'];
+/** A release as it is stored; whether its maker signed it, the owner's tools and machines verify. */
+export type ReleaseRow = Schemas['ReleaseRow'];
+export type ReleaseList = Schemas['ReleaseList'];
+export type ReleaseDetail = Schemas['ReleaseDetail'];
+export type ReleaseDevice = Schemas['ReleaseDevice'];
+export type ReleaseDevices = Schemas['ReleaseDevices'];
+export type ApprovalRow = Schemas['ApprovalRow'];
+export type Rollout = Schemas['RolloutRow'];
+export type RolloutState = Rollout['state'];
+export type RolloutList = Schemas['RolloutList'];
+export type RolloutDetail = Schemas['RolloutDetail'];
+export type RolloutDeed = Schemas['RolloutDeed'];
+export type RolloutPart = Schemas['RolloutPart'];
+export type PartState = RolloutPart['state'];
+export type RolloutForecast = Schemas['RolloutForecast'];
+export type Stage = Schemas['StageRow'];
+export type FailureCause = Schemas['FailureCause'];
+export type Selector = Schemas['MachineSelector'];
+export type RolloutWish = Schemas['NewRollout'];
+/** What a machine signed of its software, at every step that counts. */
+export type DeviceUpdates = Schemas['DeviceUpdates'];
+export type ProductOnDevice = Schemas['ProductOnDevice'];
+export type UpdateReport = Schemas['ReportRow'];
+export type Outcome = UpdateReport['outcome'];

@@ -20,6 +20,9 @@ import { SignIn } from './session/SignIn';
 import Timeline from './timeline/Timeline';
 import { Today } from './today/Today';
 import Tour from './tour/Tour';
+import Release from './updates/Release';
+import Rollout from './updates/Rollout';
+import Updates from './updates/Updates';
 
 const queries = makeQueries();
 
@@ -35,6 +38,9 @@ function Pages() {
         <Route path="/devices/:id/:list" component={DeviceFacts} />
         <Route path="/sessions" component={Sessions} />
         <Route path="/sessions/:id" component={Session} />
+        <Route path="/updates" component={Updates} />
+        <Route path="/updates/releases/:product/:version" component={Release} />
+        <Route path="/updates/rollouts/:id" component={Rollout} />
         <Route path="/timeline" component={Timeline} />
         <Route path="/proof" component={Proof} />
         <Route path="/setup/:step?" component={Tour} />

@@ -10,6 +10,7 @@ const PLACES: Place[] = [
   { href: '/', label: 'Today', icon: 'today' },
   { href: '/fleet', label: 'Fleet', icon: 'fleet' },
   { href: '/sessions', label: 'Sessions', icon: 'session' },
+  { href: '/updates', label: 'Updates', icon: 'download' },
   { href: '/timeline', label: 'Timeline', icon: 'timeline' },
   { href: '/proof', label: 'Proof', icon: 'proof' },
   { href: '/setup', label: 'Set-up', icon: 'setup' },

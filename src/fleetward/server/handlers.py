@@ -28,6 +28,7 @@ from fleetward.server.owner_cards import owner_cards
 from fleetward.server.posture.decide import Context
 from fleetward.server.posture.routes import make_posture_handlers
 from fleetward.server.program import Program
+from fleetward.server.update_cards import held_cards, update_cards
 from fleetward.server.updates.rollout_routes import RolloutRooms, make_rollout_handlers
 from fleetward.server.updates.routes import UpdateRooms, make_update_handlers
 
@@ -89,6 +90,8 @@ def _make_sources(program: Program) -> Sources:
         witnesses=lambda: _witnesses(program),
         set_up=lambda: _set_up_cards(program),
         urgent=lambda: owner_cards(house.directory, house.devices),
+        held=lambda: held_cards(house.updates.book),
+        updates=lambda: update_cards(house.updates.book),
     )
 
 

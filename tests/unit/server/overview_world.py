@@ -11,6 +11,7 @@ from fleetward.server.overview.act import Overview, Sources
 from fleetward.server.overview.model import Today
 from fleetward.server.overview.store import Filter
 from fleetward.server.posture.decide import Context
+from fleetward.server.update_cards import held_cards, update_cards
 
 
 def overview(world: ServerWorld, checked: Checked | None = None) -> Overview:
@@ -48,6 +49,8 @@ def overview(world: ServerWorld, checked: Checked | None = None) -> Overview:
             owner=lambda: (world.trust.owner, "Plant"),
             witnesses=list,
             set_up=list,
+            held=lambda: held_cards(world.house.updates.book),
+            updates=lambda: update_cards(world.house.updates.book),
         )
     )
 

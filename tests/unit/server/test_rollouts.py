@@ -128,7 +128,9 @@ def test_a_failure_holds_it_at_once_and_who_has_begun_goes_on(there: UpdatesWorl
     with refused(Refused, "too_many_failures"):
         there.slice.rollouts.resume(course.plan.id, "", OPERATOR)
     shown = there.slice.rollouts_shown.rollout(course)
-    assert [(c.cause, c.devices) for c in shown.failures] == [("health: http /ping", [bad.device])]
+    assert [(c.cause, c.devices, c.words) for c in shown.failures] == [
+        ("health: http /ping", [bad.device], "So it is.")
+    ]
     overview = there.slice.rollouts_shown.overview()
     assert [(f.version, f.cause, f.count) for f in overview.failures] == [
         ("1.1", "health: http /ping", 1)
@@ -275,8 +277,14 @@ def test_who_is_behind_and_since_when(there: UpdatesWorld) -> None:
     [product] = there.slice.rollouts_shown.overview().products
     assert (product.newest, product.machines, product.fresh) == ("1.1", MACHINES, 1)
     assert product.versions == {"1.1": 1}
+    assert product.current == 1
     assert {row.days for row in product.behind} == {31}
     assert (len(product.behind), product.silent) == (MACHINES - 1, MACHINES - 1)
+    whole = there.slice.rollouts_shown.overview()
+    assert (whole.makers, whole.machines, whole.current) == ([PRODUCT], MACHINES, 1)
+    there.say(pump, there.release("1.2", 12), "committed")  # newer than what is approved
+    [product] = there.slice.rollouts_shown.overview().products
+    assert (product.current, len(product.behind)) == (1, MACHINES - 1)
     there.slice.rollouts_shown.note_day()
     there.slice.rollouts_shown.note_day()
     [product] = there.slice.rollouts_shown.overview(goal_days=40).products
@@ -318,6 +326,15 @@ def test_the_routes(there: UpdatesWorld, tmp_path: Path) -> None:
         place = f"{base}/rollouts/{made.json()['id'][:8]}"
         shown = client.get(place, headers=bearer("viewer")).json()
         assert (shown["total"], shown["items"][0]["state"]) == (1, "placed")
+        assert [(deed["kind"], deed["who"]) for deed in shown["deeds"]] == [
+            ("rollout.created", "Otto")
+        ]
+        for query, total in (
+            ("?state=placed", 1), ("?state=failed,rolled_back", 0), ("?state=offered", 0),
+            ("?q=PUMP", 1), ("?q=100%", 0), ("?state=placed&q=nobody", 0),
+        ):  # fmt: skip
+            found = client.get(place + query, headers=bearer("viewer")).json()
+            assert (found["total"], len(found["items"])) == (total, total), query
         assert len(client.get(f"{base}/rollouts", headers=bearer("viewer")).json()["items"]) == 1
         for verb, state in (
             ("pause", "paused"), ("resume", "running"), ("hold", "held"), ("continue", "running"),

@@ -495,4 +495,25 @@ def test_the_routes(there: UpdatesWorld, tmp_path: Path) -> None:
         ]
         device = client.get(f"{base}/devices/{there.pumps[0].device}", headers=bearer("viewer"))
         assert (device.status_code, device.json()["total"]) == (200, 0)
+        pump, other = there.pumps[:2]
+        there.say(pump, manifest, "committed", findings=failed("http /ping"))
+        there.say(other, manifest, "rolled_back", rule="health", findings=failed("http /ping"))
+        device = client.get(f"{base}/devices/{pump.device}", headers=bearer("viewer")).json()
+        assert [(f["check"], f["good"]) for f in device["items"][0]["findings"]] == [
+            ("starts", True), ("http /ping", False),
+        ]  # fmt: skip
+        on = f"{base}/releases/kiosk/5.0/devices"
+        shown = client.get(on, headers=bearer("viewer")).json()
+        assert (shown["runs"], shown["failed"], shown["total"]) == (1, 1, 2)
+        assert [(row["name"], row["runs"], row["outcome"]) for row in shown["items"]] == [
+            ("pump 1", False, "rolled_back"), ("pump 0", True, "committed"),
+        ]  # fmt: skip
+        for text, total in (("PUMP 1", 1), ("/ping", 2), ("%", 0)):
+            found = client.get(on, params={"q": text}, headers=bearer("viewer")).json()
+            assert found["total"] == total, text
+        assert client.get(f"{base}/releases/kiosk/5.1/devices", headers=bearer()).status_code == 404
         assert client.get(f"{base}/devices/{'b' * 32}", headers=bearer()).status_code == 404
+        there.world.trust.retire(pump)
+        there.world.publish()
+        gone = client.get(f"{base}/devices/{pump.device}", headers=bearer("viewer"))
+        assert (gone.status_code, gone.json()["total"]) == (200, 1)

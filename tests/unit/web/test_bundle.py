@@ -46,6 +46,15 @@ def test_files_have_their_type_and_age(built: Path) -> None:
     assert icon.headers["cache-control"] == "no-cache"
 
 
+def test_a_version_in_an_address_is_a_page_and_a_missing_file_is_none(built: Path) -> None:
+    with TestClient(make_app(built), base_url=f"http://{HOST}") as client:
+        page = client.get("/updates/releases/kiosk/1.2")
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
+        assert client.get("/assets/index-gone.js").status_code == 404
+        assert client.get("/favicon.ico").status_code == 404
+
+
 @pytest.mark.parametrize(
     "path",
     ["/../secret.txt", "/assets/..%2f..%2fsecret.txt", "/%2e%2e/secret.txt", "/link.txt", "/a.map"],

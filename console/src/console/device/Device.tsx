@@ -15,6 +15,7 @@ import { Reachability } from './Reachability';
 import { RecentHistory, SinceLastVisit } from './History';
 import { ProofAndFacts } from './ProofAndFacts';
 import { isListName } from './lists';
+import { DeviceUpdates } from '../updates/DeviceUpdates';
 import { DeviceSessions } from '../sessions/DeviceSessions';
 import { Software } from './Software';
 import { Tiers } from './Tiers';
@@ -59,6 +60,7 @@ function DevicePage({ device }: { device: DeviceData }) {
         <Software device={device} silent={silent} />
       </div>
       <Properties properties={device.properties} silent={silent} seen={device.software.as_of !== null} />
+      <DeviceUpdates id={device.id} />
       <Tiers id={device.id} />
       <DeviceSessions id={device.id} />
       <RecentHistory id={device.id} />

@@ -9,6 +9,7 @@ import { isOutside, safeHref } from '../../shared/words/words';
 import './today.css';
 
 function iconOf(kind: string): IconName {
+  if (/-held$/.test(kind)) return 'alert';
   if (/wait|confirm|pending/.test(kind)) return 'person';
   if (/record|identity/.test(kind)) return 'proof';
   if (/quarantin|contain|refus/.test(kind)) return 'block';

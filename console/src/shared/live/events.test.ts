@@ -28,6 +28,11 @@ describe('what an event makes old', () => {
     expect(keys).toContainEqual(['sessions']);
     expect(keys).toContainEqual(['device', 'abc']);
   });
+  it('is the updates, and the machine that reported', () => {
+    const keys = keysFor({ topic: 'update.changed', deviceId: 'abc' });
+    expect(keys).toContainEqual(['updates']);
+    expect(keys).toContainEqual(['device', 'abc']);
+  });
   it('is everything where the topic is new to this page', () => {
     expect(keysFor({ topic: 'something-new', deviceId: null })).toBeNull();
   });

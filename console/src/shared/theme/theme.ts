@@ -43,6 +43,9 @@ export type Program = 'console' | 'owner' | 'technician';
 
 const COLOURS: Record<Program, string> = { console: 'water', owner: 'plum', technician: 'indigo' };
 
+/** The head of a dialog is no banner of the page, of which there is one. */
+const UNNAMED_HEAD = { defaultProps: { attributes: { header: { role: 'presentation' } } } };
+
 export function makeTheme(program: Program): MantineThemeOverride {
   return createTheme({
     colors: { dark: DARK, water: WATER, plum: PLUM, indigo: INDIGO, alarm: ALARM },
@@ -53,5 +56,6 @@ export function makeTheme(program: Program): MantineThemeOverride {
     cursorType: 'pointer',
     respectReducedMotion: true,
     focusRing: 'never',
+    components: { Modal: UNNAMED_HEAD, Drawer: UNNAMED_HEAD },
   });
 }

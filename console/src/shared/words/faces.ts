@@ -98,7 +98,7 @@ export function fade(face: Face, stale: boolean): Face {
 }
 
 const CARD_TONES: [RegExp, Tone][] = [
-  [/^breakglass/, 'bad'],
+  [/^breakglass|-held$/, 'bad'],
   [/record|identity|broken|refus/, 'bad'],
   [/quarantin|contain/, 'bad'],
   [/expos|port|chang|updat|silen|wait|confirm|pending/, 'warn'],

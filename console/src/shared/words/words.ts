@@ -51,6 +51,7 @@ const KINDS: [RegExp, string][] = [
   [/^(record|intake)\./, 'Record'],
   [/^access\./, 'Session'],
   [/^drill\./, 'Drill'],
+  [/^(update|rollout)\.|^document\.update/, 'Update'],
   [/^device\./, 'Device'],
 ];
 

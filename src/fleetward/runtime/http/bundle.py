@@ -45,6 +45,7 @@ class Bundle:
 
     def __init__(self, assets: Mapping[str, Asset]) -> None:
         self._assets: Final = dict(assets)
+        self._folders: Final = {"", "assets", *(name.rpartition("/")[0] for name in assets)}
 
     @classmethod
     def load(cls, directory: Path) -> Bundle:
@@ -53,14 +54,19 @@ class Bundle:
         return cls({path.relative_to(directory).as_posix(): _read(path) for path in files})
 
     def answer(self, path: str) -> Response[bytes]:
-        """Return the file with this name, or the page. Raises NotFoundException for other files."""
+        """Return the file with this name, or the page. Raises NotFoundException for other files.
+
+        A name with a dot is a file's where the bundle has files, and elsewhere a part of a page's
+        address, as the version in `/updates/releases/kiosk/1.2`.
+        """
         name = path.strip("/")
         asset = self._assets.get(name)
         if asset is not None and name != INDEX:
             return Response(
                 asset.content, media_type=asset.media_type, headers={"Cache-Control": asset.cache}
             )
-        if "." in name.rpartition("/")[2] and name != INDEX:
+        folder, _, last = name.rpartition("/")
+        if ".." in name.split("/") or ("." in last and folder in self._folders and name != INDEX):
             raise NotFoundException
         return self._page()
 

@@ -109,6 +109,10 @@ class Sources:
     set_up: Callable[[], Sequence[CardFacts]]
     urgent: Callable[[], Sequence[CardFacts]] = tuple
     """What concerns whom the machines obey: before everything else."""
+    held: Callable[[], Sequence[CardFacts]] = tuple
+    """Rollouts that are held; for who may see the whole fleet, as the next."""
+    updates: Callable[[], Sequence[CardFacts]] = tuple
+    """Releases that failed, and support that ends."""
 
 
 class Overview:
@@ -122,12 +126,20 @@ class Overview:
         """Return the first page."""
         now = self._sources.clock.wall_ms()
         counted, groups, waiting = self._count(wanted)
+        whole = counted.total > 0 and not wanted.narrowed
         cards = make_cards(
             groups,
             self._broken_card(now, wanted),
-            self._sources.set_up() if counted.total else (),
+            (
+                *(self._sources.updates() if whole else ()),
+                *(self._sources.set_up() if counted.total else ()),
+            ),
             self._asking(wanted),
-            (*filter(None, [self._break_in(now, wanted)]), *self._sources.urgent()),
+            (
+                *filter(None, [self._break_in(now, wanted)]),
+                *self._sources.urgent(),
+                *(self._sources.held() if whole else ()),
+            ),
             self._changed(now, wanted),
         )
         return Today(

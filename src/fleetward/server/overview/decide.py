@@ -128,10 +128,10 @@ def make_cards(
     urgent: Sequence[CardFacts] = (),
     changed: Changed | None = None,
 ) -> list[CardFacts]:
-    """Return at most seven cards in rank: somebody broke in, whom the machines obey changes,
-    someone waits, identity or record broken, what changed in sessions, containment, exposure,
-    updates, silence, set-up. `extra` are cards of the last rank. Machines that their owner has not
-    confirmed work, and wait on another person: they are no card.
+    """Return at most seven cards in rank: somebody broke in, whom the machines obey changes, a
+    rollout is held, someone waits, identity or record broken, what changed in sessions,
+    containment, exposure, updates, silence, set-up. `extra` are cards of the last rank. Machines
+    that their owner has not confirmed work, and wait on another person: they are no card.
     """
     cards: list[CardFacts] = list(urgent)
     if asking is not None:

@@ -96,6 +96,8 @@ class Known:
     approvals: tuple[Paper, ...]
     withdrawals: tuple[Paper, ...]
     papers: Papers
+    support_ends: Mapping[str, int] = field(default_factory=dict)
+    """Until when makers mend, by release, where they say so; milliseconds."""
     roots: dict[str, str] = field(default_factory=dict)
     """Repositories by the hash of any of their roots, as far as they were looked for."""
 
@@ -225,6 +227,7 @@ class UpdateBook:
             ]
         approvals = tuple(each for each in papers if each.kind != WITHDRAWAL)
         withdrawals = tuple(each for each in papers if each.kind == WITHDRAWAL)
+        manifests = [read_manifest(bytes(row.manifest)) for row in rows]
         return Known(
             releases=tuple(make_release(bytes(row.manifest)) for row in rows),
             repositories={row.release_id: row.repository_id for row in rows},
@@ -232,6 +235,9 @@ class UpdateBook:
             approvals=approvals,
             withdrawals=withdrawals,
             papers=Papers(approvals, frozenset(each.withdraws for each in withdrawals)),
+            support_ends={
+                each.hash: each.support_ends_at_ms for each in manifests if each.support_ends_at_ms
+            },
         )
 
 

@@ -182,6 +182,14 @@ class ProductOnDevice(_Answer, frozen=True):
     said_at: Instant | None
 
 
+class FindingRow(_Answer, frozen=True):
+    """A health check, and how it ended."""
+
+    check: str
+    good: bool
+    words: str
+
+
 class ReportRow(_Answer, frozen=True):
     """A report, signed by the machine: verified with its identity key when it came."""
 
@@ -193,6 +201,7 @@ class ReportRow(_Answer, frozen=True):
     rule: str
     cause: str
     words: str
+    findings: list[FindingRow]
     said_at: Instant
     at: Instant
     simulated: bool
@@ -210,6 +219,35 @@ class DeviceUpdates(_Answer, frozen=True):
     """Releases that the director's newest word names, as `kiosk 1.1`."""
     told_at: Instant | None
     items: list[ReportRow]
+    total: int
+    page: int
+    per_page: int
+
+
+class ReleaseDevice(_Answer, frozen=True):
+    """A machine that says of itself that it runs a release, or tried to."""
+
+    device_id: str
+    name: str
+    site: str
+    simulated: bool
+    runs: bool
+    version: str
+    """What it runs of the product; empty where it says nothing of it."""
+    outcome: Outcome
+    """Of its newest attempt, where that was at this release."""
+    cause: str
+    words: str
+    said_at: Instant | None
+
+
+class ReleaseDevices(_Answer, frozen=True):
+    """A page of the machines that run a release, or tried to, by reports that they signed."""
+
+    runs: int
+    failed: int
+    """Machines whose newest attempt was at this release, and failed or was undone."""
+    items: list[ReleaseDevice]
     total: int
     page: int
     per_page: int

@@ -86,6 +86,8 @@ class FailureCause(_Answer, frozen=True):
     cause: str
     count: int
     devices: list[str]
+    words: str
+    """What one of them said of it."""
 
 
 class RolloutRow(_Answer, frozen=True):
@@ -139,10 +141,20 @@ class RolloutPart(_Answer, frozen=True):
     ended_at: Instant | None
 
 
+class RolloutDeed(_Answer, frozen=True):
+    """What somebody did of a rollout, as it stands in the record."""
+
+    at: Instant
+    kind: str
+    who: str
+    words: str
+
+
 class RolloutDetail(_Answer, frozen=True):
-    """A rollout with a page of its machines."""
+    """A rollout with a page of its machines, and what people did of it, newest first."""
 
     rollout: RolloutRow
+    deeds: list[RolloutDeed]
     items: list[RolloutPart]
     total: int
     page: int
@@ -182,6 +194,8 @@ class ProductOverview(_Answer, frozen=True):
     """Machines for which a release of it is approved."""
     silent: int
     """Of these, how many have said nothing of it."""
+    current: int
+    """How many run the newest release that is approved for them."""
     fresh: int
     """How many are at most `goal_days` behind."""
     goal_days: int
@@ -204,6 +218,13 @@ class ProductFailure(_Answer, frozen=True):
 class UpdatesOverview(_Answer, frozen=True):
     """Updates at a glance."""
 
+    as_of: Instant
+    makers: list[str]
+    """Products whose maker the owner's policy names: no machine installs others."""
+    machines: int
+    """Machines for which something is approved."""
+    current: int
+    """Of these, how many run the newest approved release of each product."""
     products: list[ProductOverview]
     rollouts: list[RolloutRow]
     """Those that run, are held or paused."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from litestar import get, post
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.http.paging import DEFAULT_PER_PAGE, PageNumber, PerPage, offset_of
@@ -23,6 +23,7 @@ from fleetward.server.updates.rollout_model import (
     UpdatesOverview,
 )
 from fleetward.server.updates.rollout_show import RolloutsShown
+from fleetward.server.updates.rollout_store import PartsWanted
 from fleetward.server.updates.rollouts import Course, Rollouts, Wish
 from fleetward.server.web.caller import Caller
 from fleetward.server.web.permissions import ACTION
@@ -31,6 +32,8 @@ from fleetward.trust.canonical import JsonObject
 from fleetward.trust.release_manifest import check_product, check_version
 from fleetward.trust.selector import ALL, Selector, read_selector
 
+States: TypeAlias = Annotated[str, QueryParameter(name="state", max_length=200)]
+MAX_SEARCH: Final = 200
 GoalDays: TypeAlias = Annotated[int, QueryParameter(ge=0, le=3650)]
 
 
@@ -60,11 +63,20 @@ def _make_showing(rooms: RolloutRooms) -> list[ControllerRouterHandler]:
 
     @get("/updates/rollouts/{rollout_id:str}", opt={ACTION: "rollouts.read"}, sync_to_thread=True)
     def show_rollout(
-        rollout_id: FromPath[str], page: PageNumber = 1, per_page: PerPage = DEFAULT_PER_PAGE
+        rollout_id: FromPath[str],
+        of_state: States = "",
+        q: FromQuery[str] = "",
+        page: PageNumber = 1,
+        per_page: PerPage = DEFAULT_PER_PAGE,
     ) -> RolloutDetail:
-        """Return a rollout with a page of the machines that it let in."""
+        """Return a rollout with a page of the machines that it let in.
+
+        `state` narrows them to one state or several, as `failed,rolled_back`; `q` to those whose
+        name, site, id or cause of failure holds these letters.
+        """
         course = rooms.rollouts.find(rollout_id)
-        return rooms.shown.detail(course, (offset_of(page, per_page), per_page), page)
+        wanted = PartsWanted(frozenset(filter(None, of_state.split(","))), q[:MAX_SEARCH])
+        return rooms.shown.detail(course, wanted, (offset_of(page, per_page), per_page), page)
 
     return [show_updates, list_rollouts, show_rollout]
 

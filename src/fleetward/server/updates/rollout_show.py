@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
@@ -25,6 +26,7 @@ from fleetward.server.updates.rollout_model import (
     FreshDay,
     ProductFailure,
     ProductOverview,
+    RolloutDeed,
     RolloutDetail,
     RolloutForecast,
     RolloutPart,
@@ -32,15 +34,28 @@ from fleetward.server.updates.rollout_model import (
     StageRow,
     UpdatesOverview,
 )
+from fleetward.server.updates.rollout_store import PartsWanted
 from fleetward.server.updates.rollouts import Course, Forecast, Rollouts, decode_selector
 from fleetward.server.updates.store import Row
+from fleetward.trust.canonical import decode_object
 from fleetward.trust.roster import ACTIVE
 from fleetward.trust.sayings import say_count
 from fleetward.trust.update_report import FAILURES
 
 MAX_BEHIND: Final = 100
 MAX_NAMED: Final = 20
+MAX_DEEDS: Final = 500
+"""Deeds of all rollouts among which those of one are looked for: the newest."""
 HISTORY_DAYS: Final = 90
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A product as it is shown, with all machines that it counts, and those that are behind."""
+
+    row: ProductOverview
+    machines: frozenset[str]
+    behind: frozenset[str]
 
 
 class RolloutsShown:
@@ -71,6 +86,7 @@ class RolloutsShown:
         with self._book.near.database.read() as conn:
             parts = rollout_store.select_parts(conn, plan.id)
         now = self._book.near.clock.wall_ms()
+        said = {part.device_id: part.words for part in parts}
         return RolloutRow(
             id=plan.id,
             product=row.product,
@@ -93,7 +109,12 @@ class RolloutsShown:
             offered=sum(bool(part.offered_at) for part in parts),
             counts=cast("Any", dict(count_states(inside))),
             failures=[
-                FailureCause(cause=cause, count=len(devices), devices=devices[:MAX_NAMED])
+                FailureCause(
+                    cause=cause,
+                    count=len(devices),
+                    devices=devices[:MAX_NAMED],
+                    words=said.get(devices[0], ""),
+                )
                 for cause, devices in group_failures(inside)
             ],
             created_by=row.created_by,
@@ -101,12 +122,17 @@ class RolloutsShown:
             changed_at=to_rfc3339(row.changed_at),
         )
 
-    def detail(self, course: Course, span: tuple[int, int], page: int) -> RolloutDetail:
+    def detail(
+        self, course: Course, wanted: PartsWanted, span: tuple[int, int], page: int
+    ) -> RolloutDetail:
         """Return a rollout with a page (offset, limit) of its machines."""
-        with self._book.near.database.read() as conn:
-            rows, total = rollout_store.select_parts_page(conn, course.plan.id, *span)
+        near = self._book.near
+        with near.database.read() as conn:
+            rows, total = rollout_store.select_parts_page(conn, course.plan.id, wanted, span)
+            deeds = rollout_store.select_deeds(conn, near.owner.owner_id, MAX_DEEDS)
         return RolloutDetail(
             rollout=self.rollout(course),
+            deeds=[deed for row in deeds if (deed := _deed(row, course.plan.id)) is not None],
             items=[_part(row) for row in rows],
             total=total,
             page=page,
@@ -121,10 +147,16 @@ class RolloutsShown:
             named = store.select_named(conn)
             history = rollout_store.select_days(conn, now // DAY_MS - HISTORY_DAYS)
         products = sorted({each.product for each in self._book.known.releases})
+        shown = [self._product(product, goal_days, states, named, history) for product in products]
+        owner = self._book.near.owner
+        machines: frozenset[str] = frozenset().union(*(each.machines for each in shown))
+        behind: frozenset[str] = frozenset().union(*(each.behind for each in shown))
         return UpdatesOverview(
-            products=[
-                self._product(product, goal_days, states, named, history) for product in products
-            ],
+            as_of=to_rfc3339(now),
+            makers=sorted(owner.policy.roots.makers) if owner.documents is not None else [],
+            machines=len(machines),
+            current=len(machines - behind),
+            products=[each.row for each in shown],
             rollouts=[self.rollout(each) for each in self._rollouts.all(OPEN)],
             failures=_failures(states),
         )
@@ -146,7 +178,7 @@ class RolloutsShown:
     def _product(
         self, product: str, goal_days: int, states: Sequence[Row], named: dict[str, Row],
         history: Sequence[Row],
-    ) -> ProductOverview:  # fmt: skip
+    ) -> _Product:  # fmt: skip
         book, now = self._book, self._book.near.clock.wall_ms()
         holding = [each for each in book.holding(now) if each.product == product]
         releases = [each for each in book.offerable() if each.product == product]
@@ -154,18 +186,20 @@ class RolloutsShown:
         running = {row.device_id: row for row in states if row.product == product}
         newest: Release | None = max(releases, key=lambda each: each.counter, default=None)
         behind: list[BehindRow] = []
-        machines = fresh = 0
+        machines: set[str] = set()
+        fresh = 0
         for entry in book.entries.values():
             if entry.state != ACTIVE:
                 continue
             approved = [each for each in releases if is_eligible(each, entry, holding)]
             row = running.get(entry.device)
-            found = measure_behind(approved, since, int(row.counter) if row else 0, now)
+            running_counter = int(row.counter) if row else 0
+            found = measure_behind(approved, since, running_counter, now)
             if found.days is None:
                 continue
-            machines += 1
+            machines.add(entry.device)
             fresh += found.days <= goal_days
-            if row is None or row.version != found.newest:
+            if any(each.counter > running_counter for each in approved):
                 behind.append(
                     BehindRow(
                         device_id=entry.device,
@@ -176,10 +210,11 @@ class RolloutsShown:
                     )
                 )
         behind.sort(key=lambda each: (-each.days, each.name))
-        return ProductOverview(
+        shown = ProductOverview(
             product=product,
             newest=newest.version if newest is not None else "",
-            machines=machines,
+            machines=len(machines),
+            current=len(machines) - len(behind),
             silent=sum(each.version == "" for each in behind),
             fresh=fresh,
             goal_days=goal_days,
@@ -191,6 +226,7 @@ class RolloutsShown:
                 if row.product == product
             ],
         )
+        return _Product(shown, frozenset(machines), frozenset(each.device_id for each in behind))
 
 
 def say_promise(made: Forecast) -> str:
@@ -236,6 +272,21 @@ def _part(row: Row) -> RolloutPart:
         placed_at=to_rfc3339(row.placed_at),
         offered_at=to_rfc3339_or_none(row.offered_at or None),
         ended_at=to_rfc3339_or_none(row.ended_at or None),
+    )
+
+
+def _deed(row: Row, rollout: str) -> RolloutDeed | None:
+    """Return a deed of this rollout, or None for another's."""
+    leaf = decode_object(bytes(row.body))
+    body = leaf.get("body")
+    if not isinstance(body, dict) or body.get("rollout") != rollout:
+        return None
+    words, who = body.get("words"), body.get("by")
+    return RolloutDeed(
+        at=to_rfc3339(row.at),
+        kind=row.kind,
+        who=who if isinstance(who, str) else row.actor,
+        words=words if isinstance(words, str) else "",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,26 +46,60 @@ def select_parts(conn: Connection, rollout: str) -> list[Row]:
     return list(conn.execute(sa.select(parts).where(parts.c.rollout_id == rollout)).all())
 
 
+@dataclass(frozen=True, slots=True)
+class PartsWanted:
+    """Which machines of a rollout: in one of these states, none named: all; holding these letters
+    in their names, sites, ids or causes."""
+
+    states: frozenset[str] = frozenset()
+    text: str = ""
+
+
 def select_parts_page(
-    conn: Connection, rollout: str, offset: int, limit: int
+    conn: Connection, rollout: str, wanted: PartsWanted, span: tuple[int, int]
 ) -> tuple[list[Row], int]:
-    """Return a page of the machines of a rollout with their names, and how many there are."""
+    """Return a page (offset, limit) of the machines of a rollout with their names, and how many
+    there are."""
     device = metadata.tables["identity_device"]
+    joined = parts.outerjoin(device, device.c.device_id == parts.c.device_id)
+    clause = sa.and_(parts.c.rollout_id == rollout, _is_wanted(device, wanted))
     rows = conn.execute(
         sa.select(
             parts,
             sa.func.coalesce(device.c.name, "").label("name"),
             sa.func.coalesce(device.c.site, "").label("site"),
         )
-        .select_from(parts.outerjoin(device, device.c.device_id == parts.c.device_id))
-        .where(parts.c.rollout_id == rollout)
+        .select_from(joined)
+        .where(clause)
         .order_by(parts.c.wave, device.c.site, device.c.name, parts.c.device_id)
-        .offset(offset)
-        .limit(limit)
+        .offset(span[0])
+        .limit(span[1])
     ).all()
-    clause = parts.c.rollout_id == rollout
-    counted = sa.select(sa.func.count()).select_from(parts).where(clause)
+    counted = sa.select(sa.func.count()).select_from(joined).where(clause)
     return list(rows), int(conn.execute(counted).scalar() or 0)
+
+
+def _is_wanted(device: sa.Table, wanted: PartsWanted) -> sa.ColumnElement[bool]:
+    clauses: list[sa.ColumnElement[bool]] = []
+    if wanted.states:
+        # Told is no state of its own: it is placed, with the time at which it was told.
+        told = sa.and_(parts.c.state == "placed", parts.c.offered_at > 0)
+        named = parts.c.state.in_(sorted(wanted.states - {"offered"}))
+        clauses.append(sa.or_(named, told) if "offered" in wanted.states else named)
+    if wanted.text:
+        fields = (device.c.name, device.c.site, parts.c.device_id, parts.c.cause)
+        clauses.append(sa.or_(*(f.icontains(wanted.text, autoescape=True) for f in fields)))
+    return sa.and_(sa.true(), *clauses)
+
+
+def select_deeds(conn: Connection, owner: str, most: int) -> list[Row]:
+    """Return what people did of rollouts, newest first, as the owner's record has it."""
+    leaf = metadata.tables["audit_leaf"]
+    # As the index has it: batches are left out of it.
+    clause = (leaf.c.kind != sa.literal_column("'batch'")) & (leaf.c.subject == "fleet")
+    asked = sa.select(leaf.c.at, leaf.c.kind, leaf.c.actor, leaf.c.body)
+    mine = clause & leaf.c.kind.startswith("rollout.") & (leaf.c.owner_id == owner)
+    return list(conn.execute(asked.where(mine).order_by(leaf.c.at.desc()).limit(most)).all())
 
 
 def select_parts_of(conn: Connection, devices: Sequence[str]) -> list[Row]:

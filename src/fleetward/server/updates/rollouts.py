@@ -158,7 +158,8 @@ class Rollouts:
                 f"At most {made.promise} of {made.machines} machines can have it before these "
                 "have said how it went."
             )
-            book.record("rollout.created", caller.actor, {"words": words, "rollout": made.plan.id})
+            body = {"words": words, "rollout": made.plan.id, "by": caller.name[:200]}
+            book.record("rollout.created", caller.actor, body)
             self._store(wish, release, made, caller)
             self._touched = True
         self.advance()
@@ -395,7 +396,8 @@ class Rollouts:
         with book.lock:
             words = f"The rollout of {row.product} {row.version} was {what.replace('_', ' ')}"
             words += f": {reason}." if reason else "."
-            body = {"words": words, "rollout": row.rollout_id, "reason": reason}
+            by = caller.name[:200]
+            body = {"words": words, "rollout": row.rollout_id, "reason": reason, "by": by}
             book.record(f"rollout.{what}", caller.actor, body)
             changed = {**values, "changed_at": book.near.clock.wall_ms()}
             with book.near.database.write() as conn:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from anyio import to_thread
 from litestar import Request, Response, get, post, put
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.http.openapi import BODY_MEDIA, MEDIA
@@ -24,6 +24,7 @@ from fleetward.server.updates.model import (
     NewMetadata,
     NewRelease,
     ReleaseDetail,
+    ReleaseDevices,
     ReleaseList,
     ReleaseRow,
     RepositoryStored,
@@ -41,6 +42,7 @@ Offset: TypeAlias = Annotated[int, QueryParameter(ge=0, le=MAX_BLOB_BYTES)]
 Length: TypeAlias = Annotated[int, QueryParameter(ge=1, le=MAX_BLOB_BYTES)]
 PieceLength: TypeAlias = Annotated[int, QueryParameter(ge=1, le=MAX_PIECE_BYTES)]
 BYTES: Final = "application/octet-stream"
+MAX_SEARCH: Final = 200
 MAX_METADATA_BYTES: Final = 12 * 1024 * 1024
 """Bytes of one upload of metadata in base64: the largest file of a maker's, and others beside."""
 
@@ -209,6 +211,26 @@ def _make_showing(rooms: UpdateRooms) -> list[ControllerRouterHandler]:
         """Return a release with its manifest, what it mends, and what changed in it."""
         return rooms.shown.detail(rooms.updates.find_release(product, version))
 
+    @get(
+        "/updates/releases/{product:str}/{version:str}/devices",
+        opt={ACTION: "updates.read"},
+        sync_to_thread=True,
+    )
+    def list_release_devices(
+        product: FromPath[str],
+        version: FromPath[str],
+        q: FromQuery[str] = "",
+        page: PageNumber = 1,
+        per_page: PerPage = DEFAULT_PER_PAGE,
+    ) -> ReleaseDevices:
+        """Return the machines that say that they run a release, or tried to.
+
+        `q` narrows them to those whose name, site, id or cause of failure holds these letters.
+        """
+        row = rooms.updates.find_release(product, version)
+        span = (offset_of(page, per_page), per_page)
+        return rooms.shown.release_devices(row, q[:MAX_SEARCH], span, page)
+
     @get("/updates/devices/{device_id:str}", opt={ACTION: "updates.read"}, sync_to_thread=True)
     def show_device_updates(
         device_id: FromPath[str], page: PageNumber = 1, per_page: PerPage = DEFAULT_PER_PAGE
@@ -216,7 +238,7 @@ def _make_showing(rooms: UpdateRooms) -> list[ControllerRouterHandler]:
         """Return what runs on a machine and how it came there, by reports that it signed."""
         return rooms.shown.device(device_id, (offset_of(page, per_page), per_page), page)
 
-    return [list_releases, show_release, show_device_updates]
+    return [list_releases, show_release, list_release_devices, show_device_updates]
 
 
 async def _read_piece(request: Request[Any, Any, Any]) -> bytes:

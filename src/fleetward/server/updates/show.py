@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from typing import Any, Final, Literal
 
+import msgspec
+
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.updates import store
 from fleetward.server.updates.bill import Difference, compare_bills, read_bill
@@ -17,16 +19,21 @@ from fleetward.server.updates.model import (
     ApprovalRow,
     DeviceUpdates,
     DirectorRoot,
+    FindingRow,
     ProductOnDevice,
     ReleaseDetail,
+    ReleaseDevice,
+    ReleaseDevices,
     ReleaseRow,
     ReportRow,
 )
 from fleetward.server.updates.reading import APPROVAL, WITHDRAWAL, Paper
 from fleetward.trust.canonical import to_base64url
+from fleetward.trust.envelope import read_envelope
 from fleetward.trust.errors import Refused
 from fleetward.trust.release_manifest import Manifest, read_manifest
 from fleetward.trust.roster import RosterEntry
+from fleetward.trust.update_report import FAILURES, MAX_REPORT_BYTES
 
 PaperState = Literal["holds", "later", "over", "withdrawn", "old_epoch", "withdraws"]
 TARGETS: Final = "targets"
@@ -79,6 +86,22 @@ class Shown:
             ],
         )
 
+    def release_devices(
+        self, row: store.Row, text: str, span: tuple[int, int], page: int
+    ) -> ReleaseDevices:
+        """Return a page (offset, limit) of the machines that run a release, or tried to."""
+        with self._book.near.database.read() as conn:
+            rows, total = store.select_release_states(conn, row.release_id, text, span)
+            runs, failed = store.count_release_states(conn, row.release_id, sorted(FAILURES))
+        return ReleaseDevices(
+            runs=runs,
+            failed=failed,
+            items=[_on_device(each, row.release_id) for each in rows],
+            total=total,
+            page=page,
+            per_page=span[1],
+        )
+
     def papers(self) -> list[ApprovalRow]:
         """Return approvals and withdrawals, newest first."""
         known = self._book.known
@@ -102,7 +125,7 @@ class Shown:
     def device(self, device: str, span: tuple[int, int], page: int) -> DeviceUpdates:
         """Return a machine with a page (offset, limit) of its reports. Raises `Refused`."""
         with self._book.near.database.read() as conn:
-            named = store.select_named(conn).get(device)
+            named = store.select_name(conn, device)
             states = store.select_states(conn, device)
             word = store.select_directed(conn, [device]).get(device)
             rows, total = store.select_reports(conn, device, *span)
@@ -239,6 +262,28 @@ def _read_told(word: bytes) -> list[str]:
     return [" ".join(path.split("/")[:2]) for path in named]
 
 
+def _on_device(row: store.Row, release: str) -> ReleaseDevice:
+    tried = row.target_id == release
+    return ReleaseDevice(
+        device_id=row.device_id,
+        name=row.name,
+        site=row.site,
+        simulated=bool(row.simulated),
+        runs=row.release_id == release,
+        version=row.version,
+        outcome=row.outcome if tried else "",
+        cause=row.cause if tried else "",
+        words=row.words if tried else "",
+        said_at=to_rfc3339_or_none(row.said_at or None),
+    )
+
+
+def _findings(envelope: bytes) -> list[FindingRow]:
+    """Return what a stored report says of health: it was verified when it came."""
+    findings = read_envelope(envelope, max_bytes=MAX_REPORT_BYTES).payload["findings"]
+    return msgspec.convert(findings, list[FindingRow])
+
+
 def _report(row: store.Row) -> ReportRow:
     return ReportRow(
         id=row.report_id,
@@ -249,6 +294,7 @@ def _report(row: store.Row) -> ReportRow:
         rule=row.rule,
         cause=row.cause,
         words=row.words,
+        findings=_findings(bytes(row.envelope)),
         said_at=to_rfc3339(row.said_at),
         at=to_rfc3339(row.at),
         simulated=bool(row.simulated),

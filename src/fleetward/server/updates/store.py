@@ -225,6 +225,56 @@ def select_states(conn: Connection, device: str) -> list[Row]:
     return list(conn.execute(sa.select(states).where(clause).order_by(states.c.product)).all())
 
 
+def select_release_states(
+    conn: Connection, release: str, text: str, span: tuple[int, int]
+) -> tuple[list[Row], int]:
+    """Return a page (offset, limit) of the machines that run a release or whose newest attempt was
+    at it, those with letters in their names, sites, ids or causes; and how many there are."""
+    device = metadata.tables["identity_device"]
+    joined = states.join(device, device.c.device_id == states.c.device_id)
+    clause = sa.or_(states.c.release_id == release, states.c.target_id == release)
+    if text:
+        fields = (device.c.name, device.c.site, states.c.device_id, states.c.cause)
+        clause &= sa.or_(*(field.icontains(text, autoescape=True) for field in fields))
+    rows = conn.execute(
+        sa.select(states, device.c.name, device.c.site, device.c.simulated)
+        .select_from(joined)
+        .where(clause)
+        .order_by(states.c.release_id == release, device.c.site, device.c.name, device.c.device_id)
+        .offset(span[0])
+        .limit(span[1])
+    ).all()
+    counted = sa.select(sa.func.count()).select_from(joined).where(clause)
+    return list(rows), int(conn.execute(counted).scalar() or 0)
+
+
+def count_release_states(
+    conn: Connection, release: str, failures: Sequence[str]
+) -> tuple[int, int]:
+    """Return how many machines run a release, and on how many its newest attempt failed."""
+    failed = sa.and_(states.c.target_id == release, states.c.outcome.in_(list(failures)))
+    clauses = (states.c.release_id == release, failed)
+    runs, ended = (
+        conn.execute(sa.select(sa.func.count()).select_from(states).where(clause)).scalar() or 0
+        for clause in clauses
+    )
+    return int(runs), int(ended)
+
+
+def select_failed(conn: Connection, failures: Sequence[str]) -> list[Row]:
+    """Return the machines whose newest attempt ended so and which do not run its release, with
+    their names and sites, the newest first."""
+    device = metadata.tables["identity_device"]
+    joined = states.join(device, device.c.device_id == states.c.device_id)
+    clause = sa.and_(
+        states.c.outcome.in_(list(failures)),
+        states.c.release_id != states.c.target_id,
+        device.c.state != "retired",
+    )
+    asked = sa.select(states, device.c.name, device.c.site).select_from(joined).where(clause)
+    return list(conn.execute(asked.order_by(states.c.said_at.desc())).all())
+
+
 def select_all_states(conn: Connection, product: str = "") -> list[Row]:
     """Return what runs on every machine, of one product or of all."""
     asked = sa.select(states)
@@ -248,6 +298,13 @@ def count_recorded(conn: Connection, device: str, most: int) -> int:
     clause = (leaf.c.kind != sa.literal_column("'batch'")) & (leaf.c.subject == f"device:{device}")
     found = sa.select(leaf.c.position).where(clause, leaf.c.kind == RECORDED).limit(most).subquery()
     return int(conn.execute(sa.select(sa.func.count()).select_from(found)).scalar() or 0)
+
+
+def select_name(conn: Connection, device: str) -> Row | None:
+    """Return the name and site of a machine, retired or not, or None."""
+    table = metadata.tables["identity_device"]
+    asked = sa.select(table.c.name, table.c.site).where(table.c.device_id == device)
+    return conn.execute(asked).first()
 
 
 def select_named(conn: Connection) -> dict[str, Row]:

@@ -1,8 +1,9 @@
 """The software that the demo's maker releases: a web application of one file, for a ward's display.
 
-It shows its version, and answers `/healthz` while it is well. A broken one ends as soon as it is
-started, as a program does that misses a file. It is run by the machine's own Python and needs
-nothing else: `app.py --port PORT`.
+It shows its version, and answers `/healthz` and `/healthz/VERSION` while it is well. The second is
+what a release is tried by: the program of the release before must not answer in its place. A
+broken one ends as soon as it is started, as a program does that misses a file. It is run by the
+machine's own Python and needs nothing else: `app.py --port PORT`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ PAGE = f"""<!doctype html><html lang=en><meta charset=utf-8><link rel=icon href=
 <style>body{{font:24px/1.5 sans-serif;margin:3rem}}</style>
 <h1>Ward display {VERSION}</h1><p>Bed 1 free, bed 2 in use, bed 3 being cleaned.</p>
 """
-ANSWERS = {"/": (200, "text/html", PAGE), "/healthz": (200, "text/plain", f"{VERSION}\\n")}
+WELL = (200, "text/plain", f"{VERSION}\\n")
+ANSWERS = {"/": (200, "text/html", PAGE), "/healthz": WELL, f"/healthz/{VERSION}": WELL}
 
 
 class Display(BaseHTTPRequestHandler):

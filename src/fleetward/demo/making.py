@@ -39,9 +39,7 @@ OTHER: Final = "ward-lights"
 """A product that the owner's policy knows and of which he approves nothing."""
 SUPPORT_DAYS: Final = 5 * 365
 WITHIN_SECONDS: Final = 10
-STEADY_SECONDS: Final = 3
-"""Longer than the service manager needs to end the program before: its health is not the new
-one's."""
+STEADY_SECONDS: Final = 2
 
 
 class MakerSide:
@@ -91,7 +89,7 @@ class MakerSide:
         """Build, sign and publish a release of the display."""
         named = f"{product}/{version}"
         source = write_display(self._places.maker_work / product / version, version, broken=broken)
-        part, health = f"{PART}={source}", f"http:{port}{HEALTH_PATH}=200"
+        part, health = f"{PART}={source}", f"http:{port}{HEALTH_PATH}/{version}=200"
         self._tell(
             self._line(
                 "release", "build", product, version, "--part", part, "--health", health,

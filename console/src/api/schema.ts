@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 36123ef7365ed5236bc194bb600bdda20776ee512b1162ac555e42ca39120aad
+// SHA-256 of openapi.json: a5ef4d3bffa96defbe716b039e1a6388e65e7349b47fe12060421d928096443d
 
 export interface components {
     schemas: {
@@ -547,7 +547,7 @@ export interface components {
             attack: string;
             id: string;
             /** @enum {unknown} */
-            outcome: "accepted" | "refused" | "unanswered" | "waiting";
+            outcome: "accepted" | "refused" | "skipped" | "unanswered" | "waiting";
             reason: string;
             words: string;
         };
@@ -1804,6 +1804,8 @@ export interface components {
             owner_console_command: string | null;
             /** @default null */
             panel_command: string | null;
+            /** @default null */
+            release_command: string | null;
             /** @default null */
             replay_command: string | null;
             /** @default null */

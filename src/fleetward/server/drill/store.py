@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import sqlalchemy as sa
@@ -124,9 +124,10 @@ def select_release_answers(
             str(body.get("words", "")),
         )
         for path in _find_meant(heard, body, paths):
+            said = replace(heard, words=heard.words.removeprefix(f"{path}: "))
             if row.kind == ACCEPTED:
-                answers[path] = heard
-            answers.setdefault(path, heard)
+                answers[path] = said
+            answers.setdefault(path, said)
     return answers
 
 

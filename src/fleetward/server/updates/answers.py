@@ -77,19 +77,19 @@ class UpdateDesk:
     def _give_root(self, _: str, asked: UpdateQuestion) -> UpdateAnswer:
         digest = _require_digest(asked.name)
         if digest == self._book.director.root_sha256:
-            return answer_piece(self._book.director.root, asked)
+            return _piece(self._book.director.root, asked)
         with self._book.near.database.read() as conn:
             row = store.select_root(conn, digest)
-        return _ABSENT if row is None else answer_piece(bytes(row.body), asked)
+        return _ABSENT if row is None else _piece(bytes(row.body), asked)
 
     def _give_director(self, device: str, asked: UpdateQuestion) -> UpdateAnswer:
         if asked.name == "root":
             first = asked.version == 1
-            return answer_piece(self._book.director.root, asked) if first else _ABSENT
+            return _piece(self._book.director.root, asked) if first else _ABSENT
         if asked.name != "targets":
             raise Malformed("The director has a root and targets.", reason="bad_message")
         word = self.word_to(device)
-        return _ABSENT if word is None else answer_piece(word, asked)
+        return _ABSENT if word is None else _piece(word, asked)
 
     def _give_image(self, _: str, asked: UpdateQuestion) -> UpdateAnswer:
         if not 0 < len(asked.name) <= MAX_ROLE_CHARACTERS or not asked.name.isascii():
@@ -98,12 +98,12 @@ class UpdateDesk:
         with self._book.near.database.read() as conn:
             name = name_file(asked.name, asked.version)
             row = store.select_file(conn, repository, name) if repository else None
-        return _ABSENT if row is None else answer_piece(bytes(row.body), asked)
+        return _ABSENT if row is None else _piece(bytes(row.body), asked)
 
     def _give_manifest(self, _: str, asked: UpdateQuestion) -> UpdateAnswer:
         with self._book.near.database.read() as conn:
             row = store.select_release(conn, _require_digest(asked.name))
-        return _ABSENT if row is None else answer_piece(bytes(row.manifest), asked)
+        return _ABSENT if row is None else _piece(bytes(row.manifest), asked)
 
     def _give_papers(self, device: str, _: UpdateQuestion) -> UpdateAnswer:
         book = self._book
@@ -170,7 +170,7 @@ class UpdateDesk:
         return body
 
 
-def answer_piece(data: bytes, asked: UpdateQuestion) -> UpdateAnswer:
+def _piece(data: bytes, asked: UpdateQuestion) -> UpdateAnswer:
     """Return a file, or the piece of it that was asked for; `total` says how long it is."""
     length = min(asked.length or MAX_PIECE_BYTES, MAX_PIECE_BYTES)
     piece = data[asked.offset : asked.offset + length]

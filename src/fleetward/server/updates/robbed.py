@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fleetward.server.updates import store
-from fleetward.server.updates.answers import UpdateDesk, answer_piece
+from fleetward.server.updates.answers import UpdateDesk
 from fleetward.server.updates.book import UpdateBook
 from fleetward.server.updates.decide import MAX_DIRECTED, Release, next_version
 from fleetward.server.updates.director import WORD_MS, NamedTarget
+from fleetward.trust.canonical import to_base64url
 from fleetward.trust.roster import RosterEntry
 from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
 
@@ -67,7 +68,7 @@ class RobbedDesk:
         if (question.what, question.name) == ("director", "targets"):
             false = self._false.get(device)
             if false is not None:
-                return answer_piece(false, question)
+                return _answer(false, question)
         return self._desk.answer(device, question)
 
     def find_loot(self, device: str) -> Loot:
@@ -133,6 +134,13 @@ class RobbedDesk:
             counter=release.counter,
             approved=approved,
         )
+
+
+def _answer(word: bytes, asked: UpdateQuestion) -> UpdateAnswer:
+    """Return a word, or the piece of it that was asked for."""
+    end = asked.offset + (asked.length or len(word))
+    data = to_base64url(word[asked.offset : end])
+    return UpdateAnswer(found=True, data=data, total=len(word))
 
 
 def _read_targets(word: bytes | None) -> list[NamedTarget]:

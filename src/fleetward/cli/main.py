@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "runbook": ("fleetward.cli.runbook:runbook_app", "Make and sign steps to be started so."),
     "session": ("fleetward.cli.access:session_app", "See requests and sessions."),
     "window": ("fleetward.cli.window:window_app", "See in which windows you need not ask."),
+    "rollout": ("fleetward.cli.rollout:rollout_app", "Bring a release to machines in waves."),
     "audit": ("fleetward.cli.audit:audit_app", "Export the record and verify it, trusting nobody."),
     "demo": ("fleetward.cli.demo:demo_app", "A control plane with this machine and a dozen more."),
     "sim": ("fleetward.cli.demo:sim_app", "Run many simulated machines in one process."),

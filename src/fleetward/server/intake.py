@@ -194,6 +194,8 @@ class UpdateAnswers(Protocol):
 
     def pace(self, device: str, question: UpdateQuestion) -> float: ...
 
+    def words_to(self, devices: Sequence[str]) -> list[bytes | None]: ...
+
     def answer(self, device: str, question: UpdateQuestion) -> UpdateAnswer: ...
 
 
@@ -223,6 +225,7 @@ class Intake:
         self._pieces = Groups(self._store_pieces, self._writer, "store recordings")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="intake-read")
         self._fetchers = ThreadPoolExecutor(4, thread_name_prefix="intake-update")
+        self._words = Groups(self._give_words, self._fetchers, "direct machines")
         self._waiting = 0
         self._blobs: dict[str, tuple[str, bytearray]] = {}
         self._last_refusal: dict[tuple[str, str], int] = {}
@@ -415,8 +418,28 @@ class Intake:
                 await asyncio.sleep(wait_seconds)
             finally:
                 self._waiting -= 1
+        if asked.what == "director" and asked.name == "targets":
+            return await self._words.join(device, b"")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._fetchers, self._fetch, device, asked)
+
+    def _give_words(self, work: Sequence[tuple[str, bytes]]) -> list[bytes | FleetwardError]:
+        """Answer machines that ask for the director's word, signed and stored together."""
+        answers: list[bytes | FleetwardError] = []
+        for device, _ in work:
+            try:
+                self._require_admitted(device)
+                answers.append(b"")
+            except FleetwardError as e:
+                answers.append(e)
+        good = [n for n, answer in enumerate(answers) if answer == b""]
+        words = self._rooms.updates.words_to([work[n][0] for n in good])
+        for n, word in zip(good, words, strict=True):
+            said = UpdateAnswer(found=False)
+            if word is not None:
+                said = UpdateAnswer(found=True, data=to_base64url(word), total=len(word))
+            answers[n] = msgspec.json.encode(said)
+        return answers
 
     def _fetch(self, device: str, asked: UpdateQuestion) -> bytes:
         self._require_admitted(device)

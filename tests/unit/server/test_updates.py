@@ -13,6 +13,7 @@ from litestar.testing import TestClient
 from tests.adversary.release_repository import Machine as Verifier
 from tests.adversary.release_repository import Repository
 from tests.trust_world import DAY_MS, refused, resign
+from tests.unit.trust.test_ledger_sessions import audit, words
 from tests.unit.web.floor import HOST, Names
 from tests.updates_world import (
     OPERATOR,
@@ -88,6 +89,20 @@ def test_from_the_maker_over_the_owner_to_the_machine_and_back(there: UpdatesWor
     kinds = [d["payload"]["outcome"] for d in there.world.deeds("document.update-report")]
     assert kinds == ["accepted", "installed", "committed"]
     assert len(there.world.deeds("document.release-approval")) == 1
+
+
+def test_what_is_recorded_of_updates_is_no_riddle_to_who_checks_the_record(
+    there: UpdatesWorld,
+) -> None:
+    release = there.release("1.1", 11)
+    there.withdraw(there.approve(release))
+    there.stand()
+    there.say(there.pumps[0], release, "accepted", "failed")
+    report = audit(there)
+    assert report.whole
+    assert words(report.unknown, "strange_entries") == []
+    kinds = ("release-approval", "release-standing", "release-withdrawal", "update-report")
+    assert [len(there.world.deeds(f"document.{kind}")) for kind in kinds] == [1, 1, 1, 2]
 
 
 def test_a_withdrawal_takes_it_away_and_reaches_the_machine(there: UpdatesWorld) -> None:

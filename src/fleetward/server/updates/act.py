@@ -233,8 +233,7 @@ class Updates:
 
     def _find_release(self, product: str, version: str) -> Row | None:
         with self.book.near.database.read() as conn:
-            rows = store.select_releases(conn)
-        return next((r for r in rows if (r.product, r.version) == (product, version)), None)
+            return store.select_version(conn, product, version)
 
     def _store_release(self, repository: str, data: bytes) -> None:
         book, manifest = self.book, read_manifest(data)

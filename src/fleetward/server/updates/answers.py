@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from sqlalchemy.engine import Connection
 
 from fleetward.server.updates import store
 from fleetward.server.updates.book import UpdateBook
@@ -25,8 +27,6 @@ from fleetward.trust.canonical import to_base64url
 from fleetward.trust.errors import Malformed
 from fleetward.wire.updates import MAX_PIECE_BYTES, UpdateAnswer, UpdateQuestion
 
-STRIPES: Final = 16
-"""Locks over signing, by machine: two words to one machine are never signed at once."""
 MAX_ROLE_CHARACTERS: Final = 64
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _ABSENT: Final = UpdateAnswer(found=False)
@@ -35,14 +35,19 @@ _ABSENT: Final = UpdateAnswer(found=False)
 class Gates(Protocol):
     """What rollouts say of machines."""
 
-    def gates_of(self, device: str) -> dict[str, bool]:
-        """Return of each release that a rollout is about whether this machine is let in."""
+    def gates_of(
+        self, conn: Connection, devices: Sequence[str]
+    ) -> Mapping[str, Mapping[str, bool]]:
+        """Return for each machine, and each release that a rollout is about, whether it is let in.
+
+        Machines for which none says anything are left out.
+        """
 
     def ceiling_of(self, device: str) -> int:
         """Return how many bytes a second this machine is sent at most; 0: as many as it takes."""
 
-    def note_offers(self, device: str, releases: list[str], at_ms: int) -> None:
-        """Write that a machine was told of releases, before it is."""
+    def note_offers(self, conn: Connection, fresh: Sequence[tuple[str, str]], at_ms: int) -> None:
+        """Write that machines (machine, release) are told of a release for the first time."""
 
 
 class UpdateDesk:
@@ -52,7 +57,7 @@ class UpdateDesk:
         self._book = book
         self._gates = gates
         self._pace = Pace()
-        self._locks = [threading.Lock() for _ in range(STRIPES)]
+        self._lock = threading.Lock()
         self._kinds: dict[str, Callable[[str, UpdateQuestion], UpdateAnswer]] = {
             "root": self._give_root,
             "director": self._give_director,
@@ -88,7 +93,7 @@ class UpdateDesk:
             return _piece(self._book.director.root, asked) if first else _ABSENT
         if asked.name != "targets":
             raise Malformed("The director has a root and targets.", reason="bad_message")
-        word = self.word_to(device)
+        [word] = self.words_to([device])
         return _ABSENT if word is None else _piece(word, asked)
 
     def _give_image(self, _: str, asked: UpdateQuestion) -> UpdateAnswer:
@@ -125,49 +130,65 @@ class UpdateDesk:
             return _ABSENT
         return UpdateAnswer(found=True, data=to_base64url(found[0]), total=found[1])
 
-    def word_to(self, device: str) -> bytes | None:
-        """Return the director's word to a machine, signed anew where that is due.
+    def words_to(self, devices: Sequence[str]) -> list[bytes | None]:
+        """Return the director's word to each machine, signed anew where that is due.
 
         None for a machine that does not stand on the owner's roster: nobody approved it anything.
+        Words are stored together and before any is handed out, so that exposure is never more than
+        is shown, and no version has two words.
         """
         book, now = self._book, self._book.near.clock.wall_ms()
-        entry = book.entries.get(device)
-        if entry is None:
-            return None
-        with self._locks[hash(device) % STRIPES]:
-            gates = self._gates.gates_of(device)
+        entries = book.entries
+        wanted = [device for device in dict.fromkeys(devices) if device in entries]
+        if not wanted:
+            return [None] * len(devices)
+        with self._lock:
             with book.near.database.read() as conn:
-                row = store.select_directed(conn, device)
-                states = store.select_states(conn, device)
-                offered = store.select_offers(conn, device)
-            running = {state.product: int(state.counter) for state in states}
-            holding = book.holding(now)
-            named = decide_targets(book.offerable(), holding, entry, gates, running)
+                held = store.select_directed(conn, wanted)
+                running = store.select_counters(conn, wanted)
+                offered = store.select_offers(conn, wanted)
+                gates = self._gates.gates_of(conn, wanted)
+            holding, releases = book.holding(now), book.offerable()
             owner = book.near.owner.owner_id
-            content = digest_content((owner, book.director.key_id), named)
-            if row is not None and row.content == content and now < row.signed_at + WORD_MS // 2:
-                return bytes(row.body)
-            version = next_version(int(row.version) if row is not None else 0, now)
-            targets = [NamedTarget(each.path, each.length, each.id) for each in named]
-            body = book.director.sign_word((device, owner), version, now, targets)
-            fresh = [each.id for each in named if each.id not in offered]
-            # What a machine is told of is written down first: exposure is never more than shown.
-            self._gates.note_offers(device, fresh, now)
-            with book.near.database.write() as conn:
-                store.insert_offers(conn, device, owner, fresh, now)
-                store.upsert_directed(
-                    conn,
-                    device,
+            words: dict[str, bytes] = {}
+            rows: list[dict[str, Any]] = []
+            fresh: list[tuple[str, str]] = []
+            for device in wanted:
+                named = decide_targets(
+                    releases,
+                    holding,
+                    entries[device],
+                    gates.get(device, {}),
+                    running.get(device, {}),
+                )
+                row = held.get(device)
+                content = digest_content((owner, book.director.key_id), named)
+                if row and row.content == content and now < row.signed_at + WORD_MS // 2:
+                    words[device] = bytes(row.body)
+                    continue
+                version = next_version(int(row.version) if row else 0, now)
+                targets = [NamedTarget(each.path, each.length, each.id) for each in named]
+                body = book.director.sign_word((device, owner), version, now, targets)
+                words[device] = body
+                known = offered.get(device, set())
+                fresh += [(device, each.id) for each in named if each.id not in known]
+                rows.append(
                     {
+                        "device_id": device,
                         "owner_id": owner,
                         "version": version,
                         "content": content,
                         "body": body,
                         "signed_at": now,
                         "expires_at": now + WORD_MS,
-                    },
+                    }
                 )
-        return body
+            if rows:
+                with book.near.database.write() as conn:
+                    self._gates.note_offers(conn, fresh, now)
+                    store.insert_offers(conn, owner, fresh, now)
+                    store.replace_directed(conn, rows)
+        return [words.get(device) for device in devices]
 
 
 def _piece(data: bytes, asked: UpdateQuestion) -> UpdateAnswer:

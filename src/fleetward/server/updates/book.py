@@ -122,6 +122,10 @@ class UpdateBook:
                 known = self._known = self._load()
         return known
 
+    def use(self, known: Known) -> None:
+        """Take this as what is known, until the next change."""
+        self._known = known
+
     def forget(self) -> None:
         """Read releases and papers again before the next use."""
         self._known = None

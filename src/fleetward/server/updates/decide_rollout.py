@@ -227,10 +227,10 @@ def say_waiting(plan: Plan, inside: Sequence[In], fleet: Fleet, now_ms: int) -> 
 
 
 def promise_exposure(plan: Plan, inside: Sequence[In], machines: int) -> int:
-    """Return how many machines can have the release before somebody looks: at most.
+    """Return how many machines can have the release before all of these have said how it went.
 
-    That is the limit of the first stage which could exceed what is allowed if every machine that
-    has not ended well failed. `machines` are all that it selects.
+    That is the limit of the first stage which exceeds what is allowed when it fails wherever it is
+    tried: at most so many get a release that is bad. `machines` are all that it selects.
     """
     good = sum(each.state in (COMMITTED, PASSED, "refused") for each in inside)
     for stage in plan.stages[max(plan.open_stages - 1, 0) :]:

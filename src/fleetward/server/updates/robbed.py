@@ -19,7 +19,6 @@ from fleetward.server.updates.answers import UpdateDesk
 from fleetward.server.updates.book import UpdateBook
 from fleetward.server.updates.decide import MAX_DIRECTED, Release, next_version
 from fleetward.server.updates.director import WORD_MS, NamedTarget
-from fleetward.trust.canonical import to_base64url
 from fleetward.trust.roster import RosterEntry
 from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
 
@@ -64,12 +63,13 @@ class RobbedDesk:
         return self._desk.pace(device, question)
 
     def answer(self, device: str, question: UpdateQuestion) -> UpdateAnswer:
-        """Return what a machine asked for; to one that is lied to, the false word."""
-        if (question.what, question.name) == ("director", "targets"):
-            false = self._false.get(device)
-            if false is not None:
-                return _answer(false, question)
+        """See `UpdateDesk.answer`."""
         return self._desk.answer(device, question)
+
+    def words_to(self, devices: Sequence[str]) -> list[bytes | None]:
+        """Return the director's word to each machine; to one that is lied to, the false one."""
+        words = self._desk.words_to(devices)
+        return [self._false.get(device, word) for device, word in zip(devices, words, strict=True)]
 
     def find_loot(self, device: str) -> Loot:
         """Return what there is to lie with."""
@@ -92,18 +92,20 @@ class RobbedDesk:
     def lie(self, device: str, named: Sequence[tuple[str, int, str]]) -> None:
         """Answer a machine by a word that names these besides what is true: path, length, hash."""
         book, now = self._book, self._book.near.clock.wall_ms()
-        true = _read_targets(self._desk.word_to(device))
+        [word] = self._desk.words_to([device])
+        true = _read_targets(word)
         targets = {each.path: each for each in (NamedTarget(*each) for each in named)}
         room = MAX_DIRECTED - len(targets)
         kept = [each for each in true if each.path not in targets][:room]
         owner = book.near.owner.owner_id
         with book.near.database.write() as conn:
-            row = store.select_directed(conn, device)
+            row = store.select_directed(conn, [device]).get(device)
             version = next_version(int(row.version) if row is not None else 0, now)
             body = book.director.sign_word(
                 (device, owner), version, now, [*kept, *targets.values()]
             )
             values = {
+                "device_id": device,
                 "owner_id": owner,
                 "version": version,
                 "content": FALSE,
@@ -111,7 +113,7 @@ class RobbedDesk:
                 "signed_at": now,
                 "expires_at": now + WORD_MS,
             }
-            store.upsert_directed(conn, device, values)
+            store.replace_directed(conn, [values])
         self._false[device] = body
 
     def be_true(self, device: str) -> None:
@@ -134,13 +136,6 @@ class RobbedDesk:
             counter=release.counter,
             approved=approved,
         )
-
-
-def _answer(word: bytes, asked: UpdateQuestion) -> UpdateAnswer:
-    """Return a word, or the piece of it that was asked for."""
-    end = asked.offset + (asked.length or len(word))
-    data = to_base64url(word[asked.offset : end])
-    return UpdateAnswer(found=True, data=data, total=len(word))
 
 
 def _read_targets(word: bytes | None) -> list[NamedTarget]:

@@ -109,7 +109,7 @@ class RolloutRow(_Answer, frozen=True):
     waits: str
     """What the next wave waits for."""
     promise: int
-    """Machines that can have it before somebody looks, at most."""
+    """Machines that can have it before all of these have said how it went, at most."""
     promise_words: str
     exposure: int
     """Machines that it let in."""

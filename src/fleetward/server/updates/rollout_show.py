@@ -125,9 +125,7 @@ class RolloutsShown:
             products=[
                 self._product(product, goal_days, states, named, history) for product in products
             ],
-            rollouts=[
-                self.rollout(each) for each in self._rollouts.all() if each.plan.state in OPEN
-            ],
+            rollouts=[self.rollout(each) for each in self._rollouts.all(OPEN)],
             failures=_failures(states),
         )
 
@@ -199,12 +197,14 @@ def say_promise(made: Forecast) -> str:
     """Say to a person how many machines can have it before somebody looks."""
     if made.promise >= made.machines:
         return (
-            f"All {say_count(made.machines, 'machine')} can have it before somebody looks: no "
+            f"All of {say_count(made.machines, 'machine')} can have it before somebody looks: no "
             "wave stands in between."
         )
+    tolerated = made.plan.tolerated
     return (
-        f"At most {made.promise} of {say_count(made.machines, 'machine')} can have it before "
-        "somebody looks."
+        f"At most {made.promise} of {say_count(made.machines, 'machine')} can have it before all "
+        f"of these have said how it went. If {'any' if not tolerated else f'more than {tolerated}'}"
+        f" {'fails' if not tolerated else 'fail'}, nobody else gets it before somebody looks."
     )
 
 

@@ -67,20 +67,40 @@ def select_parts_page(
     return list(rows), int(conn.execute(counted).scalar() or 0)
 
 
-def select_gates(conn: Connection, device: str) -> list[Row]:
-    """Return each rollout with its release, its state, and that of this machine in it."""
-    mine = sa.and_(parts.c.rollout_id == rollouts.c.rollout_id, parts.c.device_id == device)
-    return list(
-        conn.execute(
-            sa.select(
-                rollouts.c.rollout_id,
-                rollouts.c.release_id,
-                rollouts.c.state,
-                parts.c.state.label("inside"),
-                parts.c.offered_at,
-            ).select_from(rollouts.outerjoin(parts, mine))
-        ).all()
+def select_parts_of(conn: Connection, devices: Sequence[str]) -> list[Row]:
+    """Return how machines stand in each rollout that let them in, with that rollout's release."""
+    joined = parts.join(rollouts, rollouts.c.rollout_id == parts.c.rollout_id)
+    asked = sa.select(
+        parts.c.rollout_id, parts.c.device_id, parts.c.state, rollouts.c.release_id
+    ).select_from(joined)
+    return list(conn.execute(asked.where(parts.c.device_id.in_(list(devices)))).all())
+
+
+def select_gates(conn: Connection) -> list[Row]:
+    """Return each rollout's id, release and state."""
+    asked = sa.select(rollouts.c.rollout_id, rollouts.c.release_id, rollouts.c.state)
+    return list(conn.execute(asked).all())
+
+
+def update_offered(conn: Connection, fresh: Sequence[tuple[str, str]], at_ms: int) -> None:
+    """Write that machines (machine, release) are told of what a rollout is about."""
+    if not fresh:
+        return
+    mine = (
+        sa.select(rollouts.c.rollout_id)
+        .where(rollouts.c.release_id == sa.bindparam("of_release"))
+        .scalar_subquery()
     )
+    statement = (
+        parts.update()
+        .where(
+            parts.c.device_id == sa.bindparam("of_device"),
+            parts.c.rollout_id.in_(mine),
+            parts.c.offered_at == 0,
+        )
+        .values(offered_at=at_ms)
+    )
+    conn.execute(statement, [{"of_device": device, "of_release": each} for device, each in fresh])
 
 
 def update_part(conn: Connection, rollout: str, device: str, values: Mapping[str, Any]) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy.engine import Connection
 
 from fleetward.server.updates import rollout_store, store
 from fleetward.server.updates.book import UpdateBook
@@ -162,8 +163,8 @@ class Rollouts:
                 )
             words = (
                 f"A rollout of {wish.product} {wish.version} to {wish.selector.words()} was made. "
-                f"At most {made.promise} of {made.machines} machines can have it before somebody "
-                "looks."
+                f"At most {made.promise} of {made.machines} machines can have it before these "
+                "have said how it went."
             )
             book.record("rollout.created", caller.actor, {"words": words, "rollout": made.plan.id})
             self._store(wish, release, made, caller)
@@ -189,11 +190,11 @@ class Rollouts:
             )
         return self.course(found[0])
 
-    def all(self) -> list[Course]:
-        """Return all rollouts, newest first."""
+    def all(self, states: Collection[str] = ()) -> list[Course]:
+        """Return rollouts in these states, or all, newest first."""
         with self.book.near.database.read() as conn:
             rows = rollout_store.select_rollouts(conn)
-        return [self.course(row) for row in rows]
+        return [self.course(row) for row in rows if not states or row.state in states]
 
     def pause(self, place: str, reason: str, caller: Caller) -> Course:
         """Let nobody new in; who has begun goes on."""
@@ -249,38 +250,41 @@ class Rollouts:
         values = {"state": RUNNING, "words": "", "forgiven_failures": 0}
         return self._change(course, values, ("offered_again", reason), caller)
 
-    def gates_of(self, device: str) -> dict[str, bool]:
-        """Return of each release that a rollout is about whether this machine is let in."""
-        with self.book.near.database.read() as conn:
-            rows = rollout_store.select_gates(conn, device)
-        gates: dict[str, bool] = {}
-        for row in rows:
-            gates[row.release_id] = gates.get(row.release_id, False) or lets_in(
-                row.state, row.inside
-            )
-        return gates
+    def gates_of(
+        self, conn: Connection, devices: Sequence[str]
+    ) -> Mapping[str, Mapping[str, bool]]:
+        """Return for each machine whether it is let in, by the releases that rollouts are about."""
+        rows = rollout_store.select_gates(conn)
+        if not rows:
+            return {}
+        states = {
+            (part.rollout_id, part.device_id): str(part.state)
+            for part in rollout_store.select_parts_of(conn, devices)
+        }
+        found: dict[str, dict[str, bool]] = {}
+        for device in devices:
+            gates = found[device] = {}
+            for row in rows:
+                inside = states.get((row.rollout_id, device))
+                let_in = lets_in(row.state, inside)
+                gates[row.release_id] = gates.get(row.release_id, False) or let_in
+        return found
 
     def ceiling_of(self, device: str) -> int:
         """Return how many bytes a second this machine is sent at most; 0: as many as it takes."""
         return self._ceilings.get(device, 0)
 
-    def note_offers(self, device: str, releases: list[str], at_ms: int) -> None:
-        """Write that a machine was told of releases, before it is."""
-        if not releases:
-            return
-        with self.book.near.database.write() as conn:
-            for row in rollout_store.select_gates(conn, device):
-                if row.release_id in releases and row.inside is not None and not row.offered_at:
-                    values = {"offered_at": at_ms}
-                    rollout_store.update_part(conn, row.rollout_id, device, values)
+    def note_offers(self, conn: Connection, fresh: Sequence[tuple[str, str]], at_ms: int) -> None:
+        """Write that machines (machine, release) are told of a release for the first time."""
+        about = {row.release_id for row in rollout_store.select_gates(conn)}
+        mine = [(device, release) for device, release in fresh if release in about]
+        rollout_store.update_offered(conn, mine, at_ms)
 
     def take_report(self, device: str, report: UpdateReport, cause: str) -> None:
         """Take a report that was verified and is new; the slice's lock is held."""
         near, now = self.book.near, self.book.near.clock.wall_ms()
         with near.database.write() as conn:
-            for row in rollout_store.select_gates(conn, device):
-                if row.inside is None:
-                    continue
+            for row in rollout_store.select_parts_of(conn, [device]):
                 if row.release_id == report.release:
                     values = {
                         "state": report.outcome,
@@ -289,12 +293,13 @@ class Rollouts:
                         "report_id": report.hash,
                         "ended_at": now if report.outcome in ENDED else 0,
                     }
-                elif row.inside not in ENDED and self._is_passed(row.release_id, report):
+                elif row.state not in ENDED and self._is_passed(row.release_id, report):
                     values = {"state": PASSED, "ended_at": now}
                 else:
                     continue
                 rollout_store.update_part(conn, row.rollout_id, device, values)
-        self._touched = True
+        # Nothing is due because a machine began; something can be when it ended.
+        self._touched = self._touched or report.outcome in ENDED
         if report.outcome in FAILURES:
             self._hold_at_once(report.release)
 

@@ -58,9 +58,7 @@ class Shown:
         """Return a release with its manifest, and what differs from the version before."""
         manifest = read_manifest(bytes(row.manifest))
         with self._book.near.database.read() as conn:
-            rows = [each for each in store.select_releases(conn) if each.product == row.product]
-        earlier = [each for each in rows if each.counter < row.counter]
-        before = max(earlier, key=lambda each: each.counter, default=None)
+            before = store.select_before(conn, row.product, row.counter)
         bill = self._bill(manifest)
         difference = Difference()
         if before is not None and bill is not None:
@@ -106,7 +104,7 @@ class Shown:
         with self._book.near.database.read() as conn:
             named = store.select_named(conn).get(device)
             states = store.select_states(conn, device)
-            word = store.select_directed(conn, device)
+            word = store.select_directed(conn, [device]).get(device)
             rows, total = store.select_reports(conn, device, *span)
         if named is None:
             raise Refused(

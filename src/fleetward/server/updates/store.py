@@ -77,8 +77,7 @@ def insert_release(conn: Connection, values: Mapping[str, Any]) -> None:
 
 
 def select_releases(conn: Connection) -> list[Row]:
-    """Return all releases, newest first, without their manifests' bytes being many: a maker of a
-    hundred releases has some megabytes here."""
+    """Return all releases with their manifests, by product, newest first."""
     return list(
         conn.execute(
             sa.select(releases).order_by(releases.c.product, releases.c.counter.desc())
@@ -89,6 +88,19 @@ def select_releases(conn: Connection) -> list[Row]:
 def select_release(conn: Connection, release: str) -> Row | None:
     """Return a release by the hash of its manifest, or None."""
     return conn.execute(sa.select(releases).where(releases.c.release_id == release)).first()
+
+
+def select_version(conn: Connection, product: str, version: str) -> Row | None:
+    """Return the release of a product with this version, or None."""
+    clause = sa.and_(releases.c.product == product, releases.c.version == version)
+    return conn.execute(sa.select(releases).where(clause)).first()
+
+
+def select_before(conn: Connection, product: str, counter: int) -> Row | None:
+    """Return the release of a product that comes before this counter, or None."""
+    clause = sa.and_(releases.c.product == product, releases.c.counter < counter)
+    asked = sa.select(releases).where(clause).order_by(releases.c.counter.desc())
+    return conn.execute(asked.limit(1)).first()
 
 
 def select_blob(conn: Connection, sha256: str) -> Row | None:
@@ -132,24 +144,35 @@ def select_withdrawals(conn: Connection, approval: str) -> list[Row]:
     return list(conn.execute(sa.select(papers).where(clause)).all())
 
 
-def select_directed(conn: Connection, device: str) -> Row | None:
-    """Return the director's newest word to a machine, or None."""
-    return conn.execute(sa.select(directed).where(directed.c.device_id == device)).first()
+def select_directed(conn: Connection, devices: Sequence[str]) -> dict[str, Row]:
+    """Return the director's newest words to machines; those without one are left out."""
+    clause = directed.c.device_id.in_(list(devices))
+    return {row.device_id: row for row in conn.execute(sa.select(directed).where(clause))}
 
 
-def upsert_directed(conn: Connection, device: str, values: Mapping[str, Any]) -> None:
-    """Write the director's newest word to a machine."""
-    changed = conn.execute(
-        directed.update().where(directed.c.device_id == device).values(**values)
-    ).rowcount
-    if not changed:
-        conn.execute(directed.insert().values(device_id=device, **values))
+def replace_directed(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the director's newest words to machines."""
+    ids = [row["device_id"] for row in rows]
+    conn.execute(directed.delete().where(directed.c.device_id.in_(ids)))
+    conn.execute(directed.insert(), [dict(row) for row in rows])
 
 
-def select_offers(conn: Connection, device: str) -> set[str]:
-    """Return the releases that a machine was ever told of."""
-    rows = conn.execute(sa.select(offers.c.release_id).where(offers.c.device_id == device))
-    return {row.release_id for row in rows}
+def select_offers(conn: Connection, devices: Sequence[str]) -> dict[str, set[str]]:
+    """Return the releases that machines were ever told of."""
+    found: dict[str, set[str]] = {}
+    asked = sa.select(offers.c.device_id, offers.c.release_id)
+    for row in conn.execute(asked.where(offers.c.device_id.in_(list(devices)))):
+        found.setdefault(row.device_id, set()).add(row.release_id)
+    return found
+
+
+def select_counters(conn: Connection, devices: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the counters of what runs on machines, by product."""
+    found: dict[str, dict[str, int]] = {}
+    asked = sa.select(states.c.device_id, states.c.product, states.c.counter)
+    for row in conn.execute(asked.where(states.c.device_id.in_(list(devices)))):
+        found.setdefault(row.device_id, {})[row.product] = int(row.counter)
+    return found
 
 
 def select_offered(conn: Connection, release: str) -> dict[str, int]:
@@ -160,12 +183,15 @@ def select_offered(conn: Connection, release: str) -> dict[str, int]:
 
 
 def insert_offers(
-    conn: Connection, device: str, owner: str, named: Sequence[str], at_ms: int
+    conn: Connection, owner: str, fresh: Sequence[tuple[str, str]], at_ms: int
 ) -> None:
-    """Write that a machine was told of releases for the first time."""
-    if named:
-        values = {"device_id": device, "owner_id": owner, "at": at_ms}
-        conn.execute(offers.insert(), [{**values, "release_id": each} for each in named])
+    """Write that machines (machine, release) were told of a release for the first time."""
+    if fresh:
+        values = {"owner_id": owner, "at": at_ms}
+        conn.execute(
+            offers.insert(),
+            [{**values, "device_id": device, "release_id": each} for device, each in fresh],
+        )
 
 
 def has_report(conn: Connection, report: str) -> bool:

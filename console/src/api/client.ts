@@ -48,6 +48,9 @@ export const api = {
   ahead: (search: Search) => http.get<T.AheadList>(`/access/standing${query(search)}`),
   session_of: (id: string) => http.get<T.AccessDetail>(`/access/requests/${encodeURIComponent(id)}`),
 
+  deviceUpdates: (id: string, search: Search) =>
+    http.get<T.DeviceUpdates>(`/updates/devices/${encodeURIComponent(id)}${query(search)}`),
+
   timeline: (search: Search) => http.get<T.Page<T.HistoryItem>>(`/timeline${query(search)}`),
   record: () => http.get<T.LogRecord>('/record'),
   exportRecord: async () => (await http.send('GET', '/record/export')).blob(),

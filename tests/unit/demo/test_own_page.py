@@ -58,6 +58,7 @@ def test_it_follows_the_link_and_comes_back(service: Service) -> None:
         keeping = asyncio.create_task(keep(service))
         try:
             await until(lambda: ask(service) == PLAIN)
+            await until(service.port_file.exists)
             assert service.port_file.read_text() == f"{service.port}\n"
             switch(service, "1.1")
             await until(lambda: ask(service) == "1.1")

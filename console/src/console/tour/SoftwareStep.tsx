@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { Link } from 'wouter';
 import { api } from '../../api/client';
-import type { DeviceUpdates, Tour, UpdateReport } from '../../api/types';
+import type { Tour, UpdateReport } from '../../api/types';
 import { Age } from '../../shared/time/AsOf';
 import { CopyLine } from '../../shared/ui/Copy';
 import { Section } from '../../shared/ui/Page';
@@ -25,8 +25,10 @@ export function SoftwareStep({ tour }: { tour: Tour }) {
     queryKey: ['updates', 'tour', id ?? ''],
     queryFn: () => api.deviceUpdates(id ?? '', { per_page: 20 }),
     enabled: id !== null,
+    // What the machine refused belongs to the thief's step.
+    select: (data) => data.items.filter((report) => report.outcome !== 'refused'),
   });
-  const said = updates.data && updates.data.items.length > 0 ? updates.data : null;
+  const said = updates.data ?? [];
   return (
     <>
       <p className="tour-lead">
@@ -50,7 +52,7 @@ export function SoftwareStep({ tour }: { tour: Tour }) {
       </p>
       <Section title="What this machine says">
         <div aria-live="polite">
-          {said ? (
+          {said.length > 0 ? (
             <Said said={said} />
           ) : (
             <p className="tour-wait panel panel-pad">
@@ -64,12 +66,12 @@ export function SoftwareStep({ tour }: { tour: Tour }) {
   );
 }
 
-function Said({ said }: { said: DeviceUpdates }) {
-  const outcomes = new Set(said.items.map((report) => report.outcome));
+function Said({ said }: { said: UpdateReport[] }) {
+  const outcomes = new Set(said.map((report) => report.outcome));
   return (
     <>
       <ul className="panel rows attacks">
-        {said.items.map((report) => (
+        {said.map((report) => (
           <li key={report.id}>
             <div>
               <strong>

@@ -15,7 +15,7 @@ from tests.updates_world import PRODUCT, UpdatesWorld, updates_world
 from fleetward.runtime.database import Database
 from fleetward.server.drill.attack import Attack
 from fleetward.server.drill.release_attacks import UNSIGNED_VERSION, make_release_attacks
-from fleetward.server.drill.store import select_release_answers
+from fleetward.server.drill.store import select_heard, select_release_answers
 from fleetward.server.updates.robbed import Loot, Published
 from fleetward.trust.release_manifest import make_path
 from fleetward.wire.subjects import Up
@@ -143,6 +143,21 @@ def test_a_refusal_is_of_the_release_that_it_names(world: ServerWorld) -> None:
         old: (refused, "older_counter", "Too old."),
         new: ("update.accepted", "", "Fetched."),
     }
+
+
+def test_what_is_said_of_releases_answers_no_order(world: ServerWorld) -> None:
+    machine = world.join("pump")
+    world.confirm(machine)
+    for what in ("release", "director", "approval", "part"):
+        machine.write("gate.refused", {"what": what, "reason": "no", "words": "No."})
+    looks = {"what": "look_for_updates", "reason": "server_asked", "words": "It looks."}
+    machine.write("gate.reduced", looks)
+    machine.write("gate.refused", {"what": "order", "reason": "bad_order", "words": "No order."})
+    world.send(machine, Up.BATCH, machine.cut())
+    with world.database.read() as conn:
+        heard = select_heard(conn, machine.device, 0)
+    assert heard is not None
+    assert heard.reason == "bad_order"
 
 
 def test_who_refuses_the_whole_word_has_refused_each_release(world: ServerWorld) -> None:

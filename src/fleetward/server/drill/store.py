@@ -21,6 +21,8 @@ WAITING: Final = ("offered", "asked")
 OF_RELEASES: Final = frozenset({"release", "director"})
 """What a refusal is of, where it is of the thief's word or of a release that he named."""
 ACCEPTED: Final = "update.accepted"
+BESIDE: Final = OF_RELEASES | {"approval", "part", "look_for_updates"}
+"""What a machine does about releases goes on beside a drill, and answers none of its orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ def select_heard(
     )
     for row in rows:
         body = read_entry(row.body).body
+        if body.get("what") in BESIDE:
+            continue
         if row.kind in DEFEATS and not subjects & {body.get("request"), body.get("session")}:
             continue
         reason, words = body.get("reason", ""), body.get("words", "")

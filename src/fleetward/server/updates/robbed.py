@@ -98,7 +98,7 @@ class RobbedDesk:
         room = MAX_DIRECTED - len(targets)
         kept = [each for each in true if each.path not in targets][:room]
         owner = book.near.owner.owner_id
-        with book.near.database.write() as conn:
+        with self._desk.signing, book.near.database.write() as conn:
             row = store.select_directed(conn, [device]).get(device)
             version = next_version(int(row.version) if row is not None else 0, now)
             body = book.director.sign_word(

@@ -155,6 +155,7 @@ function consoleAnswer(method, path, search, body) {
   }
   if (parts[0] === 'drills' && parts[1]) return { body: drills.get(parts[1]) };
   if (method === 'DELETE') return { status: 204 };
+  if (parts[0] === 'updates' && parts[1] === 'devices') return { body: { device_id: parts[2], name: '', site: '', products: [], told: [], told_at: null, items: [], total: 0, page: 1, per_page: 20 } };
   switch (`${method} ${path}`) {
     case 'POST /session/redeem':
       return body.code === 'used' ? problem(401, 'Sign in first', 'This link was used or is older than 15 minutes.', 'Make another: fleetward login-link --data DIR, on the server’s own computer.') : { body: { ...session(), token: 'fws_made_up' } };

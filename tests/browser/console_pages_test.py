@@ -38,7 +38,7 @@ CONSOLE: Final = (
     "/proof",
     "/access",
     "/nowhere",
-    *(f"/setup/{step}" for step in range(1, 8)),
+    *(f"/setup/{step}" for step in range(1, 9)),
 )
 LONG_PAGES: Final = ["/", "/fleet", "/sessions", "/updates", "/proof", "/setup/4"]
 """Where 5,000 devices and names of 80 characters show."""

@@ -137,14 +137,14 @@ def test_the_tour_by_keyboard(server: MadeUpServer, browser: Browser) -> None:
     with walk(browser) as walker:
         sign_in(walker, server)
         walker.open(f"{server.console}/setup/1")
-        for step in range(1, 8):
-            expect(walker.page.get_by_text(f"Step {step} of 8")).to_be_visible()
+        for step in range(1, 9):
+            expect(walker.page.get_by_text(f"Step {step} of 9")).to_be_visible()
             following = walker.page.get_by_role("button", name=re.compile("^Next: "))
             following.focus()
             walker.page.keyboard.press("Enter")
-        expect(walker.page.get_by_text("Step 8 of 8")).to_be_visible()
+        expect(walker.page.get_by_text("Step 9 of 9")).to_be_visible()
         walker.open(f"{server.console}/setup")
-        expect(walker.page).to_have_url(re.compile("/setup/8$"))
+        expect(walker.page).to_have_url(re.compile("/setup/9$"))
     assert walker.complaints == []
 
 
@@ -217,7 +217,7 @@ def test_quarantine_asks_why_and_the_page_follows(
 def test_the_drill_shows_refusals_one_by_one(server: MadeUpServer, browser: Browser) -> None:
     with walk(browser) as walker:
         sign_in(walker, server)
-        walker.open(f"{server.console}/setup/6")
+        walker.open(f"{server.console}/setup/7")
         walker.page.get_by_role("button", name="Steal the server").click()
         expect(walker.page.get_by_text("Under way").first).to_be_visible()
         expect(walker.page.get_by_text("All 8 were refused")).to_be_visible(timeout=15_000)

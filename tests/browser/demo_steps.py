@@ -26,7 +26,7 @@ UNSEEN_SECONDS: Final = 60.0
 BUSY_CHANGES: Final = 8
 BUSY_MS: Final = 65_000
 SILENCE_MS: Final = 30_000
-LAST_STEP: Final = 8
+LAST_STEP: Final = 9
 ATTACKS: Final = 8
 """Of the drill; each is refused."""
 LISTS: Final = ("packages", "sockets", "processes", "services", "users", "hardening", "facts")

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 2a9eb9ec5f4aa746c32bb3659610bc9ff8603f9723a7dcd324af90cd1bd1a48a
+// SHA-256 of openapi.json: 89d7a7bd9e76323418c4075409d2ac0b9d709ede5a3b92006a031babad5ee4f9
 
 export interface components {
     schemas: {
@@ -547,7 +547,7 @@ export interface components {
             attack: string;
             id: string;
             /** @enum {unknown} */
-            outcome: "accepted" | "refused" | "unanswered" | "waiting";
+            outcome: "accepted" | "refused" | "skipped" | "unanswered" | "waiting";
             reason: string;
             words: string;
         };
@@ -1857,6 +1857,8 @@ export interface components {
             owner_console_command: string | null;
             /** @default null */
             panel_command: string | null;
+            /** @default null */
+            release_command: string | null;
             /** @default null */
             replay_command: string | null;
             /** @default null */

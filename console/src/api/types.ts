@@ -54,6 +54,10 @@ export type Built = ProgramRow['canary'];
 export type FactRow = Schemas['FactRow'];
 export type HistoryItem = Schemas['TimelineItem'];
 
+export type DeviceUpdates = Schemas['DeviceUpdates'];
+/** What a machine signed about a release. */
+export type UpdateReport = Schemas['ReportRow'];
+
 /** A request to enter a device, and what became of it. */
 export type AccessRow = Schemas['AccessRow'];
 export type AccessState = AccessRow['state'];

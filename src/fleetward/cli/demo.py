@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 import typer
 
+from fleetward.cli.demo_release import release
 from fleetward.cli.plain import PLAIN
 from fleetward.cli.server import is_running, start_server, stop_server, wait_ready
 from fleetward.demo.children import Children
@@ -44,6 +45,7 @@ MOST_MACHINES: Final = 200
 LOOK_SECONDS: Final = 0.5
 
 demo_app: Final = typer.Typer(**PLAIN)
+demo_app.command("release")(release)
 sim_app: Final = typer.Typer(**PLAIN)
 
 
@@ -64,8 +66,9 @@ class _LocalControlPlane:
                 stop_server(data)
 
 
-@demo_app.command()
+@demo_app.callback(invoke_without_command=True)
 def demo(
+    context: typer.Context,
     data: Annotated[
         Path | None, typer.Option("--data", help="Its folder; in your home if not named.")
     ] = None,
@@ -85,7 +88,11 @@ def demo(
     """Start a control plane, let this very machine join, and a dozen simulated ones.
 
     fleetward demo
+
+    fleetward demo release
     """
+    if context.invoked_subcommand is not None:
+        return
     with refusals():
         places = DemoPlaces((data or Path.home() / DEFAULT_FOLDER).absolute())
         if reset:

@@ -7,6 +7,10 @@ owner/                the owner's folder; it belongs on another computer
 technician/           the folder of a technician of somebody else; it belongs on his computer
 technician-passphrase opens his key (0600)
 machine-files/        files of this machine that he may ask to read
+maker/                the folder of a maker of software; it belongs on his computer
+maker-passphrase      opens his keys (0600)
+maker-work/           what he releases, before it is packed
+own-port              the port of this machine's own page, the same at each start
 server/, run/         the control plane, as `fleetward up` keeps it
 devices/NAME/         data directories of the machines
 logs/                 what the programs of the demo said
@@ -27,6 +31,7 @@ from typing import Final
 
 import msgspec
 
+from fleetward.demo.display import PART, PRODUCT
 from fleetward.runtime.files import atomic_write, make_private_directory, read_bounded
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 
@@ -87,9 +92,34 @@ class DemoPlaces:
         return self.data / "machine-files"
 
     @property
+    def maker(self) -> Path:
+        """The maker's folder."""
+        return self.data / "maker"
+
+    @property
+    def maker_passphrase(self) -> Path:
+        """The maker's passphrase."""
+        return self.data / "maker-passphrase"
+
+    @property
+    def maker_work(self) -> Path:
+        """What the maker releases, before it is packed."""
+        return self.data / "maker-work"
+
+    @property
     def page_port(self) -> Path:
-        """Where the machine's own page listens in this start."""
+        """Where the machine's own page listens, once it does in this start."""
         return self.run / "page-port"
+
+    @property
+    def kept_port(self) -> Path:
+        """The port of that page over all starts."""
+        return self.data / "own-port"
+
+    @property
+    def current(self) -> Path:
+        """The link to the release of the display that is in force on this machine."""
+        return self.this_machine / "software" / PRODUCT / PART / "current"
 
     @property
     def devices(self) -> Path:

@@ -137,6 +137,16 @@ class Stage:
             return
         self._found.page_port = int(read_bounded(self._places.page_port, 64))
 
+    def _start_own_page(self) -> None:
+        places = self._places
+        places.page_port.unlink(missing_ok=True)
+        named = {
+            "--port-file": places.page_port, "--kept-port": places.kept_port,
+            "--current": places.current, "--log": places.logs / f"{PAGE}-program.log",
+        }  # fmt: skip
+        words = [str(word) for pair in named.items() for word in pair]
+        self.children.start(PAGE, [*_MODULE, "fleetward.demo.own_page", *words])
+
     # --- this machine
 
     def _let_this_machine_join(self) -> None:
@@ -146,9 +156,7 @@ class Stage:
             self._join_agent(self._owner.invite(HERE, 1, preapproved=True))
         argv = [*_MODULE, "fleetward.device.cli", "run", "--data", str(machine)]
         self.children.start(AGENT, argv)
-        self._places.page_port.unlink(missing_ok=True)
-        page = ("fleetward.demo.own_page", "--port-file", str(self._places.page_port))
-        self.children.start(PAGE, [*_MODULE, *page])
+        self._start_own_page()
         self._found.this = read_device_id(machine)
         self._owner.confirm({self._found.this: read_panel_words(machine)})
 

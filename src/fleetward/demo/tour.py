@@ -56,6 +56,7 @@ def make_facts(places: DemoPlaces, shown: Shown) -> dict[str, Any]:
         "alter_command": shlex.join([sys.executable, "-c", _ALTER, str(record)]),
         "invite_command": run_line("fleetward", "owner", "invite", "--site", "Here", *owner),
         "join_command": f"{_program('fleetward-agent')} join STRING --data DIR",
+        "release_command": run_line("fleetward", "demo", "release", *data),
         "reset_command": run_line("fleetward", "demo", "--reset", *data),
     }
     if shown.allowed.named:

@@ -168,6 +168,7 @@ def _make_drills(program: Program) -> Drills:
         deeds=house.deeds,
         documents=house.directory.require,
         stolen=stolen,
+        robbery=house.updates.desk,
         pusher=lambda: program.bus_side,
         is_connected=house.devices.is_connected,
         loop=program.loop,

@@ -36,6 +36,7 @@ from fleetward.server.updates.answers import UpdateDesk
 from fleetward.server.updates.book import Neighbours as UpdateNeighbours
 from fleetward.server.updates.book import UpdateBook, UpdatePlace
 from fleetward.server.updates.ingest import UpdateDoor
+from fleetward.server.updates.robbed import RobbedDesk
 from fleetward.server.updates.rollout_show import RolloutsShown
 from fleetward.server.updates.rollouts import Rollouts
 from fleetward.server.updates.show import Shown as UpdateShown
@@ -75,7 +76,7 @@ class UpdateSlice:
     book: UpdateBook
     updates: Updates
     rollouts: Rollouts
-    desk: UpdateDesk
+    desk: RobbedDesk
     door: UpdateDoor
     shown: UpdateShown
     rollouts_shown: RolloutsShown
@@ -212,7 +213,7 @@ def _open_updates(near: UpdateNeighbours, place: UpdatePlace) -> UpdateSlice:
         book,
         Updates(book),
         rollouts,
-        UpdateDesk(book, rollouts),
+        RobbedDesk(book, UpdateDesk(book, rollouts)),
         UpdateDoor(book, rollouts),
         UpdateShown(book),
         RolloutsShown(book, rollouts),

@@ -15,6 +15,7 @@ const FACES: Record<Step['outcome'], Face> = {
   waiting: { tone: 'quiet', icon: 'clock', words: 'Under way' },
   refused: { tone: 'good', icon: 'check', words: 'Refused' },
   accepted: { tone: 'bad', icon: 'alert', words: 'Accepted' },
+  skipped: { tone: 'quiet', icon: 'right', words: 'Not tried' },
   unanswered: { tone: 'quiet', icon: 'clock', words: 'No answer' },
 };
 
@@ -86,7 +87,8 @@ function Attacks({ drill, device }: { drill: Drill; device: string }) {
 
 function Verdict({ drill, device }: { drill: Drill; device: string }) {
   const state = useQuery({ queryKey: ['device', device], queryFn: () => api.device(device) });
-  const accepted = drill.steps.filter((step) => step.outcome === 'accepted').length;
+  const tried = drill.steps.filter((step) => step.outcome !== 'skipped');
+  const accepted = tried.filter((step) => step.outcome === 'accepted').length;
   return (
     <div className="tour-gap">
       {drill.state === 'unanswered' ? (
@@ -96,12 +98,12 @@ function Verdict({ drill, device }: { drill: Drill; device: string }) {
         </Note>
       ) : accepted > 0 || drill.state === 'failed' ? (
         <Note tone="bad" icon="alert" live>
-          <strong>{accepted} of {drill.steps.length} were accepted.</strong>
+          <strong>{accepted} of {tried.length} were accepted.</strong>
           <p>That must not happen. Please report it: SECURITY.md says how.</p>
         </Note>
       ) : (
         <Note tone="good" icon="check" live>
-          <strong>All {drill.steps.length} were refused. Nothing changed on your machine.</strong>
+          <strong>All {tried.length} were refused. Nothing changed on your machine.</strong>
           {state.data && (
             <p className="tour-machine">
               <Link href={`/devices/${device}`} className="truncate">{state.data.name}</Link>

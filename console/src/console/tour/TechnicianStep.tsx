@@ -129,7 +129,7 @@ function Next({ row, tour }: { row: AccessDetail; tour: Tour }) {
         </ol>
         <Note tone="good" icon="check" live>
           <strong>It is over: {sayEnding(row.ended_by)}.</strong>
-          <p>Who was inside, when, and with whose permission stands in the record. In step 7 the check names this session.</p>
+          <p>Who was inside, when, and with whose permission stands in the record. In step 8 the check names this session.</p>
         </Note>
       </>
     );

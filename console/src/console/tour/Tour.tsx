@@ -15,14 +15,15 @@ import { LetInStep } from './LetInStep';
 import { LieStep } from './LieStep';
 import { MachineStep } from './MachineStep';
 import { SignedInStep } from './SignedInStep';
+import { SoftwareStep } from './SoftwareStep';
 import { TechnicianStep } from './TechnicianStep';
 import { LAST, STEPS, readStep, resumeAt } from './steps';
 import './tour.css';
 
 /** The step with a button of its own. */
-const DRILL = 6;
+const DRILL = 7;
 
-/** Eight steps on live events; left at any time, it goes on where it was. */
+/** Nine steps on live events; left at any time, it goes on where it was. */
 export default function Tour() {
   const { step } = useParams<{ step?: string }>();
   const tour = useQuery({ queryKey: ['tour'], queryFn: api.tour });
@@ -88,9 +89,11 @@ function StepBody({ tour, at, onDrill }: { tour: TourData; at: number; onDrill: 
       return <LetInStep tour={tour} />;
     case 5:
       return <TechnicianStep tour={tour} />;
+    case 6:
+      return <SoftwareStep tour={tour} />;
     case DRILL:
       return <DrillStep tour={tour} onDrill={onDrill} />;
-    case 7:
+    case 8:
       return <LieStep tour={tour} />;
     default:
       return <KeepStep tour={tour} />;

@@ -1,6 +1,6 @@
 import type { Tour } from '../../api/types';
 
-/** The eight steps, and where somebody stands in them. Pure. */
+/** The nine steps, and where somebody stands in them. Pure. */
 
 export const STEPS = [
   { id: 1, title: 'Come in', question: 'You are in' },
@@ -8,9 +8,10 @@ export const STEPS = [
   { id: 3, title: 'Change something', question: 'Change something, and watch' },
   { id: 4, title: 'Let one in', question: 'Let a machine in' },
   { id: 5, title: 'Let a technician in', question: 'Let a technician in, this once' },
-  { id: 6, title: 'Steal the server', question: 'What if somebody steals this server?' },
-  { id: 7, title: 'Catch a lie', question: 'Would you notice a lie?' },
-  { id: 8, title: 'Keep it', question: 'Keep it, or start afresh' },
+  { id: 6, title: 'Bring new software', question: 'Bring new software, good and broken' },
+  { id: 7, title: 'Steal the server', question: 'What if somebody steals this server?' },
+  { id: 8, title: 'Catch a lie', question: 'Would you notice a lie?' },
+  { id: 9, title: 'Keep it', question: 'Keep it, or start afresh' },
 ] as const;
 
 export const LAST = STEPS.length;

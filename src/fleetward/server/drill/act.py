@@ -14,24 +14,44 @@ from fleetward.runtime.database import Database
 from fleetward.server.deeds import Deed, DeedRecorder
 from fleetward.server.drill.attack import Attack, HeldDocuments
 from fleetward.server.drill.attacks import make_attacks
+from fleetward.server.drill.release_attacks import LOOK, Loot, make_release_attacks
 from fleetward.server.drill.session_attacks import Papers
-from fleetward.server.drill.store import Heard, newest_sequence, select_heard, select_papers
+from fleetward.server.drill.store import (
+    REFUSED,
+    Heard,
+    newest_sequence,
+    select_heard,
+    select_papers,
+    select_release_answers,
+)
 from fleetward.trust.errors import FleetwardError, Refused
 from fleetward.trust.keys import Signer
 
 STEP_SECONDS: Final = 20.0
+LOOK_GAP_SECONDS: Final = 15.0
+"""So much longer it takes a machine to answer what it has to ask for: two looks are ten seconds
+apart."""
 LOOK_SECONDS: Final = 0.2
 KEPT_DRILLS: Final = 50
-REFUSED: Final = "gate.refused"
 _log: Final = logging.getLogger(__name__)
 
-Outcome = Literal["waiting", "refused", "accepted", "unanswered"]
+Outcome = Literal["waiting", "refused", "accepted", "unanswered", "skipped"]
 
 
 class Pusher(Protocol):
     """The way to a machine."""
 
     async def push(self, device: str, word: str, payload: bytes) -> None: ...
+
+
+class Robbery(Protocol):
+    """What was stolen of updates, and the machine's questions, answered by the thief."""
+
+    def find_loot(self, device: str) -> Loot: ...
+
+    def lie(self, device: str, named: Sequence[tuple[str, int, str]]) -> None: ...
+
+    def be_true(self, device: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,7 @@ class Drills:
     deeds: DeedRecorder
     documents: Callable[[], HeldDocuments]
     stolen: Callable[[], Sequence[Signer]]
+    robbery: Robbery
     pusher: Callable[[], Pusher]
     is_connected: Callable[[str], bool]
     loop: asyncio.AbstractEventLoop
@@ -87,11 +108,14 @@ class Drills:
                 reason="not_connected",
             )
         now = self.clock.wall_ms()
-        attacks = make_attacks(self.documents(), self._find_papers(device), self.stolen(), now)
+        attacks = [
+            *make_attacks(self.documents(), self._find_papers(device), self.stolen(), now),
+            *make_release_attacks(self.robbery.find_loot(device)),
+        ]
         drill = Drill(
             id=secrets.token_hex(8),
             device_id=device,
-            steps=tuple(Step(a.id, a.attack, a.words) for a in attacks),
+            steps=tuple(_begin(attack) for attack in attacks),
             started_ms=now,
         )
         self.deeds.record(
@@ -122,7 +146,9 @@ class Drills:
         try:
             heard = await asyncio.to_thread(self._newest, device)
             for place, attack in enumerate(attacks):
-                heard = await self._try(drill_id, place, attack, heard)
+                if attack.target is None and not attack.skipped:
+                    heard = await self._try(drill_id, place, attack, heard)
+            await self._offer(drill_id, attacks, heard)
         except FleetwardError as e:
             _log.warning("the drill %s was broken off: %s", drill_id, e.message)
         finally:
@@ -146,6 +172,33 @@ class Drills:
         self._note(drill_id, place, noted)
         return heard
 
+    async def _offer(self, drill_id: str, attacks: Sequence[Attack], heard: int) -> None:
+        """Let the machine ask, name it every false release at once, and note what it says."""
+        device = self._drills[drill_id].device_id
+        places = {a.target.path: n for n, a in enumerate(attacks) if a.target is not None}
+        if not places:
+            return
+        named = [(a.target.path, a.target.length, a.target.sha256)
+                 for a in attacks if a.target is not None]  # fmt: skip
+        await asyncio.to_thread(self.robbery.lie, device, named)
+        try:
+            await self.pusher().push(device, "reduce", LOOK)
+            deadline = self.loop.time() + self.answer_seconds + LOOK_GAP_SECONDS
+            noted: dict[str, Heard] = {}
+            while len(noted) < len(places) and self.loop.time() < deadline:
+                await asyncio.sleep(LOOK_SECONDS)
+                answers = await asyncio.to_thread(
+                    self._hear_releases, device, heard, frozenset(places)
+                )
+                for path, answer in answers.items():
+                    if noted.get(path) != answer:
+                        self._note(drill_id, places[path], answer)
+                noted = answers
+        finally:
+            self.robbery.be_true(device)
+            # It asks again, and hears what is true.
+            await self.pusher().push(device, "reduce", LOOK)
+
     async def _listen(self, device: str, after: int, subjects: frozenset[str]) -> Heard | None:
         deadline = self.loop.time() + self.answer_seconds
         while self.loop.time() < deadline:
@@ -166,6 +219,10 @@ class Drills:
     def _hear(self, device: str, after: int, subjects: frozenset[str]) -> Heard | None:
         with self.database.read() as conn:
             return select_heard(conn, device, after, subjects)
+
+    def _hear_releases(self, device: str, after: int, paths: frozenset[str]) -> dict[str, Heard]:
+        with self.database.read() as conn:
+            return select_release_answers(conn, device, after, paths)
 
     def _note(self, drill_id: str, place: int, answer: Heard | None) -> None:
         drill = self._drills[drill_id]
@@ -199,3 +256,9 @@ class Drills:
             state = "unanswered"
         self._drills[drill_id] = replace(drill, state=state)
         self.announce(drill_id)
+
+
+def _begin(attack: Attack) -> Step:
+    """Return the step of an attack before it is tried, or why it is not."""
+    outcome: Outcome = "skipped" if attack.skipped else "waiting"
+    return Step(attack.id, attack.attack, attack.words, outcome, answer=attack.skipped)

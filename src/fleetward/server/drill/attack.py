@@ -34,10 +34,21 @@ class HeldDocuments(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class FalseTarget:
+    """A release as the thief names it to the machine."""
+
+    path: str
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Attack:
     """One attack: what is tried, in words, and what is pushed at a machine, one after the other.
 
     `subjects` are hashes of what it pushes: an offer or an opening for one of them is a defeat.
+    `target` is a release that the machine is told of when it asks; all of a drill at once.
+    `skipped` says why it cannot be tried here.
     """
 
     id: str
@@ -46,6 +57,8 @@ class Attack:
     channel: str
     payloads: tuple[bytes, ...]
     subjects: frozenset[str] = frozenset()
+    target: FalseTarget | None = None
+    skipped: str = ""
 
 
 def make_order_attack(name: str, attack: str, words: str, envelopes: Sequence[bytes]) -> Attack:

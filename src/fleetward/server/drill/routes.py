@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.http.times import Instant, to_rfc3339, to_rfc3339_or_none
-from fleetward.server.drill.act import Drill, Drills
+from fleetward.server.drill.act import Drill, Drills, Outcome
 from fleetward.server.web.permissions import ACTION
 from fleetward.server.web.request import ApiRequest
 
@@ -28,7 +28,7 @@ class DrillStep(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     attack: str
     words: str
-    outcome: Literal["waiting", "refused", "accepted", "unanswered"]
+    outcome: Outcome
     reason: str
     answer: str
     at: Instant | None

@@ -16,9 +16,11 @@ from fleetward.server.guide import store
 from fleetward.server.guide.doctor import Doctor
 from fleetward.server.web.permissions import ACTION
 
-LAST_STEP: Final = 8
-ADDED_STEP: Final = 5
-"""Behind the steps of the first release; progress that was stored then is moved up by one."""
+LAST_STEP: Final = 9
+ADDED: Final = ((7, 5), (8, 6))
+"""Steps that came in between: how many there were before, and which became a new one. Progress
+that was stored then is moved up by one each."""
+FIRST_STEPS: Final = 7
 COUNTED: Final = "steps"
 
 
@@ -43,6 +45,7 @@ class TourFacts(msgspec.Struct, frozen=True, kw_only=True):
     connect_command: str | None = None
     stop_command: str | None = None
     replay_command: str | None = None
+    release_command: str | None = None
     export_command: str | None = None
     verify_command: str | None = None
     alter_command: str | None = None
@@ -99,12 +102,15 @@ def make_guide_handlers(
 
 def move_up(notes: dict[str, str]) -> dict[str, str]:
     """Return what is remembered, by the numbers that the steps have now."""
-    if notes.get(COUNTED) == str(LAST_STEP):
+    counted = int(notes.get(COUNTED, str(FIRST_STEPS)))
+    if counted == LAST_STEP:
         return notes
-    done = [step + (step >= ADDED_STEP) for step in json.loads(notes.get("done", "[]"))]
-    step = int(notes.get("step", "1"))
-    moved = {"done": json.dumps(done), "step": str(step + (step > ADDED_STEP))}
-    return {**notes, **moved, COUNTED: str(LAST_STEP)}
+    done, step = json.loads(notes.get("done", "[]")), int(notes.get("step", "1"))
+    for before, added in ADDED:
+        if counted <= before:
+            done = [each + (each >= added) for each in done]
+            step += step > added
+    return {**notes, "done": json.dumps(done), "step": str(step), COUNTED: str(LAST_STEP)}
 
 
 def _read(notes: dict[str, str], facts: TourFacts) -> Tour:

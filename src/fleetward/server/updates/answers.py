@@ -67,6 +67,11 @@ class UpdateDesk:
             "blob": self._give_blob,
         }
 
+    @property
+    def signing(self) -> threading.Lock:
+        """Held while words are signed and stored: no version has two words."""
+        return self._lock
+
     def pace(self, device: str, question: UpdateQuestion) -> float:
         """Return how many seconds the answer waits. Raises `Refused` (too_often)."""
         size = min(question.length, MAX_PIECE_BYTES) if question.what == "blob" else 0

@@ -105,6 +105,14 @@ class Rollouts:
         self._ceilings: dict[str, int] = {}
         self._touched = True
         self._looked_ms = 0
+        book.listen(self._hear)
+
+    def _hear(self, what: str, _: str) -> None:
+        """Let in whom the owner has just approved it for, before machines are told to look: two
+        looks of one are seconds apart."""
+        if what == "approval":
+            self._touched = True
+            self.advance()
 
     def preview(self, wish: Wish) -> Forecast:
         """Return what a rollout would be. Raises `Malformed` or `Refused`."""

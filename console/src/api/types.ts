@@ -107,8 +107,5 @@ export type Stage = Schemas['StageRow'];
 export type FailureCause = Schemas['FailureCause'];
 export type Selector = Schemas['MachineSelector'];
 export type RolloutWish = Schemas['NewRollout'];
-/** What a machine signed of its software, at every step that counts. */
-export type DeviceUpdates = Schemas['DeviceUpdates'];
 export type ProductOnDevice = Schemas['ProductOnDevice'];
-export type UpdateReport = Schemas['ReportRow'];
 export type Outcome = UpdateReport['outcome'];

@@ -19,7 +19,6 @@ from typing import Final
 from fleetward.device.updates.installer_words import PartWord, Patch
 from fleetward.device.updates.installers.contract import (
     BLOCK_BYTES,
-    SYNC_BYTES,
     Found,
     Source,
     Tell,

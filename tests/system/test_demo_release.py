@@ -101,7 +101,7 @@ def test_the_thief_of_the_server_gets_no_software_in(
     assert ask(demo, "/healthz").strip() == played["good"]["serves"]
 
 
-def test_it_goes_on_with_the_next_version_after_a_new_start(
+def test_another_play_goes_on_with_the_next_version(
     demo: RunningDemo, played: dict[str, Any]
 ) -> None:
     again = run(demo, "demo", "release", "--only", "good")

@@ -125,7 +125,7 @@ def test_a_technician_is_let_in_stopped_replayed_and_found(demo: Program, browse
         replay = copied(visitor, keys, "replays the session")
         assert "42-here" in run_copied(demo, [*replay, "--speed", "0"])
         keys.press("Next: Bring new software")
-        expect(page.get_by_text("Step 6 of 8")).to_be_visible()
+        expect(page.get_by_text("Step 6 of 9")).to_be_visible()
         assert demo.api("/tour")["done"] == [5]
         assert keys.unseen == []
     facts = demo.api("/tour")["facts"]

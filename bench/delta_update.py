@@ -68,7 +68,9 @@ class RealInstaller(HeldInstaller):
     def wait(self) -> None:
         """Wait for the processes, whose sockets were closed, and see how large they were."""
         while self.running:
-            _, _, usage = os.wait4(self.running.pop().pid, 0)
+            process = self.running.pop()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
             self.peak_mib = max(self.peak_mib, usage.ru_maxrss / 1024)
 
 

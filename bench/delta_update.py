@@ -8,8 +8,8 @@ once in the older and once in the newer version, one maintenance release apart. 
 
 The maker's own code builds both releases. One machine, guard and the installer's real process,
 takes them one after the other out of a server's mouth; another one, without deltas, takes the whole
-parts. Counted is what guard asked for of blobs, lists of segments included, and the time of all. All
-lies on one disk. How large an installer grows, `tests/attack/test_delta_patch.py` measures.
+parts. Counted is what guard asked for of blobs, lists of segments included, and the time of all.
+All lies on one disk. How large an installer grows, `tests/attack/test_delta_patch.py` measures.
 
 `--levels` makes the deltas of the second release at zstd's levels 12 and 19, and says what each
 took of CPU time, of all threads.

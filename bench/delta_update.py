@@ -8,8 +8,8 @@ once in the older and once in the newer version, one maintenance release apart. 
 
 The maker's own code builds both releases. One machine, guard and the installer's real process,
 takes them one after the other out of a server's mouth; another one, without deltas, takes the whole
-parts. Counted is what guard asked for of blobs, lists of segments included; besides, the time of
-the installer's words and its highest resident size, interpreter included. All lies on one disk.
+parts. Counted is what guard asked for of blobs, lists of segments included, and the time of all.
+All lies on one disk. How large an installer grows, `tests/attack/test_delta_patch.py` measures.
 
 `--levels` makes the deltas of the second release at zstd's levels 12 and 19, and says what each
 took of CPU time, of all threads.
@@ -18,7 +18,6 @@ took of CPU time, of all threads.
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 import subprocess
 import sys
@@ -53,7 +52,6 @@ class RealInstaller(HeldInstaller):
     data: Path = Path()
     places: Path = Path()
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    peak_mib: float = 0
 
     def start_installer(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -66,10 +64,9 @@ class RealInstaller(HeldInstaller):
         return ours
 
     def wait(self) -> None:
-        """Wait for the processes, whose sockets were closed, and see how large they were."""
+        """Wait for the processes, whose sockets were closed."""
         while self.running:
-            _, _, usage = os.wait4(self.running.pop().pid, 0)
-            self.peak_mib = max(self.peak_mib, usage.ru_maxrss / 1024)
+            self.running.pop().wait()
 
 
 class Bench:
@@ -147,14 +144,12 @@ def compare(old: Path, new: Path, folder: Path) -> None:
     tell("first release, out of nothing", size, first.parts[0].blob.length_bytes, seconds)
     size, seconds = machine.take(maker, second)
     tell("second release, from the first", size, whole, seconds)
-    print(f"highest resident size of its installers: {machine.installer.peak_mib:.1f} MiB")
     machine.guard.core.close()
     maker = make_maker(folder / "plain", now_ms=NOW_MS)
     plain, _ = build(maker, "2", new, DeltaWish(are_made=False))
     other = Bench(folder / "other")
     size, seconds = other.take(maker, plain)
     tell("second release, whole", size, whole, seconds)
-    print(f"highest resident size of its installers: {other.installer.peak_mib:.1f} MiB")
     other.guard.core.close()
 
 

@@ -79,7 +79,9 @@ def open_fleet(folder: Path, machines: int) -> tuple[Database, UpdateBook]:
     place = UpdatePlace(folder / "blobs", director)
     book = UpdateBook(Neighbours(database, owner, none, none, NoDeeds(), clock), place)
     papers = Papers((paper,), frozenset())
-    book.use(Known((release,), {RELEASE: "m"}, {RELEASE: 0}, (paper,), (), papers, roots={"r": "m"}))
+    book.use(
+        Known((release,), {RELEASE: "m"}, {RELEASE: 0}, (paper,), (), papers, roots={"r": "m"})
+    )
     return database, book
 
 

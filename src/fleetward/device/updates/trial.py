@@ -123,4 +123,4 @@ def fetch_again(attempt: Attempt, rule: str, words: str, *, delta: str = "") -> 
 
 
 def _say(bad: list[FindingWord]) -> str:
-    return "; ".join(f"{f.check}: {f.words}" for f in bad[:4])[:500]
+    return "; ".join(f.words for f in bad[:4])[:500]

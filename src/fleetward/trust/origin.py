@@ -1,4 +1,4 @@
-"""Where a machine may fetch parts besides its server: origins, and the addresses that they may have.
+"""Where a machine may fetch parts besides its server: origins, and addresses that they may have.
 
 1. An origin is HTTPS, a host in lower case, perhaps a port, perhaps a folder; nothing else.
 2. It is named by the owner's policy. No other string becomes one.

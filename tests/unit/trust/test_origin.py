@@ -40,7 +40,8 @@ def test_an_origin_is_a_host_perhaps_a_port_and_a_folder(
     "https://-a.example", "https://a..example", "https://ä.example", "https://a.example.",
     "https://[::1", "https://[fe80::1%25eth0]", "file:///etc/passwd", "https:///blobs",
     "https://2130706433", "https://127.1", "https://0x7f.0.0.0x1", "https://0x7f000001",
-    "https://010.0.0.1", "https://[1::2::3]", f"https://{'a' * 60}.{'b' * 60}.{'c' * 60}/{'d' * 64}",
+    "https://010.0.0.1", "https://[1::2::3]",
+    f"https://{'a' * 60}.{'b' * 60}.{'c' * 60}/{'d' * 64}",
 ])  # fmt: skip
 def test_what_is_no_origin(text: str) -> None:
     with pytest.raises(Malformed) as caught:

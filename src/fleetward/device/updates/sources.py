@@ -95,8 +95,8 @@ class Sources:
         return msgspec.json.encode(UpdateAnswer(found=True, data=to_base64url(data)))
 
     def hear(self, hint: str) -> None:
-        """Note what guard said of the last answer."""
-        self._doubted = hint == "pause"
+        """Note what guard said of the last answer, until it asks for a piece again."""
+        self._doubted = self._doubted or hint == "pause"
 
     def rest(self) -> None:
         """There is nothing to ask for now: keep no connection."""

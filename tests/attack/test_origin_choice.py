@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -149,7 +149,9 @@ def name_origins(guard: UpdateGuard, *origins: str) -> None:
 
 
 @contextlib.contextmanager
-def playing(folder: Path, answer: Answering | None = None, *origins: str, segments: int = 2) -> Any:
+def playing(
+    folder: Path, answer: Answering | None = None, *origins: str, segments: int = 2
+) -> Iterator[Play]:
     """A release of some segments, and an origin that is honest unless `answer` is another."""
     guard = UpdateGuard.make(folder / "guard")
     guard.release("1.1", counter=11, payload=big_payload(segments))
@@ -277,6 +279,8 @@ def test_a_part_that_an_origin_has_not_got_is_had_from_the_server(tmp_path: Path
         play.run()
         assert play.guard.outcomes() == INSTALLED
         assert len(play.there.asked) <= 2 * (1 + play.passed // MISSING_SECONDS)
+        assert len(play.said) == len(play.there.asked)
+        assert all("has not got" in words for words in play.said)
 
 
 @pytest.mark.parametrize("named", [

@@ -52,11 +52,9 @@ SHORT = Patience(connect_seconds=1.0, idle_seconds=0.5, whole_seconds=1.5)
 CERTIFIED = certify(HOST)
 
 
-def client_of(
-    there: There, patience: Patience = SHORT, **names: list[str]
-) -> tuple[OriginClient, Steered]:
-    network = Steered({HOST: [OUTSIDE], **names}, there.port)
-    return OriginClient(network, there.trust, patience), network
+def client_of(there: There, *others: str) -> tuple[OriginClient, Steered]:
+    network = Steered({host: [OUTSIDE] for host in (HOST, *others)}, there.port)
+    return OriginClient(network, there.trust, SHORT), network
 
 
 def fetch(client: OriginClient, piece: Piece = PIECE, times: int = 1) -> bytes:
@@ -136,7 +134,7 @@ def test_a_whole_file_serves_where_it_was_asked_for() -> None:
 def test_redirects_lead_nowhere(status: int, place: str) -> None:
     head = f"HTTP/1.1 {status} Go\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n"
     with serving(CERTIFIED, plainly(head.encode())) as there:
-        client, network = client_of(there, **{"elsewhere.example": [OUTSIDE]})
+        client, network = client_of(there, "elsewhere.example")
         assert failure(client).reason == "origin_answer"
         assert (network.resolved, network.dialled) == ([HOST], [OUTSIDE])
         assert len(there.asked) == 1

@@ -149,6 +149,7 @@ class Sources:
 
     def _take_failure(self, origin: Origin, piece: Piece, error: FleetwardError) -> None:
         if error.reason == "part_missing":
+            self._say(f"{origin.text} has not got {piece.name[:16]}…; others are asked for it.")
             self._avoid(origin.text, piece.name, MISSING_SECONDS)
             return
         standing = self._standings[origin.text]

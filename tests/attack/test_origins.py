@@ -52,9 +52,11 @@ SHORT = Patience(connect_seconds=1.0, idle_seconds=0.5, whole_seconds=1.5)
 CERTIFIED = certify(HOST)
 
 
-def client_of(there: There, *others: str) -> tuple[OriginClient, Steered]:
+def client_of(
+    there: There, *others: str, patience: Patience | None = None
+) -> tuple[OriginClient, Steered]:
     network = Steered({host: [OUTSIDE] for host in (HOST, *others)}, there.port)
-    return OriginClient(network, there.trust, SHORT), network
+    return OriginClient(network, there.trust, patience), network
 
 
 def fetch(client: OriginClient, piece: Piece = PIECE, times: int = 1) -> bytes:
@@ -146,7 +148,7 @@ def test_redirects_lead_nowhere(status: int, place: str) -> None:
 @pytest.mark.parametrize("address", ITSELF)
 def test_a_name_that_leads_to_the_machine_or_its_link(address: str) -> None:
     network = Steered({HOST: [address]}, 1)
-    error = failure(OriginClient(network, make_context(), SHORT))
+    error = failure(OriginClient(network, make_context()))
     assert error.reason == "address_refused"
     assert network.dialled == []
 
@@ -157,14 +159,14 @@ def test_among_good_addresses_bad_ones_are_left_out() -> None:
             {HOST: ["127.0.0.1", "::1", "198.51.100.7", "fe80::1", OUTSIDE]}, there.port
         )
         network.dead.add("198.51.100.7")
-        assert fetch(OriginClient(network, there.trust, SHORT)) == WANTED
+        assert fetch(OriginClient(network, there.trust)) == WANTED
         assert network.dialled == ["198.51.100.7", OUTSIDE]
 
 
 def test_a_crowd_of_addresses_is_bounded() -> None:
     crowd = [f"198.51.100.{n}" for n in range(1, 200)]
     network = Steered({HOST: crowd}, 1, dead=set(crowd))
-    assert failure(OriginClient(network, make_context(), SHORT)).reason == "origin_unreachable"
+    assert failure(OriginClient(network, make_context())).reason == "origin_unreachable"
     assert len(network.dialled) == 4
 
 
@@ -180,7 +182,7 @@ class Rebinding(Steered):
 def test_the_address_that_was_judged_is_the_one_that_is_asked() -> None:
     with serving(CERTIFIED, answer_files({SHA256: DATA})) as there:
         network = Rebinding({HOST: [OUTSIDE]}, there.port)
-        client = OriginClient(network, there.trust, SHORT)
+        client = OriginClient(network, there.trust)
         assert fetch(client, times=3) == WANTED
         assert (network.resolved, network.dialled) == ([HOST], [OUTSIDE])
         assert failure(client).reason == "address_refused"
@@ -223,7 +225,7 @@ with serving(Certified(*parts), answer_files({{"{SHA256}": bytes(range(256)) * 4
         there = wire.start(far, *names)
         assert there.stdout is not None
         port = int(there.stdout.readline())
-        client = OriginClient(None, trust, SHORT)
+        client = OriginClient(None, trust)
         try:
 
             async def act() -> bytes:
@@ -260,7 +262,7 @@ def test_the_certificate_of_another_host_or_time(shown: Callable[[], Any]) -> No
 def test_an_authority_that_the_system_does_not_know() -> None:
     with serving(CERTIFIED, answer_files({SHA256: DATA})) as there:
         network = Steered({HOST: [OUTSIDE]}, there.port)
-        error = failure(OriginClient(network, None, SHORT))
+        error = failure(OriginClient(network))
         assert isinstance(error, Untrusted) and error.reason == "origin_certificate"
         assert there.asked == []
 
@@ -349,7 +351,7 @@ def test_answers_that_are_not_the_range(name: str) -> None:
         client, network = client_of(there)
         began = time.monotonic()
         assert failure(client).reason == "origin_answer"
-        assert time.monotonic() - began < 1.4, "it is known by the head, and not by the time"
+        assert time.monotonic() - began < 8, "it is known by the head, and not by the time"
         assert network.resolved == [HOST]
         # What the origin goes on to say is no answer to the next question.
         client.close()
@@ -428,22 +430,31 @@ def drip(head: bytes, pause_seconds: float = 0.1) -> Answering:
 
 @pytest.mark.parametrize("answer", [
     drip(b""), drip(b"HTTP/1.1 206 Partial\r\nX: "), drip(GOOD + b"\r\n"),
-    drip(GOOD + b"\r\n" + WANTED[:-200]), drip(GOOD + b"\r\n", 30.0),
+    drip(GOOD + b"\r\n" + WANTED[:-200]), drip(GOOD + b"\r\n", 15.0),
 ])  # fmt: skip
 def test_one_byte_after_another_is_given_up(answer: Answering) -> None:
     with serving(CERTIFIED, answer) as there:
-        client, _ = client_of(there)
+        client, _ = client_of(there, patience=SHORT)
         began = time.monotonic()
         assert failure(client).reason == "origin_slow"
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 8
 
 
 def test_who_accepts_and_says_nothing_is_given_up() -> None:
     with serving(CERTIFIED, answer_files({}), mute=True) as there:
-        client, _ = client_of(there)
+        client, _ = client_of(there, patience=SHORT)
         began = time.monotonic()
         assert failure(client).reason == "origin_slow"
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 8
+
+
+def test_silence_is_given_up_long_before_the_whole_time_is_over() -> None:
+    idle = Patience(idle_seconds=0.5, whole_seconds=100.0)
+    for head in (b"HTTP/1.1 206", GOOD + b"\r\n"):
+        with serving(CERTIFIED, drip(head, 15.0)) as there:
+            began = time.monotonic()
+            assert failure(client_of(there, patience=idle)[0]).reason == "origin_slow"
+            assert time.monotonic() - began < 12
 
 
 @pytest.mark.parametrize("short", [0, 1, 65535])

@@ -201,7 +201,7 @@ def set_value(
 
     director: nothing, to ask your server for its director; a file, a SHA-256, or `none`
 
-    origins: where machines may fetch parts besides your server, as https://parts.example, or `none`
+    origins: web servers from which machines may fetch parts, as https://parts.example, or `none`
 
     fleetward owner policy set threshold 2
 

@@ -201,7 +201,7 @@ Downward: TypeAlias = Answer | Wake
 
 
 class Kit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What uplink needs to reach the server. Nothing in it is secret."""
+    """What uplink needs to reach the server, and whom else it may ask. Nothing in it is secret."""
 
     joined: bool
     device: str
@@ -214,6 +214,9 @@ class Kit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The key id of the transport key that the certificate is over."""
     renew: bool
     once: bool
+    origins: tuple[str, ...] = ()
+    """Where the owner's policy lets parts be fetched besides the server. Uplink asks nobody else
+    for them, and reads these as anybody's text."""
 
 
 class Reply(msgspec.Struct, frozen=True):

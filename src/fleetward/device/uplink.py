@@ -1,7 +1,8 @@
 """Uplink: the one TLS connection of a machine. It carries bytes and understands none of them.
 
 It asks guard what to send, sends it, and hands guard what came back. It holds the transport key,
-no other, and nothing that it does or fails to do changes whom the machine obeys.
+no other, and nothing that it does or fails to do changes whom the machine obeys. Pieces of parts
+may come from origins that the owner's policy names (`updates.sources`), and from nobody else.
 
     session = UplinkSession(port, folder)
     await session.run()          # until cancelled; connects again with jitter
@@ -43,6 +44,7 @@ from fleetward.device.port import (
     TakeRecordingReply,
     TakeUpdateAnswer,
 )
+from fleetward.device.updates.sources import Sources
 from fleetward.runtime.bus import (
     Bus,
     BusEndpoint,
@@ -100,8 +102,15 @@ class _Link:
 class UplinkSession:
     """Keeps one machine connected. `folder` holds its transport key and is its own."""
 
-    def __init__(self, port: GuardPort, folder: Path, timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        port: GuardPort,
+        folder: Path,
+        timing: Timing | None = None,
+        sources: Sources | None = None,
+    ) -> None:
         self._port = port
+        self._sources = sources or Sources(port)
         self._transport = Transport(folder)
         self._timing = timing or Timing()
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
@@ -198,6 +207,7 @@ class UplinkSession:
             raise
         finally:
             self._link = None
+            self._sources.rest()
             await link.carrier.close()
             await self._note("disconnected", words)
 
@@ -238,14 +248,16 @@ class UplinkSession:
                 await asyncio.sleep(self._timing.recording_seconds)
 
     async def _carry_releases(self, link: _Link) -> None:
-        """Carry questions about releases and their answers, as fast as the server gives them."""
+        """Carry questions about releases and their answers, as fast as they are given."""
         while not self._leave:
             self._released.clear()
             hint = await self._repeat(link, GetUpdate(), Up.UPDATE, TakeUpdateAnswer())
+            self._sources.hear(hint)
             pause = self._timing.pause_seconds if hint == "pause" else self._timing.beat_seconds
             if hint == "pause":
                 await asyncio.sleep(pause)
                 continue
+            self._sources.rest()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._released.wait(), pause)
 
@@ -293,8 +305,7 @@ class UplinkSession:
         if not question.body:
             return "idle"
         try:
-            answer = await self._request(link, word, question.body)
-            link.silences = 0
+            answer = await self._find_answer(link, word, question.body)
             return (await self._port.ask(take, answer)).hint
         except Unreachable as e:
             if e.reason == "guard_gone" or link.silences >= MAX_SILENCES:
@@ -303,6 +314,15 @@ class UplinkSession:
             return "pause"
         except FleetwardError:
             return "pause"  # Guard has recorded what was wrong with the answer.
+
+    async def _find_answer(self, link: _Link, word: Up, question: bytes) -> bytes:
+        """Have an answer from an origin of the owner's where there is one, else from the server."""
+        part = await self._sources.fetch(question) if word is Up.UPDATE else None
+        if part is not None:
+            return part
+        answer = await self._request(link, word, question)
+        link.silences = 0
+        return answer
 
     async def _beat(self, link: _Link) -> None:
         beat = await self._port.ask(GetBeat())

@@ -24,6 +24,7 @@ from fleetward.device.identity.transport import Transport, get_kit
 from fleetward.device.port import problem_of
 from fleetward.device.privileges import become, bound_memory, seal_process, uplink_ids
 from fleetward.device.socket_port import SocketPort
+from fleetward.device.updates.sources import Sources
 from fleetward.device.uplink import UplinkSession
 from fleetward.runtime.files import make_private_directory
 from fleetward.trust.errors import FleetwardError
@@ -86,7 +87,8 @@ async def _serve(sock: socket.socket, *, enrol: bool) -> None:
         if enrol:
             await Transport(here).enrol(port, await get_kit(port))
             return
-        session = asyncio.create_task(UplinkSession(port, here).run())
+        sources = Sources(port, say=_say)
+        session = asyncio.create_task(UplinkSession(port, here, sources=sources).run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, session.cancel)
@@ -94,6 +96,11 @@ async def _serve(sock: socket.socket, *, enrol: bool) -> None:
             await session
     finally:
         await port.close()
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(f"uplink: {words}\n")
+    sys.stderr.flush()
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -125,6 +125,7 @@ class Verbs:
             certificate_key=core.state.vouched,
             renew=core.renew_due,
             once=core.seat.once,
+            origins=core.view.policy.roots.download_origins,
         )
         return Reply(msgspec.json.encode(kit))
 

@@ -84,7 +84,7 @@ def _director(values: Sequence[str]) -> Change:
 def _origins(values: Sequence[str]) -> Change:
     if not values:
         raise Malformed(
-            "Expected origins, as https://parts.example, or `none`.", reason="bad_setting"
+            "Expected origins, as https://parts.example/folder, or `none`.", reason="bad_setting"
         )
     return set_origins(() if list(values) == [NONE] else values)
 

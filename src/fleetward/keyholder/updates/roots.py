@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,6 +22,7 @@ from fleetward.runtime.files import read_bounded
 from fleetward.trust.canonical import from_base64url
 from fleetward.trust.errors import Malformed, Refused, Unreachable, Untrusted
 from fleetward.trust.fields import require_digest
+from fleetward.trust.origin import read_origin
 from fleetward.trust.policy import Policy
 from fleetward.trust.release_manifest import check_product
 from fleetward.trust.words import six_words
@@ -30,7 +30,6 @@ from fleetward.trust.words import six_words
 MAX_ROOT_BYTES: Final = 512 * 1024
 """As `trust.releases.limits`, which loads more than a command needs that names no root."""
 MAX_ORIGINS: Final = 32
-MAX_ORIGIN_CHARACTERS: Final = 253
 DIRECTOR_PATH: Final = "/updates/director/root"
 
 
@@ -123,17 +122,12 @@ def set_director(digest: str) -> Change:
 
 
 def set_origins(origins: Sequence[str]) -> Change:
-    """Return the change of where machines may fetch parts from, besides the server."""
+    """Return the change of where machines may fetch parts from, besides the server.
+
+    Raises `Malformed` or `Refused` for what no machine would ask.
+    """
     for origin in origins:
-        parts = urlsplit(origin)
-        plain = f"{parts.scheme}://{parts.netloc}"
-        if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or origin != plain:
-            raise Malformed(
-                f"Expected an origin as https://parts.example, got {origin[:80]!r}.",
-                reason="bad_origin",
-            )
-        if len(origin) > MAX_ORIGIN_CHARACTERS or not origin.isascii() or not origin.isprintable():
-            raise Malformed("Expected a shorter origin, in plain letters.", reason="bad_origin")
+        read_origin(origin)
     if len(origins) > MAX_ORIGINS:
         raise Malformed(f"Expected at most {MAX_ORIGINS} origins.", reason="bad_origin")
     wanted = tuple(sorted(set(origins)))

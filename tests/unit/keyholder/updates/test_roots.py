@@ -85,19 +85,21 @@ def test_the_director_is_asked_of_the_server(
     assert scene.desk.documents().policy.roots.director == ""
 
 
-def test_origins_are_https_and_bare(scene: ReleaseScene) -> None:
-    change_policy(
-        scene.desk, set_origins(["https://b.example", "https://a.example:8443"]), now_ms()
-    )
+def test_origins_are_https_a_host_and_perhaps_a_folder(scene: ReleaseScene) -> None:
+    named = ["https://b.example/acme/releases", "https://a.example:8443"]
+    change_policy(scene.desk, set_origins(named), now_ms())
     policy = scene.desk.documents().policy
-    assert policy.roots.download_origins == ("https://a.example:8443", "https://b.example")
+    assert policy.roots.download_origins == tuple(reversed(named))
     change_policy(scene.desk, read_setting("origins", ["none"]), now_ms())
     assert scene.desk.documents().policy.roots.download_origins == ()
-    for bad in ("http://a.example", "https://a.example/x", "https://u@a.example", "https://",
+    for bad in ("http://a.example", "https://a.example/", "https://u@a.example", "https://",
                 "a.example", "https://a.example?x", "https://ä.example",
                 "https://" + "a" * 250):  # fmt: skip
         with refused(Malformed, "bad_origin"):
             set_origins([bad])
+    for own in ("https://127.0.0.1", "https://localhost:8443", "https://169.254.169.254"):
+        with refused(Refused, "address_refused"):
+            set_origins([own])
     with refused(Malformed, "bad_origin"):
         set_origins([f"https://{n}.example" for n in range(33)])
 

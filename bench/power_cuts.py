@@ -28,7 +28,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.installer_world import DirectoryGround, DpkgGround, Ground, RaucGround, SlotGround
+from tests.installer_rauc_world import RaucGround
+from tests.installer_world import DirectoryGround, DpkgGround, Ground, SlotGround
 from tests.system.test_installer_kill_nine import WORDS, Trial, say
 
 GROUNDS: dict[str, type[Ground]] = {

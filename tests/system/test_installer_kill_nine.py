@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.installer_rauc_world import RaucGround, has_rauc
 from tests.installer_world import (
     DirectoryGround,
     DpkgGround,
@@ -28,10 +29,8 @@ from tests.installer_world import (
     InstallerDiedError,
     PatchedDirectory,
     PatchedSlots,
-    RaucGround,
     Session,
     SlotGround,
-    has_rauc,
     wait_for,
 )
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.installer_rauc_world import RaucGround, has_rauc
 from tests.installer_world import (
     DirectoryGround,
     DpkgGround,
     Ground,
     PatchedDirectory,
     PatchedSlots,
-    RaucGround,
     SlotGround,
-    has_rauc,
 )
 
 from fleetward.device.updates.installer_words import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.installer_world import RaucGround, has_rauc
+from tests.installer_rauc_world import RaucGround, has_rauc
 
 from fleetward.device.updates.installer_words import Back, Commit, Done, Switch, Written
 

@@ -95,11 +95,12 @@ def test_what_is_recorded_of_updates_is_no_riddle_to_who_checks_the_record(
     there: UpdatesWorld,
 ) -> None:
     release = there.release("1.1", 11)
-    there.withdraw(there.approve(release))
+    paper = there.approve(release)
+    there.withdraw(paper)
     there.stand()
-    there.say(there.pumps[0], release, "accepted", "failed")
+    there.say(there.pumps[0], release, "accepted", "failed", approval=paper.approval)
     report = audit(there)
-    assert report.whole
+    assert report.whole, report.contradicted
     assert words(report.unknown, "strange_entries") == []
     kinds = ("release-approval", "release-standing", "release-withdrawal", "update-report")
     assert [len(there.world.deeds(f"document.{kind}")) for kind in kinds] == [1, 1, 1, 2]

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 from fleetward.keyholder.maker.blobs import BlobStore, Tick, open_plain, read_exactly
+from fleetward.trust.archive_names import check_archive_name
 from fleetward.trust.errors import Malformed, Refused, Unreachable
 from fleetward.trust.release_manifest import MAX_UNPACKED_BYTES, MAX_UNPACKED_FILES, Blob
 
@@ -184,6 +185,7 @@ def _walk_below(folder: Path, above: str) -> Iterator[_Member]:
         ) from e
     for raw in names:
         name = _read_name(raw, folder)
+        _check_name(f"{above}{name}", folder)
         member = _look(f"{above}{name}", folder / name)
         yield member
         if member.is_folder:
@@ -202,6 +204,14 @@ def _read_name(raw: bytes, folder: Path) -> str:
             reason="bad_file_name",
         )
     return name
+
+
+def _check_name(path: str, folder: Path) -> None:
+    """Demand a name that machines take: a maker hears of another before he signs it."""
+    try:
+        check_archive_name(path)
+    except Malformed as e:
+        raise Refused(f"In {folder}: {e.message}", reason="bad_file_name") from e
 
 
 def _look(path: str, source: Path) -> _Member:

@@ -74,7 +74,7 @@ def tell_release(manifest: Manifest) -> str:
     if manifest.notes:
         lines.append(f"  notes     {one_line(manifest.notes, 1000)}")
     support = manifest.support_ends_at_ms
-    said = f"until {_say_day(support)}" if support else "the maker has not said until when"
+    said = f"until {_say_day(support - 1)}" if support else "the maker has not said until when"
     lines.append(f"  support   {said}")
     if manifest.sbom is None:
         lines.append("  parts list  none came with it (SBOM)")

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from fleetward.trust.errors import Malformed
+from fleetward.device.spoken import decode_word
 
 PROGRAMS_PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"
 """Where the tools of the system are, and nowhere else."""
@@ -119,18 +119,12 @@ def encode(word: Downward | Upward) -> bytes:
 
 def read_downward(data: bytes) -> Downward:
     """Return what guard said. Raises `Malformed`."""
-    try:
-        return _downward.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise Malformed(f"Expected a word of the list: {e}", reason="unknown_word") from e
+    return decode_word(_downward, data)
 
 
 def read_upward(data: bytes) -> Upward:
     """Return what the closer said. Raises `Malformed`."""
-    try:
-        return _upward.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise Malformed(f"Expected a word of the list: {e}", reason="unknown_word") from e
+    return decode_word(_upward, data)
 
 
 def clean(text: str) -> str:

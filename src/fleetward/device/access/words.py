@@ -8,10 +8,11 @@ which therefore travels by this socket and stands in no argument, file or enviro
 from __future__ import annotations
 
 import socket
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 import msgspec
 
+from fleetward.device.spoken import decode_word
 from fleetward.trust.access import Scope, read_scopes
 from fleetward.trust.canonical import decode
 from fleetward.trust.errors import Malformed
@@ -96,7 +97,6 @@ class Ending(_Word, frozen=True, tag="ending"):
 Downward: TypeAlias = Probe | OpenOrder | End
 Upward: TypeAlias = Probed | Started | Pulse | Ending
 
-_T = TypeVar("_T")
 _downward: Final[msgspec.json.Decoder[Downward]] = msgspec.json.Decoder(Downward)
 _upward: Final[msgspec.json.Decoder[Upward]] = msgspec.json.Decoder(Upward)
 
@@ -125,21 +125,14 @@ def encode(word: Downward | Upward) -> bytes:
 
 def read_downward(data: bytes) -> Downward:
     """Return what guard said. Raises `Malformed`."""
-    return _decode(_downward, data)
+    return decode_word(_downward, data)
 
 
 def read_upward(data: bytes) -> Upward:
     """Return what a session's process said. Raises `Malformed`."""
-    return _decode(_upward, data)
+    return decode_word(_upward, data)
 
 
 def clean(text: str) -> str:
     """Return words that are only shown: short, and printable."""
     return "".join(c for c in text if c.isprintable())[:MAX_SHOWN_CHARACTERS]
-
-
-def _decode(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T:
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise Malformed(f"Expected a word of the list: {e}", reason="unknown_word") from e

@@ -25,7 +25,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from fleetward.trust.errors import Malformed
+from fleetward.device.spoken import decode_word
 
 MAX_WORD_BYTES: Final = 160 * 1024
 """A plan of 32 parts and 16 checks with their arguments."""
@@ -189,18 +189,12 @@ def encode(word: Downward | Upward) -> bytes:
 
 def read_downward(data: bytes) -> Downward:
     """Return what guard said. Raises `Malformed`."""
-    try:
-        return _downward.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise Malformed(f"Expected a word of the list: {e}", reason="unknown_word") from e
+    return decode_word(_downward, data)
 
 
 def read_upward(data: bytes) -> Upward:
     """Return what the installer said. Raises `Malformed`."""
-    try:
-        return _upward.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise Malformed(f"Expected a word of the list: {e}", reason="unknown_word") from e
+    return decode_word(_upward, data)
 
 
 def clean(text: str) -> str:

@@ -179,7 +179,7 @@ class Updates:
             self._working.go_on(attempt, self._save)
             if _mark(attempt) != before:
                 self._save()
-            if self._working.over(attempt):
+            if self._working.over:
                 self._finish(attempt)
             elif attempt.phase != phase:
                 self._tell_phase(attempt)
@@ -318,7 +318,7 @@ class Updates:
             self._slow_down()
             return False
         try:
-            is_more = self.take_bytes(attempt, asked, answer)
+            is_more = self._take_bytes(attempt, asked, answer)
         except (Malformed, Untrusted) as e:
             self._gate.note_lie(e)
             self._slow_down()
@@ -330,7 +330,7 @@ class Updates:
         self._piece_pause_ms = 0 if is_more else self._piece_pause_ms
         return True
 
-    def take_bytes(self, attempt: Attempt, asked: UpdateQuestion, answer: UpdateAnswer) -> bool:
+    def _take_bytes(self, attempt: Attempt, asked: UpdateQuestion, answer: UpdateAnswer) -> bool:
         """Stage a piece; return whether more is verified than before.
 
         Raises `Malformed`, `Untrusted`, `Unreachable`.

@@ -98,9 +98,9 @@ class Working:
         self._written.clear()
         self._failures = self._tries = self._next_ms = 0
 
-    def over(self, attempt: Attempt) -> bool:
-        """Whether the last word of this attempt was done."""
-        del attempt
+    @property
+    def over(self) -> bool:
+        """Whether the last word of the attempt was done."""
         return self._over
 
     def delay_ms(self, attempt: Attempt) -> int:
@@ -109,7 +109,7 @@ class Working:
             return BUSY_MS
         left = self._next_ms - self._clock.boottime_ms()
         if attempt.phase == "fetching" and attempt.surveyed:
-            return max(20, min(200 if attempt.from_bundle else 1000, max(left, 20)))
+            return max(20, min(200 if attempt.from_bundle else 1000, left))
         return max(20, min(WAIT_MS, left))
 
     def outcome(self, attempt: Attempt, manifest: Manifest) -> tuple[str, str]:

@@ -140,6 +140,9 @@ class FileSlotInstaller(TwoSlots):
         mode = stat.S_IMODE(self._active.stat().st_mode)
         atomic_write(self._active, self._slots[which].name.encode() + b"\n", mode)
 
+    def keep_active(self, tell: Tell) -> None:
+        """Do nothing: the file that names the active slot is all there is."""
+
     def name_of(self, which: int) -> str:
         """Return the last name of a slot's path."""
         return self._slots[which].name

@@ -9,6 +9,7 @@ slot is touched.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ from fleetward.trust.errors import FleetwardError, Refused
 MAX_NOTE_BYTES: Final = 256
 
 
-class TwoSlots:
+class TwoSlots(ABC):
     """What installers of images have in common. `folder` is where the notes are."""
 
     def __init__(self, folder: Path) -> None:
@@ -34,18 +35,19 @@ class TwoSlots:
 
     # --- what each has of its own
 
+    @abstractmethod
     def read_active(self, tell: Tell) -> int:
         """Return which slot is active. Raises when that is not known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_active(self, which: int, tell: Tell) -> None:
         """Have a slot be the active one, in one step, and on the disk."""
-        raise NotImplementedError
 
+    @abstractmethod
     def name_of(self, which: int) -> str:
         """Return the name of a slot, which can be that of a file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keep_active(self, tell: Tell) -> None:
         """What is active is good, and stays."""
 

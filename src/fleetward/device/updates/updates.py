@@ -215,16 +215,27 @@ class Updates:
 
     def _choose(self, found: tuple[Candidate, ...], *, from_bundle: bool) -> None:
         """Begin what may be begun, and end what may be no more. Raises `Unreachable`."""
-        for candidate in found:
-            self._say_refused(candidate)
         attempt = self.memory.attempt
+        is_named = attempt is not None and not attempt.from_bundle and not from_bundle
+        ending = self._path_that_may_end(attempt) if attempt is not None and is_named else ""
+        for candidate in found:
+            if candidate.path != ending:
+                self._say_refused(candidate)
+            elif candidate.refusal is not None:
+                # The end of the attempt says it, and nobody says it twice.
+                self.memory.refused[candidate.path] = candidate.refusal.reason
         if attempt is not None:
-            if not attempt.from_bundle and not from_bundle:
+            if is_named:
                 self._check_named(attempt, found)
             return
         good = [each for each in found if each.meeting is not None]
         if good:
             self._begin(max(good, key=_counter), from_bundle=from_bundle)
+
+    @staticmethod
+    def _path_that_may_end(attempt: Attempt) -> str:
+        """Return what an attempt is about while a look may still end it, and nothing after that."""
+        return attempt.read().path if attempt.phase in ("fetching", "waiting") else ""
 
     def _check_named(self, attempt: Attempt, found: tuple[Candidate, ...]) -> None:
         """Give an attempt up that the director names no more, or the owner allows no more.
@@ -232,7 +243,7 @@ class Updates:
         The change may have begun while the server let the last answer of this look wait. Then the
         attempt comes to its own end, and the opinions are judged again before the switch.
         """
-        if attempt.phase not in ("fetching", "waiting"):
+        if not self._path_that_may_end(attempt):
             return
         mine = attempt.read()
         for candidate in found:

@@ -104,7 +104,7 @@ class Play:
             step = decide_step(plan, inside, self.fleet(), self.now)
             if not step.let_in and not step.opens and step.state == plan.state:
                 return
-            self.check_step(step.let_in, opens=step.opens)
+            self.check_step(step.let_in, step.state, opens=step.opens)
             self.plan = replace(plan, state=step.state)
             if step.opens:
                 self.plan = replace(
@@ -113,11 +113,13 @@ class Play:
             self.inside |= {device: In(device, PLACED) for device in step.let_in}
         raise AssertionError("it never comes to rest")
 
-    def check_step(self, let_in: tuple[str, ...], *, opens: bool) -> None:
+    def check_step(self, let_in: tuple[str, ...], state: str, *, opens: bool) -> None:
         plan, inside = self.plan, list(self.inside.values())
         assert plan.state in MOVING or not let_in
         assert set(let_in) <= self.selected & self.approved
         assert list(let_in) == sorted(let_in, key=lambda each: order_of(plan.id, each))
+        if state == HELD and plan.state != HELD:
+            assert count_failures(inside) > plan.tolerated
         if opens:
             assert not let_in
             assert count_failures(inside) <= plan.tolerated
@@ -148,7 +150,7 @@ def test_exposure_never_exceeds_the_open_waves(
             assert play.plan.open_stages == opened
             assert play.plan.state not in MOVING
         if play.plan.state == HELD:
-            assert failures > 0
+            # It stays held, though a machine that failed takes it anew: a person goes on.
             assert not lets_in(HELD, PLACED) and lets_in(HELD, "accepted")
 
 

@@ -26,6 +26,8 @@ ALL_ROWS: Final = "per_page=500"
 ENDED: Final = frozenset({"committed", "refused", "rolled_back", "failed", "passed"})
 HELD: Final = "held"
 BAD: Final = ("rolled_back", "failed", "refused")
+SILENT_SECONDS: Final = 12.0
+"""A machine that comes back within this was not silent; a busy computer drops one now and then."""
 SILENCE: Final = "who is silent is not waited for"
 
 
@@ -50,6 +52,7 @@ class Rolling:
         self._places = places
         self._client = client
         self._tell = tell
+        self._absent_since: dict[str, float] = {}
 
     def cancel_held(self, product: str, reason: str) -> None:
         """End what is held of a product: nobody goes on with it once there is a better one."""
@@ -105,8 +108,8 @@ class Rolling:
         )
 
     def _find_silent(self, row: dict[str, Any], parts: list[dict[str, Any]]) -> dict[str, str]:
-        """Return the machines that were let in, have not ended and are not connected: names by
-        ids."""
+        """Return the machines that were let in, have not ended, and were not connected at any look
+        for a while: names by ids."""
         left = {p["device_id"]: p["name"] for p in parts if p["state"] not in ENDED}
         if not left:
             return {}
@@ -116,7 +119,14 @@ class Rolling:
             for each in rows
             if each["connection"] == "connected" and each["state"] == "active"
         }
-        return {device: name for device, name in left.items() if device not in connected}
+        now = time.monotonic()
+        absent = left.keys() - connected
+        self._absent_since = {each: self._absent_since.get(each, now) for each in absent}
+        return {
+            each: left[each]
+            for each, since in self._absent_since.items()
+            if now - since >= SILENT_SECONDS
+        }
 
     @staticmethod
     def _waits_for(

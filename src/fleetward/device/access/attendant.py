@@ -58,6 +58,8 @@ KILL_SECONDS: Final = 5.0
 RAN: Final = (
     "This runbook was started in this session already: it was allowed once. Ask for it again."
 )
+DROPPED_SECONDS: Final = 0.5
+"""So long an earlier transfer that is over may take to be gone; it was killed, so milliseconds."""
 BUSY: Final = "One file at a time: another transfer of this scope is not over yet."
 
 
@@ -216,6 +218,7 @@ class Attendant:
         return start_runbook(self._walls, plan, account_named(plan.run_as))
 
     def _start_files(self, place: int, scope: FilesScope, wanted: OpenStream) -> Program:
+        self._wait_dropped(place)
         if any(started.scope == place for started in self._running):
             raise Refused(BUSY, reason="busy")
         hidden = list_hidden(scope.root, self._walls.hidden)
@@ -251,6 +254,16 @@ class Attendant:
             if started.stream == stream:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(started.pid, signal.SIGKILL)
+
+    def _wait_dropped(self, place: int) -> None:
+        """The requester has heard that a transfer is over before its process is gone."""
+        deadline = time.monotonic() + DROPPED_SECONDS
+        while time.monotonic() < deadline:
+            self._note_ended(apart.reap())
+            left = [each for each in self._running if each.scope == place]
+            if not left or any(each.stream in self._open for each in left):
+                return
+            time.sleep(0.002)
 
     def _note_ended(self, ended: list[tuple[int, int]]) -> None:
         for pid, status in ended:

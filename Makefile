@@ -2,7 +2,7 @@
 # Every target that needs the set-up does it first; doing it again takes a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check attack system browser conformance bench format closures openapi lock changelog build clean
+.PHONY: help setup demo test check search attack system browser conformance bench format closures openapi lock changelog build clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -24,6 +24,9 @@ test: ## run every check and every test; the last line is pytest's
 
 check: setup ## format, lint, types, imports, closures, unit and property tests; under a minute
 	@$(BIN)/python -m tools.run_tests --quick
+
+search: setup ## the generated tests with new histories; run it now and then, and before a release
+	@$(PYTEST) tests/property tests/unit tests/attack --hypothesis-profile new -m "not slow and not browser" $(ARGS)
 
 attack: setup ## for each promise, the tests that try to break it
 	@$(PYTEST) tests/attack $(ARGS)

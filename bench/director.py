@@ -31,7 +31,8 @@ from fleetward.server.updates.book import Known, Neighbours, UpdateBook, UpdateP
 from fleetward.server.updates.decide import Papers, Release, decide_targets
 from fleetward.server.updates.director import NamedTarget, open_director
 from fleetward.server.updates.reading import APPROVAL, STANDING, Paper
-from fleetward.server.updates.rollouts import Rollouts
+from fleetward.server.updates.rollout_course import RolloutCourses
+from fleetward.server.updates.rollout_motion import RolloutMotion
 from fleetward.trust.keys import ES256
 from fleetward.trust.roster import ACTIVE, RosterEntry
 from fleetward.trust.selector import Selector
@@ -165,7 +166,7 @@ def open_desk(database: Database, place: UpdatePlace, load: Workload) -> UpdateD
         roots={"r": "m"},
     )
     book.use(known)
-    return UpdateDesk(book, Rollouts(book))
+    return UpdateDesk(book, RolloutMotion(RolloutCourses(book)))
 
 
 if __name__ == "__main__":

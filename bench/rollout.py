@@ -30,7 +30,9 @@ from fleetward.server.updates.decide import Papers, Release
 from fleetward.server.updates.decide_rollout import PLACED, RUNNING
 from fleetward.server.updates.director import open_director
 from fleetward.server.updates.reading import APPROVAL, Paper
-from fleetward.server.updates.rollouts import Rollouts, Wish
+from fleetward.server.updates.rollout_course import RolloutCourses, Wish
+from fleetward.server.updates.rollout_motion import RolloutMotion
+from fleetward.server.updates.rollouts import Rollouts
 from fleetward.server.web.caller import Caller, Role
 from fleetward.trust.keys import ES256
 from fleetward.trust.roster import ACTIVE, RosterEntry
@@ -99,8 +101,10 @@ def play(machines: int, failing: int, allowed: int, seed: int) -> None:
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         database, book = open_fleet(Path(name), machines)
-        rollouts = Rollouts(book)
-        desk = UpdateDesk(book, rollouts)
+        courses = RolloutCourses(book)
+        motion = RolloutMotion(courses)
+        rollouts = Rollouts(courses, motion)
+        desk = UpdateDesk(book, motion)
         cpu = time.process_time()
         wish = Wish("kiosk", "1.1", Selector(), None, ("1%", "10%", "100%"), 0, allowed, 0)
         course = rollouts.create(wish, CALLER)
@@ -113,9 +117,9 @@ def play(machines: int, failing: int, allowed: int, seed: int) -> None:
             for device in fresh:
                 said += 1
                 good = chance.randrange(100) >= failing
-                rollouts.take_report(device, report(device, said, good=good), "health: ping")
-            rollouts.advance()
-            course = rollouts.find(course.plan.id)
+                motion.take_report(device, report(device, said, good=good), "health: ping")
+            motion.advance()
+            course = courses.find(course.plan.id)
             promises += [course.promise] if course.promise not in promises else []
         cpu = time.process_time() - cpu
         with database.read() as conn:

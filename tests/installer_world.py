@@ -11,10 +11,8 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import io
-import lzma
 import os
 import random
 import shutil
@@ -324,8 +322,8 @@ def spoil(path: Path) -> None:
         file.write(bytes([byte[0] ^ 1]))
 
 
-def make_archive(files: Mapping[str, bytes], *, packed: str = "") -> bytes:
-    """Return an archive as a maker's tool makes it; packed, as other tools may."""
+def make_archive(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive as a maker's tool makes it."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in files.items():
@@ -333,10 +331,6 @@ def make_archive(files: Mapping[str, bytes], *, packed: str = "") -> bytes:
             member.size = len(data)
             member.mode = 0o755 if data.startswith(b"#!") else 0o644
             tar.addfile(member, io.BytesIO(data))
-    if packed == "gz":
-        return gzip.compress(raw.getvalue(), 1, mtime=0)
-    if packed == "xz":
-        return lzma.compress(raw.getvalue(), preset=0)
     return raw.getvalue()
 
 

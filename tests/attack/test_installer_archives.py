@@ -91,11 +91,10 @@ def write(
 
 
 def demand(ground: DirectoryGround, blob: bytes, rule: str, **bounds: int) -> None:
-    """Demand that an archive is refused by this rule, packed in each way."""
-    for packed in (blob, gzip.compress(blob), lzma.compress(blob)):
-        found = write(ground, packed, **bounds)
-        assert found.rule == rule, found
-        assert "build it again" in found.problem or "build the part again" in found.problem
+    """Demand that an archive is refused by this rule."""
+    found = write(ground, blob, **bounds)
+    assert found.rule == rule, found
+    assert "build it again" in found.problem or "build the part again" in found.problem
 
 
 @pytest.mark.parametrize(
@@ -187,11 +186,9 @@ def test_archives_cut_short_or_followed_by_something(ground: DirectoryGround) ->
     assert write(ground, plain[:end]).rule == "bad_archive"
     demand(ground, good + b"more", "trailing_bytes")
     demand(ground, good + pack(member("c")), "trailing_bytes")
+    # Nothing on the machine unpacks these: a bomb has nobody to burst in.
     for packed in (gzip.compress(good), lzma.compress(good)):
-        assert write(ground, packed[:-3]).rule == "bad_archive"
-        assert write(ground, packed[: len(packed) // 2]).rule == "bad_archive"
-        assert write(ground, packed + b"more").rule == "trailing_bytes"
-        assert write(ground, packed + packed).rule == "trailing_bytes"
+        demand(ground, packed, "bad_archive")
 
 
 def test_bytes_made_to_hurt_the_reader(ground: DirectoryGround) -> None:
@@ -212,7 +209,7 @@ def test_bytes_made_to_hurt_the_reader(ground: DirectoryGround) -> None:
 @pytest.mark.parametrize("swap", ["other", "longer"])
 def test_a_part_that_changes_after_its_hash_was_right(ground: DirectoryGround, swap: str) -> None:
     """Guard's file is written to while it is copied, or after: what is unpacked is our own copy."""
-    good = make_archive({f"f{n}": os.urandom(200_000) for n in range(40)}, packed="")
+    good = make_archive({f"f{n}": os.urandom(200_000) for n in range(40)})
     evil = bytearray(good)
     at = len(good) - 100_000 if swap == "other" else len(good) // 2
     evil[at : at + 4] = b"evil"

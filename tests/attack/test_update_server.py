@@ -70,7 +70,7 @@ def test_no_machine_speaks_for_another(there: UpdatesWorld) -> None:
     assert (course.plan.state, course.plan.open_stages) == ("running", 1)
     assert there.world.count("updates_report") == 0
     there.say(inside[0], manifest, "failed")
-    assert there.slice.rollouts.find(course.plan.id).plan.state == "held"
+    assert there.slice.courses.find(course.plan.id).plan.state == "held"
 
 
 def test_who_was_not_let_in_moves_no_rollout(there: UpdatesWorld) -> None:

@@ -56,7 +56,11 @@ def make_handlers(program: Program) -> list[Any]:
         ),
         *make_closing_handlers(ClosingRooms(house.closing.closings, house.closing.shown)),
         *make_update_handlers(UpdateRooms(house.updates.updates, house.updates.shown)),
-        *make_rollout_handlers(RolloutRooms(house.updates.rollouts, house.updates.rollouts_shown)),
+        *make_rollout_handlers(
+            RolloutRooms(
+                house.updates.courses, house.updates.rollouts, house.updates.rollouts_shown
+            )
+        ),
         *make_overview_handlers(overview),
         *make_posture_handlers(house.posture, house.devices),
         *make_record_handlers(

@@ -335,7 +335,7 @@ class Program:
         updates = self.house.updates
         for round_number in itertools.count():
             try:
-                await asyncio.to_thread(updates.rollouts.advance)
+                await asyncio.to_thread(updates.motion.advance)
                 if round_number % int(FRESH_SECONDS / ROLL_SECONDS) == 0:
                     await asyncio.to_thread(updates.rollouts_shown.note_day)
             except Exception:  # noqa: BLE001 - one failed round: said, and tried again

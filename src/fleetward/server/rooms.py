@@ -37,6 +37,8 @@ from fleetward.server.updates.book import Neighbours as UpdateNeighbours
 from fleetward.server.updates.book import UpdateBook, UpdatePlace
 from fleetward.server.updates.ingest import UpdateDoor
 from fleetward.server.updates.robbed import RobbedDesk
+from fleetward.server.updates.rollout_course import RolloutCourses
+from fleetward.server.updates.rollout_motion import RolloutMotion
 from fleetward.server.updates.rollout_show import RolloutsShown
 from fleetward.server.updates.rollouts import Rollouts
 from fleetward.server.updates.show import Shown as UpdateShown
@@ -75,6 +77,8 @@ class UpdateSlice:
 
     book: UpdateBook
     updates: Updates
+    courses: RolloutCourses
+    motion: RolloutMotion
     rollouts: Rollouts
     desk: RobbedDesk
     door: UpdateDoor
@@ -208,15 +212,18 @@ def _policy_at(near: ClosingNeighbours, version: int) -> Policy | None:
 
 def _open_updates(near: UpdateNeighbours, place: UpdatePlace) -> UpdateSlice:
     book = UpdateBook(near, place)
-    rollouts = Rollouts(book)
+    courses = RolloutCourses(book)
+    motion = RolloutMotion(courses)
     return UpdateSlice(
         book,
         Updates(book),
-        rollouts,
-        RobbedDesk(book, UpdateDesk(book, rollouts)),
-        UpdateDoor(book, rollouts),
+        courses,
+        motion,
+        Rollouts(courses, motion),
+        RobbedDesk(book, UpdateDesk(book, motion)),
+        UpdateDoor(book, motion),
         UpdateShown(book),
-        RolloutsShown(book, rollouts),
+        RolloutsShown(book, courses),
     )
 
 

@@ -48,7 +48,7 @@ class Console:
 def console(database: Database, tmp_path: Path) -> Iterator[Console]:
     with updates_world(database, tmp_path, machines=4) as there:
         sock = socket.create_server(("127.0.0.1", 0))
-        rooms = RolloutRooms(there.slice.rollouts, there.slice.rollouts_shown)
+        rooms = RolloutRooms(there.slice.courses, there.slice.rollouts, there.slice.rollouts_shown)
         app = create_app(
             Services(
                 handlers=[

@@ -16,8 +16,8 @@ from fleetward.runtime.database import Database
 from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.server.updates.decide_rollout import make_stages
 from fleetward.server.updates.pace import LEAST_CEILING
+from fleetward.server.updates.rollout_course import Course, Wish
 from fleetward.server.updates.rollout_routes import RolloutRooms, make_rollout_handlers
-from fleetward.server.updates.rollouts import Course, Wish
 from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.coverage import find_gaps
 from fleetward.trust.errors import Malformed, Refused
@@ -52,8 +52,8 @@ def create(there: UpdatesWorld, **changes: Any) -> Course:
 def again(there: UpdatesWorld, course: Course) -> Course:
     """Let the clock's round pass, and look."""
     there.world.clock.now += 10_000
-    there.slice.rollouts.advance()
-    found: Course = there.slice.rollouts.find(course.plan.id)
+    there.slice.motion.advance()
+    found: Course = there.slice.courses.find(course.plan.id)
     return found
 
 
@@ -79,7 +79,7 @@ def test_wave_after_wave_to_everybody_and_to_who_comes_later(there: UpdatesWorld
     assert (len(course.inside), course.promise, course.machines) == (0, 2, MACHINES)
     there.looked.clear()
     there.approve(manifest)
-    course = there.slice.rollouts.find(course.plan.id)
+    course = there.slice.courses.find(course.plan.id)
     # They are in before anybody is told to look: two looks of a machine are seconds apart.
     assert len(course.inside) == 2
     assert set(there.looked[:2]) == {each.device for each in course.inside} == is_told(there)
@@ -118,7 +118,7 @@ def test_a_failure_holds_it_at_once_and_who_has_begun_goes_on(there: UpdatesWorl
     assert there.told(told) == [manifest.path]
     there.say(bad, manifest, "accepted", "installed")
     there.say(bad, manifest, "rolled_back", rule="health", findings=failed("http /ping"))
-    course = there.slice.rollouts.find(course.plan.id)
+    course = there.slice.courses.find(course.plan.id)
     assert (course.plan.state, len(course.inside)) == ("held", 4)
     assert course.row.words == "1 machine failed: 1 by health: http /ping."
     # Who has begun is told of it further; nobody else is.
@@ -159,7 +159,7 @@ def test_canaries_come_first_and_silence_holds_and_opens_nothing(there: UpdatesW
     course = there.slice.rollouts.proceed(course.plan.id, "it is off", OPERATOR)
     assert len(course.inside) == 4
     with refused(Refused, "no_canaries"):
-        there.slice.rollouts.preview(
+        there.slice.courses.preview(
             wish(selector=Selector(devices=(canary,)), canaries=Selector(sites=("Moon",)))
         )
 
@@ -189,9 +189,9 @@ def test_paused_resumed_and_cancelled(there: UpdatesWorld) -> None:
     with refused(Refused, "nothing_failed"):
         rollouts.offer_again(place, "", OPERATOR)
     with refused(Refused, "rollout_not_found"):
-        rollouts.find("0" * 8)
+        there.slice.courses.find("0" * 8)
     with refused(Malformed, "bad_rollout_id"):
-        rollouts.find("x")
+        there.slice.courses.find("x")
     assert len(create(there).inside) == 2
 
 
@@ -200,7 +200,7 @@ def test_who_was_told_before_counts(there: UpdatesWorld) -> None:
     there.approve(manifest)
     early = there.pumps[0]
     assert there.told(early) == [manifest.path]
-    forecast = there.slice.rollouts_shown.forecast(there.slice.rollouts.preview(wish()))
+    forecast = there.slice.rollouts_shown.forecast(there.slice.courses.preview(wish()))
     assert (forecast.already, forecast.promise, forecast.approved) == (1, 2, MACHINES)
     course = create(there)
     assert len(course.inside) == 2
@@ -295,7 +295,8 @@ def test_who_is_behind_and_since_when(there: UpdatesWorld) -> None:
 def test_the_routes(there: UpdatesWorld, tmp_path: Path) -> None:
     manifest = published(there)
     there.approve(manifest)
-    rooms = RolloutRooms(there.slice.rollouts, there.slice.rollouts_shown)
+    here = there.slice
+    rooms = RolloutRooms(here.courses, here.rollouts, here.rollouts_shown)
     app = create_app(
         Services(
             handlers=make_rollout_handlers(rooms),

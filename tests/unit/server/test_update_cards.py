@@ -13,7 +13,7 @@ from tests.updates_world import OPERATOR, UpdatesWorld, failed, updates_world
 from fleetward.runtime.database import Database
 from fleetward.server.overview.decide import CardFacts
 from fleetward.server.update_cards import SUPPORT_MS, held_cards, update_cards
-from fleetward.server.updates.rollouts import Wish
+from fleetward.server.updates.rollout_course import Wish
 from fleetward.trust.selector import Selector
 
 

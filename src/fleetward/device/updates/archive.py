@@ -1,8 +1,8 @@
 """Unpacking an archive of a part, whose hash was right, into a new folder of ours.
 
-It is a tar, plain or packed by gzip or xz, of regular files and folders and nothing else. What a
-maker's tool would never write is refused, and not mended: the maker's key may be stolen, and a
-wrong part is better seen than half understood. So:
+It is a plain tar of regular files and folders and nothing else: what packs it for its way is undone
+before. What a maker's tool would never write is refused, and not mended: the maker's key may be
+stolen, and a wrong part is better seen than half understood. So:
 
 1. Names are relative and plain (`trust.archive_names`), and come once each.
 2. No links, no devices, no pipes, no sparse files; no setuid, setgid or sticky bit. Files become
@@ -20,15 +20,13 @@ that breaks a rule, and `OSError` as the disk says.
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
 import resource
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, Protocol, cast
+from typing import IO, Final, cast
 
 from fleetward.device.updates.installer_words import PartWord
 from fleetward.device.updates.installers.contract import (
@@ -50,10 +48,8 @@ MAX_PADDING_BYTES: Final = 1024 * 1024
 """Empty bytes after the end, as tape drives want them."""
 TAR_BLOCK_BYTES: Final = 512
 MEMORY_BYTES: Final = 512 * 1024 * 1024
-XZ_MEMORY_BYTES: Final = 192 * 1024 * 1024
-"""`xz -9` needs 65 MB to unpack."""
 _BROKEN: Final = (
-    *(tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, LookupError),
+    *(tarfile.TarError, EOFError, ValueError, LookupError),
     *(ArithmeticError, RecursionError, MemoryError),
 )
 """What the standard library raises over bytes that were made to hurt."""
@@ -210,93 +206,8 @@ def check_name(member: tarfile.TarInfo) -> str:
 # --- Reading -------------------------------------------------------------------------------
 
 
-class _Unpacker(Protocol):
-    """Of one packed stream: gives at most so many bytes out of what it was given."""
-
-    def give(self, data: bytes, most: int) -> bytes:
-        """Unpack."""
-
-    @property
-    def hungry(self) -> bool:
-        """Whether it needs more to go on."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the stream is over."""
-
-    @property
-    def rest(self) -> bytes:
-        """What follows the stream."""
-
-
-class _Plain:
-    """A tar as it is."""
-
-    hungry = True
-    rest = b""
-
-    def __init__(self) -> None:
-        self.ended = False
-
-    def give(self, data: bytes, most: int) -> bytes:
-        """Return the same."""
-        del most
-        self.ended = not data
-        return data
-
-
-class _Gzip:
-    def __init__(self) -> None:
-        self._stream = zlib.decompressobj(wbits=31)
-
-    def give(self, data: bytes, most: int) -> bytes:
-        """Unpack."""
-        return self._stream.decompress(self._stream.unconsumed_tail + data, most)
-
-    @property
-    def hungry(self) -> bool:
-        return not self._stream.unconsumed_tail
-
-    @property
-    def ended(self) -> bool:
-        return self._stream.eof
-
-    @property
-    def rest(self) -> bytes:
-        return self._stream.unused_data
-
-
-class _Xz:
-    def __init__(self) -> None:
-        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
-
-    def give(self, data: bytes, most: int) -> bytes:
-        """Unpack."""
-        return self._stream.decompress(data, most)
-
-    @property
-    def hungry(self) -> bool:
-        return self._stream.needs_input
-
-    @property
-    def ended(self) -> bool:
-        return self._stream.eof
-
-    @property
-    def rest(self) -> bytes:
-        return self._stream.unused_data
-
-
-def _find_unpacker(start: bytes) -> _Unpacker:
-    if start.startswith(b"\x1f\x8b"):
-        return _Gzip()
-    if start.startswith(b"\xfd7zXZ\x00"):
-        return _Xz()
-    return _Plain()
-
-
 class _Reader:
-    """What tarfile reads from: unpacks, hashes, counts, and remembers where something last stood.
+    """What tarfile reads from: hashes, counts, and remembers where something last stood.
 
     Its progress is the second half of that of the part.
     """
@@ -310,23 +221,12 @@ class _Reader:
         self._length = source.length
         self._given = 0
         self._something_until = 0
-        self._unpacker: _Unpacker | None = None
         self._waiting = b""
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes of the tar, none at its end."""
-        while not self._waiting:
-            if self._unpacker is not None and self._unpacker.ended:
-                return b""
-            hungry = self._unpacker is None or self._unpacker.hungry
-            data = self._take() if hungry else b""
-            if self._unpacker is None:
-                self._unpacker = _find_unpacker(data)
-            self._waiting = self._unpacker.give(data, BLOCK_BYTES)
-            if self._unpacker.rest:
-                raise _refused("something follows its end", "trailing_bytes")
-            if hungry and not data and not self._waiting and not self._unpacker.ended:
-                raise _refused("it ends early")
+        if not self._waiting:
+            self._waiting = self._take()
         block, self._waiting = self._waiting[:size], self._waiting[size:]
         self._given += len(block)
         if self._given > self._most:
@@ -339,8 +239,6 @@ class _Reader:
         """Read what is left, and return when it is nothing but the end (rule 4)."""
         while self.read(BLOCK_BYTES):
             pass
-        if self._take():
-            raise _refused("something follows its end", "trailing_bytes")
         if self._something_until > end or self._given - end > MAX_PADDING_BYTES:
             raise _refused("something follows its end", "trailing_bytes")
         if self._given - end < 2 * TAR_BLOCK_BYTES:

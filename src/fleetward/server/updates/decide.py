@@ -104,7 +104,7 @@ def decide_targets(
     by_product: dict[str, list[Release]] = {}
     for release in releases:
         # Rules 1 to 3.
-        if gates.get(release.id, True) and is_eligible(release, entry, mine):
+        if gates.get(release.id, False) and is_eligible(release, entry, mine):
             by_product.setdefault(release.product, []).append(release)
     named: list[Release] = []
     for product in sorted(by_product):

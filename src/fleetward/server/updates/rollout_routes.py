@@ -12,6 +12,7 @@ from litestar.types import ControllerRouterHandler
 
 from fleetward.runtime.http.paging import DEFAULT_PER_PAGE, PageNumber, PerPage, offset_of
 from fleetward.server.updates.freshness import GOAL_DAYS
+from fleetward.server.updates.rollout_course import Course, RolloutCourses, Wish
 from fleetward.server.updates.rollout_model import (
     Because,
     MachineSelector,
@@ -24,7 +25,7 @@ from fleetward.server.updates.rollout_model import (
 )
 from fleetward.server.updates.rollout_show import RolloutsShown
 from fleetward.server.updates.rollout_store import PartsWanted
-from fleetward.server.updates.rollouts import Course, Rollouts, Wish
+from fleetward.server.updates.rollouts import Rollouts
 from fleetward.server.web.caller import Caller
 from fleetward.server.web.permissions import ACTION
 from fleetward.server.web.request import ApiRequest
@@ -41,6 +42,7 @@ GoalDays: TypeAlias = Annotated[int, QueryParameter(ge=0, le=3650)]
 class RolloutRooms:
     """What the routes hand on to."""
 
+    courses: RolloutCourses
     rollouts: Rollouts
     shown: RolloutsShown
 
@@ -74,7 +76,7 @@ def _make_showing(rooms: RolloutRooms) -> list[ControllerRouterHandler]:
         `state` narrows them to one state or several, as `failed,rolled_back`; `q` to those whose
         name, site, id or cause of failure holds these letters.
         """
-        course = rooms.rollouts.find(rollout_id)
+        course = rooms.courses.find(rollout_id)
         wanted = PartsWanted(frozenset(filter(None, of_state.split(","))), q[:MAX_SEARCH])
         return rooms.shown.detail(course, wanted, (offset_of(page, per_page), per_page), page)
 
@@ -93,7 +95,7 @@ def _make_making(rooms: RolloutRooms) -> list[ControllerRouterHandler]:
 
         Nothing is stored.
         """
-        return rooms.shown.forecast(rooms.rollouts.preview(_read_wish(data)))
+        return rooms.shown.forecast(rooms.courses.preview(_read_wish(data)))
 
     @post("/updates/rollouts", opt={ACTION: "rollouts.create"}, sync_to_thread=True)
     def create_rollout(request: ApiRequest, data: JSONBody[NewRollout]) -> RolloutRow:

@@ -20,6 +20,12 @@ from fleetward.server.updates.decide_rollout import (
     say_waiting,
 )
 from fleetward.server.updates.freshness import DAY_MS, GOAL_DAYS, begin_of, measure_behind
+from fleetward.server.updates.rollout_course import (
+    Course,
+    Forecast,
+    RolloutCourses,
+    decode_selector,
+)
 from fleetward.server.updates.rollout_model import (
     BehindRow,
     FailureCause,
@@ -35,7 +41,6 @@ from fleetward.server.updates.rollout_model import (
     UpdatesOverview,
 )
 from fleetward.server.updates.rollout_store import PartsWanted
-from fleetward.server.updates.rollouts import Course, Forecast, Rollouts, decode_selector
 from fleetward.server.updates.store import Row
 from fleetward.trust.canonical import decode_object
 from fleetward.trust.roster import ACTIVE
@@ -61,9 +66,9 @@ class _Product:
 class RolloutsShown:
     """What the API says about rollouts, and how fresh the fleet is."""
 
-    def __init__(self, book: UpdateBook, rollouts: Rollouts) -> None:
+    def __init__(self, book: UpdateBook, courses: RolloutCourses) -> None:
         self._book = book
-        self._rollouts = rollouts
+        self._courses = courses
 
     def forecast(self, made: Forecast) -> RolloutForecast:
         """Return what a rollout would be."""
@@ -78,7 +83,7 @@ class RolloutsShown:
 
     def rollouts(self) -> list[RolloutRow]:
         """Return all rollouts, newest first."""
-        return [self.rollout(course) for course in self._rollouts.all()]
+        return [self.rollout(course) for course in self._courses.all()]
 
     def rollout(self, course: Course) -> RolloutRow:
         """Return one rollout."""
@@ -157,7 +162,7 @@ class RolloutsShown:
             machines=len(machines),
             current=len(machines - behind),
             products=[each.row for each in shown],
-            rollouts=[self.rollout(each) for each in self._rollouts.all(OPEN)],
+            rollouts=[self.rollout(each) for each in self._courses.all(OPEN)],
             failures=_failures(states),
         )
 

@@ -22,6 +22,7 @@ from tests.trust_world import DAY_MS, Machine
 from fleetward.runtime.database import Database
 from fleetward.runtime.files import make_private_directory
 from fleetward.server.updates.reading import Paper
+from fleetward.server.updates.rollout_course import Wish
 from fleetward.server.web.caller import Caller, Role
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.envelope import seal
@@ -146,6 +147,13 @@ class UpdatesWorld:
             trust.policy, manifest, self.terms(selector, **changes), self.world.clock.now
         )
         return self.submit(seal(payload, trust.signers))
+
+    def roll_out(self, manifest: Manifest, *waves: str) -> None:
+        """Let a release go to whom it is approved for: in these waves, or to all."""
+        wish = Wish(
+            manifest.product, manifest.version, Selector(), None, waves or ("100%",), 0, 0, 0
+        )
+        self.slice.rollouts.create(wish, OPERATOR)
 
     def stand(self, selector: Selector | None = None, wait_seconds: int = 0) -> Paper:
         """Approve whatever the maker releases."""

@@ -116,6 +116,7 @@ class Scene:
         maker = self.maker
         send_release(self.client(), maker.desk, maker.leaving(PRODUCT, version), quiet=True)
         self.as_owner("approve", f"{PRODUCT}/{version}", "--all", "--yes")
+        self.fleetward("rollout", "create", f"{PRODUCT}/{version}", "--all", "--data", self.server)
 
     def client(self) -> ApiClient:
         place = find_server(self.server, "", None)

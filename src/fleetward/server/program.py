@@ -337,6 +337,7 @@ class Program:
             try:
                 await asyncio.to_thread(updates.motion.advance)
                 if round_number % int(FRESH_SECONDS / ROLL_SECONDS) == 0:
+                    await asyncio.to_thread(updates.rollouts.begin_standing)
                     await asyncio.to_thread(updates.rollouts_shown.note_day)
             except Exception:  # noqa: BLE001 - one failed round: said, and tried again
                 _log.exception("rollouts could not go on")

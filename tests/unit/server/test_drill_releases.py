@@ -103,6 +103,7 @@ def test_a_machine_takes_the_false_word_for_the_directors_and_then_the_true_one(
 ) -> None:
     release = there.release("1.1", 2)
     there.approve(release)
+    there.roll_out(release)
     pump, other = there.pumps
     kept: dict[str, bytes] = {}
     assert [t.path for t in there.refresh(pump, kept).targets] == [release.path]
@@ -120,6 +121,7 @@ def test_a_machine_takes_the_false_word_for_the_directors_and_then_the_true_one(
 def test_a_true_release_in_another_ones_place_is_named_once(there: UpdatesWorld) -> None:
     release = there.release("1.1", 2)
     there.approve(release)
+    there.roll_out(release)
     pump = there.pumps[0]
     there.slice.desk.lie(pump.device, [(release.path, 10, "ab" * 32)])
     (target,) = there.refresh(pump).targets

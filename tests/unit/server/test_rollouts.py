@@ -198,8 +198,10 @@ def test_paused_resumed_and_cancelled(there: UpdatesWorld) -> None:
 def test_who_was_told_before_counts(there: UpdatesWorld) -> None:
     manifest = published(there)
     there.approve(manifest)
-    early = there.pumps[0]
+    first = create(there, waves=("1", "100%"))
+    early = next(m for m in there.pumps if m.device == first.inside[0].device)
     assert there.told(early) == [manifest.path]
+    there.slice.rollouts.cancel(first.plan.id, "", OPERATOR)
     forecast = there.slice.rollouts_shown.forecast(there.slice.courses.preview(wish()))
     assert (forecast.already, forecast.promise, forecast.approved) == (1, 2, MACHINES)
     course = create(there)

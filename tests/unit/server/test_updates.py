@@ -59,6 +59,9 @@ def test_from_the_maker_over_the_owner_to_the_machine_and_back(there: UpdatesWor
     there.looked.clear()
     paper = there.approve(release, Selector(devices=(pump.device,)))
     assert there.looked == [pump.device]
+    assert there.told(pump) == []  # Nothing goes anywhere without a rollout.
+    there.roll_out(release)
+    assert set(there.looked) == {pump.device}
     assert there.told(pump) == ["kiosk/1.1/release.json"]
     assert there.told(other) == []
     # The maker's metadata reaches the machine, and verifies there.
@@ -108,7 +111,9 @@ def test_what_is_recorded_of_updates_is_no_riddle_to_who_checks_the_record(
 
 def test_a_withdrawal_takes_it_away_and_reaches_the_machine(there: UpdatesWorld) -> None:
     pump = there.pumps[0]
-    paper = there.approve(there.release("1.1", 11))
+    release = there.release("1.1", 11)
+    paper = there.approve(release)
+    there.roll_out(release)
     assert there.told(pump) != []
     there.looked.clear()
     there.withdraw(paper)
@@ -119,15 +124,39 @@ def test_a_withdrawal_takes_it_away_and_reaches_the_machine(there: UpdatesWorld)
     assert verify_withdrawal(newest, policy).approval == verify_approval(approval, policy).hash
 
 
-def test_a_standing_approval_names_the_newest_release_at_once(there: UpdatesWorld) -> None:
-    """The machine counts its wait from when it first knew of it, so it has to be told."""
-    pump = there.pumps[0]
-    there.stand(wait_seconds=86_400)
-    there.release("1.1", 11)
+def test_what_was_approved_ahead_rolls_out_by_itself_one_machine_first(
+    there: UpdatesWorld,
+) -> None:
+    there.release("1.0", 10)
+    there.stand()
+    [course] = there.slice.courses.all()
+    assert (course.row.version, course.row.created_by) == ("1.0", "the owner's approval ahead")
+    there.slice.rollouts.cancel(course.plan.id, "another way", OPERATOR)
+    there.slice.rollouts.begin_standing()
+    assert len(there.slice.courses.all()) == 1  # Who ended it is not overruled.
     there.looked.clear()
-    there.release("1.2", 12)
-    assert set(there.looked) == {each.device for each in there.pumps}
-    assert there.told(pump) == ["kiosk/1.2/release.json"]
+    release = there.release("1.1", 11)
+    told = [pump.device for pump in there.pumps if there.told(pump)]
+    assert there.looked == told and len(told) == 1
+    first, second = sorted(there.pumps, key=lambda pump: pump.device not in told)
+    assert there.told(first) == ["kiosk/1.1/release.json"]
+    there.say(first, release, "accepted", "installed", "committed")
+    for _ in range(2):  # A tenth of two machines is one.
+        assert there.told(second) == []
+        there.world.clock.now += HOUR_MS + 1
+        there.slice.motion.advance()
+    assert there.told(second) == ["kiosk/1.1/release.json"]
+    assert len(there.world.deeds("rollout.created")) == 2
+
+
+def test_a_release_that_replaces_the_agent_never_rolls_out_by_itself(there: UpdatesWorld) -> None:
+    manifest, _ = make_manifest("9", 90)
+    agent = manifest.parts[0].__class__(
+        "agent", "agent", "agent", manifest.parts[0].blob, (), 100, 1
+    )
+    there.stand()
+    there.release("9", 90, parts=(agent,))
+    assert there.slice.courses.all() == []
 
 
 def test_what_is_not_reached_from_what_runs_comes_with_what_lies_between(
@@ -139,17 +168,23 @@ def test_what_is_not_reached_from_what_runs_comes_with_what_lies_between(
     there.say(pump, old, "committed")
     there.release("1.1", 11)
     there.release("1.2", 12)
-    there.release("2.0", 20, least_before=12)
+    newest = there.release("2.0", 20, least_before=12)
+    [course] = [each for each in there.slice.courses.all() if each.row.version == "2.0"]
+    there.slice.rollouts.cancel(course.plan.id, "all at once", OPERATOR)
+    there.roll_out(newest)
     assert there.told(pump) == ["kiosk/1.2/release.json", "kiosk/2.0/release.json"]
     assert there.told(other) == ["kiosk/2.0/release.json"]
 
 
 def test_hardware_epoch_end_and_the_makers_root_decide(there: UpdatesWorld) -> None:
     pump = there.pumps[0]
-    there.approve(there.release("1.1", 11, hardware=("another model",)))
+    wrong = there.release("1.1", 11, hardware=("another model",))
+    there.approve(wrong)
+    there.roll_out(wrong)
     assert there.told(pump) == []
     release = there.release("1.2", 12)
     there.approve(release, not_after_ms=there.world.clock.now + HOUR_MS)
+    there.roll_out(release)
     assert there.told(pump) == ["kiosk/1.2/release.json"]
     there.world.clock.now += HOUR_MS
     assert there.told(pump) == []
@@ -171,6 +206,7 @@ def test_one_that_replaces_the_agent_needs_an_approval_of_its_own(there: Updates
     )
     there.stand()
     release = there.release("9", 90, parts=(agent,))
+    there.roll_out(release)
     assert there.told(there.pumps[0]) == []
     there.approve(release)
     assert there.told(there.pumps[0]) == ["kiosk/9/release.json"]
@@ -180,7 +216,9 @@ def test_a_word_rises_only_with_news_and_at_half_of_its_life(there: UpdatesWorld
     pump, kept = there.pumps[0], dict[str, bytes]()
     first = there.refresh(pump, kept).version
     assert there.refresh(pump, kept).version == first
-    there.approve(there.release("1.1", 11))
+    release = there.release("1.1", 11)
+    there.approve(release)
+    there.roll_out(release)
     second = there.refresh(pump, kept).version
     assert second > first
     there.world.clock.now += WORD_MS // 2 - 1
@@ -199,13 +237,17 @@ def test_a_server_that_was_put_back_does_not_fall_behind_its_machines(
     with there.world.database.write() as conn:
         conn.exec_driver_sql("DELETE FROM updates_director")
     there.world.clock.now += 1000
-    there.approve(there.release("1.1", 11))
+    release = there.release("1.1", 11)
+    there.approve(release)
+    there.roll_out(release)
     assert there.refresh(pump, kept).targets != ()
 
 
 def test_a_machine_that_is_not_on_the_roster_is_told_nothing(there: UpdatesWorld) -> None:
     stranger = there.world.join("stranger", preapproved=True)
-    there.approve(there.release("1.1", 11))
+    release = there.release("1.1", 11)
+    there.approve(release)
+    there.roll_out(release)
     assert there.file(stranger, "director", name="targets") is None
 
 

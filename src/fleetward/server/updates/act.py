@@ -17,7 +17,6 @@ from typing import Final
 from fleetward.server.updates import store
 from fleetward.server.updates.blobs import BlobSize
 from fleetward.server.updates.book import UpdateBook
-from fleetward.server.updates.decide import approves
 from fleetward.server.updates.reading import (
     APPROVAL,
     FIRST_ROOT,
@@ -173,7 +172,6 @@ class Updates:
                 self._store_release(repository, data)
             book.forget()
         book.tell("release", manifest.hash)
-        self._look_for(manifest.hash)
         return self.find_release(manifest.product, manifest.version)
 
     def find_release(self, product: str, version: str) -> Row:
@@ -252,19 +250,6 @@ class Updates:
                     "at": book.near.clock.wall_ms(),
                 },
             )
-
-    def _look_for(self, release: str) -> None:
-        """Let the machines look that a release is approved for."""
-        book = self.book
-        named = next((each for each in book.offerable() if each.id == release), None)
-        if named is None:
-            return
-        holding = book.holding(book.near.clock.wall_ms())
-        book.look(
-            entry.device
-            for entry in book.entries.values()
-            if entry.state == ACTIVE and any(approves(paper, named, entry) for paper in holding)
-        )
 
     def _meant_by(self, paper: Paper) -> list[str]:
         """Return the machines that an approval, or what a withdrawal withdraws, is for."""

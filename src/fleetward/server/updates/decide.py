@@ -8,9 +8,10 @@ signatures besides. So what stands here is as good as what people handed in, and
    of the owner's present epoch, for this machine by its roster entry, for this release or standing
    for its product. A release that replaces the agent needs an approval of its own.
 2. It is told of releases for its hardware alone.
-3. Where a rollout is about a release, it is told only what the rollout says (`decide_rollout`).
+3. It is told only of what a rollout lets it have (`decide_rollout`): nothing goes to all at once
+   because somebody forgot to say how.
 4. Of each product it is told the newest such release; and where that one is not reached from what
-   the machine runs, the newest that comes before it.
+   the machine runs, the newest that comes before it, unless a rollout keeps that one back.
 """
 
 from __future__ import annotations
@@ -103,20 +104,23 @@ def decide_targets(
     mine = [each for each in holding if each.selector.selects(entry)]
     by_product: dict[str, list[Release]] = {}
     for release in releases:
-        # Rules 1 to 3.
-        if gates.get(release.id, False) and is_eligible(release, entry, mine):
+        # Rules 1 and 2.
+        if gates.get(release.id, True) and is_eligible(release, entry, mine):
             by_product.setdefault(release.product, []).append(release)
     named: list[Release] = []
     for product in sorted(by_product):
-        named += _choose(by_product[product], running.get(product, 0))
+        named += _choose(by_product[product], gates, running.get(product, 0))
     return tuple(named[:MAX_DIRECTED])
 
 
-def _choose(candidates: Sequence[Release], running: int) -> list[Release]:
-    """Rule 4."""
+def _choose(
+    candidates: Sequence[Release], gates: Mapping[str, bool], running: int
+) -> list[Release]:
+    """Rules 3 and 4."""
     ordered = sorted(candidates, key=lambda each: each.counter, reverse=True)
-    chosen = [ordered[0]]
-    for release in ordered[1:]:
+    first = next((at for at, each in enumerate(ordered) if gates.get(each.id)), len(ordered))
+    chosen = ordered[first : first + 1]
+    for release in ordered[first + 1 :]:
         last = chosen[-1]
         if not running or running >= last.least_before:
             break

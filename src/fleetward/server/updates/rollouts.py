@@ -1,13 +1,18 @@
-"""Rollouts: made and stopped. Each deed of a person is written down first."""
+"""Rollouts: made and stopped. Each deed of a person is written down first.
+
+Where the owner approved a product ahead, nobody has to be there: the newest release then gets a
+rollout by itself, one machine first. People stop it, or make another, as with every rollout.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from fleetward.server.updates import rollout_store
-from fleetward.server.updates.decide import Release
+from fleetward.server.updates.decide import Release, approves
 from fleetward.server.updates.decide_rollout import (
     CANCELLED,
     DONE,
@@ -20,11 +25,19 @@ from fleetward.server.updates.decide_rollout import (
     count_failures,
     say_failures,
 )
+from fleetward.server.updates.reading import STANDING, Paper
 from fleetward.server.updates.rollout_course import Course, Forecast, RolloutCourses, Wish
 from fleetward.server.updates.rollout_motion import RolloutMotion, make_part
 from fleetward.server.web.caller import Caller
 from fleetward.trust.errors import Refused
+from fleetward.trust.selector import Selector
 from fleetward.trust.update_report import FAILURES
+
+STANDING_WAVES: Final = ("1", "10%", "100%")
+"""Of a rollout that nobody made."""
+STANDING_SOAK_SECONDS: Final = 3600
+BY_ITSELF: Final = ("server", "the owner's approval ahead")
+"""Under which actor and name such a rollout is written down."""
 
 
 class Rollouts:
@@ -34,10 +47,40 @@ class Rollouts:
         self.book: Final = courses.book
         self._courses = courses
         self._motion = motion
+        self.book.listen(self._hear)
 
     def create(self, wish: Wish, caller: Caller) -> Course:
         """Make a rollout and let the first stage in. Raises `Malformed` or `Refused`."""
-        book = self.book
+        return self._create(wish, (caller.actor, caller.name[:200]))
+
+    def begin_standing(self) -> None:
+        """Make the rollout of each product's newest release, where the owner approved the product
+        ahead and none of it was ever made."""
+        with self.book.lock:
+            with self.book.near.database.read() as conn:
+                had = {row.release_id for row in rollout_store.select_rollouts(conn)}
+            newest: dict[str, Release] = {}
+            for release in sorted(self.book.offerable(), key=lambda each: each.counter):
+                newest[release.product] = release
+            holding = self.book.holding(self.book.near.clock.wall_ms())
+            standing = [paper for paper in holding if paper.kind == STANDING]
+            for release in newest.values():
+                papers = [paper for paper in standing if paper.product == release.product]
+                if release.id not in had and self._has_any(release, papers):
+                    self._create(_make_standing(release, papers), BY_ITSELF)
+
+    def _has_any(self, release: Release, papers: Sequence[Paper]) -> bool:
+        """Whether a machine is approved for it by one of these papers, and does not run it."""
+        selected = self._courses.fleet_of(release, Selector(), None).selected
+        entries = [self.book.entries[device] for device in selected]
+        return any(approves(paper, release, entry) for paper in papers for entry in entries)
+
+    def _hear(self, what: str, _: str) -> None:
+        if what in ("approval", "release"):
+            self.begin_standing()
+
+    def _create(self, wish: Wish, by: tuple[str, str]) -> Course:
+        book, (actor, name) = self.book, by
         with book.lock:
             made = self._courses.preview(wish)
             release = self._courses.require_release(wish)
@@ -55,9 +98,9 @@ class Rollouts:
                 f"At most {made.promise} of {made.machines} machines can have it before these "
                 "have said how it went."
             )
-            body = {"words": words, "rollout": made.plan.id, "by": caller.name[:200]}
-            book.record("rollout.created", caller.actor, body)
-            self._store(wish, release, made, caller)
+            body = {"words": words, "rollout": made.plan.id, "by": name}
+            book.record("rollout.created", actor, body)
+            self._store(wish, release, made, name)
             self._motion.touch()
         self._motion.advance()
         return self._courses.find(made.plan.id)
@@ -144,7 +187,7 @@ class Rollouts:
         self._motion.advance()
         return self._courses.find(row.rollout_id)
 
-    def _store(self, wish: Wish, release: Release, made: Forecast, caller: Caller) -> None:
+    def _store(self, wish: Wish, release: Release, made: Forecast, name: str) -> None:
         near, plan = self.book.near, made.plan
         canaries = b"" if wish.canaries is None else msgspec.json.encode(wish.canaries.to_json())
         with near.database.write() as conn:
@@ -167,7 +210,7 @@ class Rollouts:
                     "state": RUNNING,
                     "open_stages": 1,
                     "opened_at": plan.opened_at_ms,
-                    "created_by": caller.name[:200],
+                    "created_by": name,
                     "created_at": plan.opened_at_ms,
                     "changed_at": plan.opened_at_ms,
                 },
@@ -178,3 +221,11 @@ class Rollouts:
                 ended = now if each.state in ENDED else 0
                 part |= {"wave": 0, "state": each.state, "offered_at": now, "ended_at": ended}
             rollout_store.insert_parts(conn, before)
+
+
+def _make_standing(release: Release, papers: Sequence[Paper]) -> Wish:
+    selector = papers[0].selector if len(papers) == 1 else Selector()
+    return Wish(
+        release.product, release.version, selector, None, STANDING_WAVES, STANDING_SOAK_SECONDS,
+        allowed_failures=0, bandwidth=0,
+    )  # fmt: skip

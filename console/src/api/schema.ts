@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 89d7a7bd9e76323418c4075409d2ac0b9d709ede5a3b92006a031babad5ee4f9
+// SHA-256 of openapi.json: 1962e2b13cc894f4a6462c932a81329441b20be512a0f3462ee967e62c982ac1
 
 export interface components {
     schemas: {
@@ -1287,6 +1287,7 @@ export interface components {
             /** @example 2026-11-23T14:02:05.123Z */
             released_at: string;
             repository: string;
+            rollouts: number;
             size_bytes: number;
             support_ends_at: string | null;
             version: string;

@@ -299,4 +299,8 @@ def _deliver(desk: Desk, approval: Approval, wish: ReleaseWish, near: Near) -> s
             "owner refresh` hands it over when the server answers.",
             reason=e.reason,
         ) from e
-    return f"Take it back by: fleetward owner withdraw {approval.hash[:16]}"
+    back = f"Take it back by: fleetward owner withdraw {approval.hash[:16]}"
+    if approval.standing:
+        return f"{back}\nEach new release gets a rollout by itself: one machine first."
+    named = f"{approval.product}/{approval.version}"
+    return f"{back}\nA rollout brings it to machines: fleetward rollout create {named} --all"

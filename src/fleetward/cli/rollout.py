@@ -68,8 +68,8 @@ def create_rollout(
 ) -> None:
     """Make a rollout. It says first how many machines can have it before somebody looks.
 
-    Make it before the owner approves the release: without a rollout, an approved release goes at
-    once to every machine that it is approved for.
+    Before the owner approves the release or after: a machine takes it when both are there. Of a
+    product that the owner approved ahead, one is made by itself: one machine, a tenth, all.
 
     fleetward rollout create kiosk/1.1 --all --canary kiosk-3 --waves 1%,10%,100% --soak 2h
     """

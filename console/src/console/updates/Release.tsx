@@ -90,7 +90,12 @@ function Needs({ release }: { release: ReleaseRow }) {
   return (
     <div className="updates-note">
       <Note tone="warn" icon="person">
-        {need === 'maker' ? (
+        {need === 'rollout' ? (
+          <>
+            <strong>The owner allows it, and no machine is told of it yet.</strong>
+            <p>Make a rollout below: it says which machines come first, and how many may have it before you know more.</p>
+          </>
+        ) : need === 'maker' ? (
           <>
             <strong>No machine takes it: the owner’s policy does not name this maker for {release.product}.</strong>
             <p>The owner names the maker in the owner’s tool. This page cannot: it never signs.</p>
@@ -100,8 +105,8 @@ function Needs({ release }: { release: ReleaseRow }) {
           <>
             <strong>It waits for the owner.</strong>
             <p>
-              Approval is a signature, and happens in the owner’s tool, which looks at the release as a machine does. Make
-              the rollout below first: without one, every machine that the approval names may take it at once.
+              Approval is a signature, and happens in the owner’s tool, which looks at the release as a machine does. The
+              rollout below may be made before or after.
             </p>
             <CopyLine text={approveCommand(release.product, release.version)} label="the command that approves it" />
           </>

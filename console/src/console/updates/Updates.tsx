@@ -96,7 +96,16 @@ function Missing({ overview, releases }: { overview: UpdatesOverview; releases: 
   return newest.map((release) => (
     <div className="updates-note" key={release.id}>
       <Note tone="warn" icon="person">
-        {needOf(release) === 'maker' ? (
+        {needOf(release) === 'rollout' ? (
+          <>
+            <strong>
+              {release.product} {release.version} is approved, and no machine is told of it yet.
+            </strong>
+            <p>
+              <Link href={`/updates/releases/${release.product}/${release.version}`}>Make a rollout</Link>: it says which machines come first, and how many may have it before you know more.
+            </p>
+          </>
+        ) : needOf(release) === 'maker' ? (
           <>
             <strong>The owner’s policy does not name who makes {release.product}.</strong>
             <p>Its releases are stored here, and no machine takes one. The owner names the maker, in the owner’s tool:</p>
@@ -108,8 +117,8 @@ function Missing({ overview, releases }: { overview: UpdatesOverview; releases: 
               {release.product} {release.version} waits for the owner.
             </strong>
             <p>
-              Approval is a signature: it happens in the owner’s tool, never here. <Link href={`/updates/releases/${release.product}/${release.version}`}>Make a rollout first</Link>,
-              so that it does not go to all machines at once.
+              Approval is a signature: it happens in the owner’s tool, never here. Then <Link href={`/updates/releases/${release.product}/${release.version}`}>a rollout</Link> brings
+              it to machines, one wave after the other.
             </p>
             <CopyLine text={approveCommand(release.product, release.version)} label={`the command that approves ${release.product} ${release.version}`} />
           </>

@@ -86,12 +86,13 @@ describe('shares', () => {
 
 describe('a release', () => {
   it('is never green: this server only stored it', () => {
-    for (const offerable of [true, false]) for (const approvals of [0, 1]) expect(faceOfRelease({ offerable, approvals }).tone).not.toBe('good');
+    for (const offerable of [true, false]) for (const approvals of [0, 1]) expect(faceOfRelease({ offerable, approvals, rollouts: approvals }).tone).not.toBe('good');
   });
   it('names the first thing that is missing', () => {
-    expect(needOf({ offerable: false, approvals: 0 })).toBe('maker');
-    expect(needOf({ offerable: true, approvals: 0 })).toBe('approval');
-    expect(needOf({ offerable: true, approvals: 2 })).toBe('none');
+    expect(needOf({ offerable: false, approvals: 0, rollouts: 0 })).toBe('maker');
+    expect(needOf({ offerable: true, approvals: 0, rollouts: 1 })).toBe('approval');
+    expect(needOf({ offerable: true, approvals: 2, rollouts: 0 })).toBe('rollout');
+    expect(needOf({ offerable: true, approvals: 2, rollouts: 1 })).toBe('none');
   });
   it('warns half a year before its support ends', () => {
     const day = 86_400_000;

@@ -155,18 +155,25 @@ export function pointsOf(history: ProductOverview['history']): number[] {
 }
 
 /** What stands between a release and the machines; the first thing that is missing. */
-export type ReleaseNeed = 'maker' | 'approval' | 'none';
-export const needOf = (release: Pick<ReleaseRow, 'offerable' | 'approvals'>): ReleaseNeed =>
-  !release.offerable ? 'maker' : release.approvals === 0 ? 'approval' : 'none';
+export type ReleaseNeed = 'maker' | 'approval' | 'rollout' | 'none';
+type Stands = Pick<ReleaseRow, 'offerable' | 'approvals' | 'rollouts'>;
 
-export function faceOfRelease(release: Pick<ReleaseRow, 'offerable' | 'approvals'>): Face {
+export function needOf(release: Stands): ReleaseNeed {
+  if (!release.offerable) return 'maker';
+  if (release.approvals === 0) return 'approval';
+  return release.rollouts === 0 ? 'rollout' : 'none';
+}
+
+export function faceOfRelease(release: Stands): Face {
   switch (needOf(release)) {
     case 'maker':
       return { tone: 'warn', icon: 'person', words: 'Maker not named' };
     case 'approval':
       return { tone: 'warn', icon: 'clock', words: 'Waits for the owner' };
+    case 'rollout':
+      return { tone: 'warn', icon: 'wave', words: 'Waits for a rollout' };
     case 'none':
-      return { tone: 'quiet', icon: 'policy', words: 'An approval is here' };
+      return { tone: 'quiet', icon: 'policy', words: 'Approved, in a rollout' };
   }
 }
 

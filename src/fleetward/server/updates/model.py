@@ -97,6 +97,8 @@ class ReleaseRow(_Answer, frozen=True):
     takes it otherwise."""
     approvals: int
     """Approvals that are neither withdrawn nor over."""
+    rollouts: int
+    """Rollouts of it that were not cancelled: without one, no machine is told of it."""
     installed: int
     """Machines that say, under their identity keys, that it runs."""
 

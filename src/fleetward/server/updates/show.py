@@ -9,11 +9,12 @@ from typing import Any, Final, Literal
 import msgspec
 
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
-from fleetward.server.updates import store
+from fleetward.server.updates import rollout_store, store
 from fleetward.server.updates.bill import Difference, compare_bills, read_bill
 from fleetward.server.updates.blobs import LIST_BYTES
 from fleetward.server.updates.book import UpdateBook
 from fleetward.server.updates.decide import Release
+from fleetward.server.updates.decide_rollout import CANCELLED
 from fleetward.server.updates.freshness import Behind, begin_of, list_approved, measure_behind
 from fleetward.server.updates.model import (
     ApprovalRow,
@@ -206,8 +207,14 @@ class Shown:
             size_bytes=sum(part.blob.length_bytes for part in manifest.parts),
             offerable=bool(repository) and repository == row.repository_id,
             approvals=len(approvals),
+            rollouts=self._count_rollouts(row.release_id),
             installed=counts[row.release_id],
         )
+
+    def _count_rollouts(self, release: str) -> int:
+        with self._book.near.database.read() as conn:
+            gates = rollout_store.select_gates(conn)
+        return sum(row.release_id == release and row.state != CANCELLED for row in gates)
 
     def _bill(self, manifest: Manifest) -> dict[str, str] | None:
         if manifest.sbom is None or manifest.sbom.length_bytes > LIST_BYTES:

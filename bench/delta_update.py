@@ -75,7 +75,9 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         places = folder / "places.toml"
-        places.write_text(f'[places.app]\ninstaller = "directory"\npath = "{folder}/app"\n')
+        places.write_text(
+            f'[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "{folder}/app"\n'
+        )
         installer = RealInstaller(data=folder / "data", places=places)
         installer.data.mkdir()
         self.installer = installer

@@ -209,7 +209,7 @@ class Ground:
     def write_places(self, more: str = "") -> None:
         """Write the maker's file."""
         self.places.write_text(
-            f'in_use = "{self.in_use}"\n[places.place]\ninstaller = "{self.kind}"\n{self.lines()}'
+            f'in_use = "{self.in_use}"\n[places.place]\nproduct = "kiosk"\ninstaller = "{self.kind}"\n{self.lines()}'
             f"{more}\n"
         )
 

@@ -381,6 +381,16 @@ def test_without_the_makers_file_only_folders_of_ours(ground: DirectoryGround) -
             assert session.write().rule == "wrong_installer"
 
 
+def test_another_makers_product_does_not_reach_a_place(ground: DirectoryGround) -> None:
+    """Both makers are the owner's; the place is one's alone."""
+    was = ground.listing()
+    with ground.plan(Plan("lights", (ground.part("2", "1"),)), ground.make("2")) as session:
+        assert session.surveyed.rule == "another_product"
+        assert session.write().rule == "another_product"
+        assert session.do(Switch()).rule == "another_product"
+    assert (ground.listing(), ground.content()) == (was, "1")
+
+
 @pytest.mark.parametrize("hook", ["../hook", "/bin/sh", "bin/../../x", "a b", "$(x)", "bin/sh -c"])
 def test_hooks_and_commands_lie_below_the_part(ground: DirectoryGround, hook: str) -> None:
     with ground.begin("2", "1", hook=hook) as session:

@@ -32,17 +32,21 @@ from fleetward.trust.errors import Refused, Unreachable
 WHOLE = """\
 in_use = "/run/acme/in-use"
 [places.app]
+product = "kiosk"
 installer = "directory"
 path = "/opt/acme"
 restart = ["acme.service", "acme-web@1.service"]
 user = "acme"
 [places.os]
+product = "kiosk"
 installer = "file-slot"
 slots = ["/dev/disk/by-partlabel/root-a", "/dev/disk/by-partlabel/root-b"]
 active = "/boot/active"
 [places.tools]
+product = "kiosk"
 installer = "dpkg"
 [places.board]
+product = "kiosk"
 installer = "rauc"
 """
 
@@ -57,13 +61,16 @@ def test_the_file_of_the_handbook(tmp_path: Path) -> None:
     places = read(tmp_path, WHOLE)
     app = places.find("app", "directory", "kiosk")
     assert app == DirectoryPlace(
-        path="/opt/acme", restart=("acme.service", "acme-web@1.service"), user="acme"
+        product="kiosk",
+        path="/opt/acme",
+        restart=("acme.service", "acme-web@1.service"),
+        user="acme",
     )
     found = places.find("os", "file-slot", "kiosk")
     assert isinstance(found, FileSlotPlace)
     assert found.active == "/boot/active"
-    assert places.find("tools", "dpkg", "kiosk") == DpkgPlace()
-    assert places.find("board", "rauc", "kiosk") == RaucPlace()
+    assert places.find("tools", "dpkg", "kiosk") == DpkgPlace(product="kiosk")
+    assert places.find("board", "rauc", "kiosk") == RaucPlace(product="kiosk")
     assert places.in_use == Path("/run/acme/in-use")
     handbook = Path(__file__).parents[3] / "docs/operate/installers.md"
     block = handbook.read_text().partition("```toml\n")[2].partition("```")[0]
@@ -74,6 +81,8 @@ def test_names_that_are_not_there_and_other_installers(tmp_path: Path) -> None:
     places = read(tmp_path, WHOLE)
     with refused(Refused, "unknown_place"):
         places.find("elsewhere", "directory", "kiosk")
+    with refused(Refused, "another_product"):
+        places.find("app", "directory", "lights")
     with refused(Refused, "wrong_installer"):
         places.find("app", "dpkg", "kiosk")
     with refused(Refused, "wrong_installer"):
@@ -83,7 +92,7 @@ def test_names_that_are_not_there_and_other_installers(tmp_path: Path) -> None:
 def test_without_the_file_there_are_folders_below_the_data(tmp_path: Path) -> None:
     places = read_places(tmp_path, tmp_path / "missing.toml")
     found = places.find("app", "directory", "kiosk")
-    assert found == DirectoryPlace(path=f"{tmp_path}/software/kiosk/app")
+    assert found == DirectoryPlace(product="kiosk", path=f"{tmp_path}/software/kiosk/app")
     with refused(Refused, "wrong_installer"):
         places.find("os", "file-slot", "kiosk")
     assert places.read_in_use() == ""
@@ -93,16 +102,17 @@ def test_without_the_file_there_are_folders_below_the_data(tmp_path: Path) -> No
     "text",
     [
         "[places.app]\n",
-        '[places.app]\ninstaller = "script"\npath = "/x"\n',
-        '[places.app]\ninstaller = "directory"\npath = "relative"\n',
-        '[places.app]\ninstaller = "directory"\npath = "/x"\nowner = "me"\n',
-        '[places.app]\ninstaller = "directory"\npath = "/x"\nrestart = ["a;reboot"]\n',
-        '[places.app]\ninstaller = "directory"\npath = "/x"\nrestart = ["--now.service"]\n',
-        '[places.app]\ninstaller = "directory"\npath = "/x"\nuser = "-x"\n',
-        '[places."a/b"]\ninstaller = "dpkg"\n',
-        '[places.os]\ninstaller = "file-slot"\nslots = ["/a"]\nactive = "/b"\n',
-        '[places.os]\ninstaller = "file-slot"\nslots = ["/a/x", "/b/x"]\nactive = "/b"\n',
-        '[places.os]\ninstaller = "rauc"\nbus = "tcp:host=evil"\n',
+        '[places.app]\ninstaller = "directory"\npath = "/x"\n',
+        '[places.app]\nproduct = "kiosk"\ninstaller = "script"\npath = "/x"\n',
+        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "relative"\n',
+        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "/x"\nowner = "me"\n',
+        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "/x"\nrestart = ["a;reboot"]\n',
+        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "/x"\nrestart = ["--now.service"]\n',
+        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "/x"\nuser = "-x"\n',
+        '[places."a/b"]\nproduct = "kiosk"\ninstaller = "dpkg"\n',
+        '[places.os]\nproduct = "kiosk"\ninstaller = "file-slot"\nslots = ["/a"]\nactive = "/b"\n',
+        '[places.os]\nproduct = "kiosk"\ninstaller = "file-slot"\nslots = ["/a/x", "/b/x"]\nactive = "/b"\n',
+        '[places.os]\nproduct = "kiosk"\ninstaller = "rauc"\nbus = "tcp:host=evil"\n',
         'in_use = "relative"\n',
         "verify = false\n",
         "[places\n",

@@ -4,17 +4,20 @@
     in_use = "/run/acme/in-use"        # while this file exists, nothing begins; it says why
 
     [places.app]
+    product = "kiosk"                  # whose releases may touch it: no other maker's
     installer = "directory"
     path = "/opt/acme"
     restart = ["acme.service"]
     user = "acme"                      # whom hooks and health commands run as
 
     [places.os]
+    product = "kiosk-os"
     installer = "file-slot"
     slots = ["/dev/disk/by-partlabel/root-a", "/dev/disk/by-partlabel/root-b"]
     active = "/boot/active"            # holds root-a or root-b
 
-A release names places, never a path: what a name means, the machine's image says. Without the file
+A release names places, never a path: what a name means, and for which product, the machine's image
+says. So a maker who is named for one product does not reach the places of another. Without the file
 there are places of the installer `directory` alone, below the agent's own data. A file that cannot
 be read lets nothing be installed: what the machine consists of is not known then.
 """
@@ -43,11 +46,15 @@ _Unit = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9:_.@-]{0,120
 _User = Annotated[str, msgspec.Meta(pattern=r"^([a-z_][a-z0-9_-]{0,31})?$")]
 _Slots = Annotated[tuple[_Path, ...], msgspec.Meta(min_length=2, max_length=2)]
 _Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
+_Product = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,47}$")]
 
 
-class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="installer"):
+class _Place(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="installer", kw_only=True
+):
     """What every place has."""
 
+    product: _Product
     restart: Annotated[tuple[_Unit, ...], msgspec.Meta(max_length=MAX_RESTARTS)] = ()
     user: _User = ""
 
@@ -99,7 +106,10 @@ class Places:
     file: Path = field(default=PLACES_FILE)
 
     def find(self, name: str, installer: str, product: str) -> Place:
-        """Return what this name means. Raises `Refused` (`unknown_place`, `wrong_installer`)."""
+        """Return what this name means.
+
+        Raises `Refused` (`unknown_place`, `another_product`, `wrong_installer`).
+        """
         if self.named is None:
             if installer != "directory":
                 raise Refused(
@@ -107,13 +117,21 @@ class Places:
                     f"directory alone, and none for {installer}. Its maker has to add the file.",
                     reason="wrong_installer",
                 )
-            return DirectoryPlace(path=str(self.data / "software" / product / name))
+            return DirectoryPlace(
+                product=product, path=str(self.data / "software" / product / name)
+            )
         place = self.named.get(name)
         if place is None:
             raise Refused(
                 f"This machine has no place {name}: its maker's {self.file} names "
                 f"{', '.join(sorted(self.named)) or 'none'}. The release is for other machines.",
                 reason="unknown_place",
+            )
+        if place.product != product:
+            raise Refused(
+                f"The place {name} of this machine is for releases of {place.product}, and this "
+                f"is one of {product}. The release is for other machines.",
+                reason="another_product",
             )
         found = str(place.__struct_config__.tag)
         if found != installer:

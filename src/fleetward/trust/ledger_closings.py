@@ -48,7 +48,7 @@ from fleetward.trust.keys import PublicKey
 from fleetward.trust.ledger_documents import DocumentsInAudit
 from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.ledger_leaves import ClosingFact
-from fleetward.trust.ledger_papers import Papers
+from fleetward.trust.ledger_papers import Papers, Place
 from fleetward.trust.roster import ACTIVE
 from fleetward.trust.sayings import say_count
 
@@ -72,14 +72,6 @@ _TALLY: Final = (
     ("refused", "said no", "said no"),
     (ACCEPTED, "took it and has not said more", "took it and have not said more"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where something stands in the record."""
-
-    generation: int
-    entry: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +118,7 @@ class ClosingsInAudit:
     findings: Findings
     _orders: Papers[Closing] = field(default_factory=lambda: Papers(verify_closing_of_owner))
     _kept: Papers[Kept] = field(default_factory=lambda: Papers(verify_kept))
-    _places: dict[str, _Place] = field(default_factory=dict)
+    _places: dict[str, Place] = field(default_factory=dict)
     _said: dict[tuple[str, str], _Word] = field(default_factory=dict)
     _taken: dict[tuple[str, int], _Taken] = field(default_factory=dict)
     _blamed: set[tuple[str, str, str]] = field(default_factory=set)
@@ -134,7 +126,7 @@ class ClosingsInAudit:
 
     def take(self, leaf: bytes, kind: str, generation: int, entry: int) -> None:
         """Judge a paper of a closing that stands in the record."""
-        place = _Place(generation, entry)
+        place = Place(generation, entry)
         try:
             if kind == CLOSING_TYPE:
                 digest = read_envelope(leaf).hash
@@ -172,7 +164,7 @@ class ClosingsInAudit:
                     word.outcome,
                 ):
                     word = told
-            self._judge(word, _Place(generation, entry))
+            self._judge(word, Place(generation, entry))
 
     def finish(self) -> None:
         """Say what was closed by whom, and what cannot be known."""
@@ -207,7 +199,7 @@ class ClosingsInAudit:
         said = verify_closing_report(leaf, self._key_of(device), self.owner)
         return _Word(said.device, said.closing, said.outcome, said.at_ms, said)
 
-    def _judge(self, word: _Word, place: _Place) -> None:
+    def _judge(self, word: _Word, place: Place) -> None:
         if word.outcome == "refused":
             self._remember(word)
             return
@@ -225,7 +217,7 @@ class ClosingsInAudit:
             self._judge_kept(word, order, place)
         self._remember(word)
 
-    def _find_order(self, word: _Word, place: _Place) -> Closing | None:
+    def _find_order(self, word: _Word, place: Place) -> Closing | None:
         lost = False
         try:
             order = self._orders.find(word.closing, self.documents.policy_in_force)
@@ -244,7 +236,7 @@ class ClosingsInAudit:
             return None
         return order
 
-    def _judge_order(self, word: _Word, order: Closing, place: _Place) -> None:
+    def _judge_order(self, word: _Word, order: Closing, place: Place) -> None:
         before = self._taken.get((word.device, order.epoch))
         newest = self._said.get((word.device, word.closing))
         if word.begins(order):
@@ -266,7 +258,7 @@ class ClosingsInAudit:
         if before is None or order.serial > before.serial:
             self._taken[word.device, order.epoch] = _Taken(word.closing, order.serial, word.at_ms)
 
-    def _judge_kept(self, word: _Word, order: Closing, place: _Place) -> None:
+    def _judge_kept(self, word: _Word, order: Closing, place: Place) -> None:
         lost = False
         try:
             kept = self._kept.find(word.closing, self.documents.policy_in_force)
@@ -294,7 +286,7 @@ class ClosingsInAudit:
         self._said[key] = replace(word, report=None)
 
     def _blame(
-        self, finding: str, word: _Word, place: _Place, words: str, *, lost: bool = False
+        self, finding: str, word: _Word, place: Place, words: str, *, lost: bool = False
     ) -> None:
         """Say what is wrong with a machine's word; once, though it says so again."""
         told = finding, word.device, word.closing
@@ -403,7 +395,7 @@ def _compare(word: _Word, order: Closing) -> str:
     return ""
 
 
-def _may_lack(place: _Place, *, full: bool) -> bool:
+def _may_lack(place: Place, *, full: bool) -> bool:
     """Say whether a paper may be missing without a lie: by a restore, or because of a limit."""
     # A restore may have lost it, and the owner has signed for that loss.
     return full or place.generation > 1

@@ -21,6 +21,14 @@ MAX_WAITING: Final = 16
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands in the record."""
+
+    generation: int
+    entry: int
+
+
 @dataclass(slots=True)
 class Papers(Generic[_T]):
     """Papers by what they are about: those in force, and those that are not, or not yet.

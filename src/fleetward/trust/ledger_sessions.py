@@ -20,7 +20,6 @@ Times within a grant are the machine's to judge: the record does not know its cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -43,6 +42,7 @@ from fleetward.trust.grants.standing_state import STATE_TYPE
 from fleetward.trust.keys import PublicKey
 from fleetward.trust.ledger_documents import DocumentsInAudit
 from fleetward.trust.ledger_findings import Finding, Findings
+from fleetward.trust.ledger_papers import Place
 from fleetward.trust.ledger_standing import StandingInAudit
 from fleetward.trust.policy import Policy
 from fleetward.trust.sayings import say_age, say_count
@@ -53,14 +53,6 @@ MAX_TOLD: Final = 50
 """Sessions that are told one by one, the newest; those before them are counted."""
 _MAX_MS: Final = 253_402_300_799_000
 """The year 9999, behind which no date can be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where something stands in the record."""
-
-    generation: int
-    entry: int
 
 
 class SessionsInAudit:
@@ -74,7 +66,7 @@ class SessionsInAudit:
         self._offers: dict[str, bytes] = {}
         self._grants: dict[str, Grant] = {}
         self._bad: dict[str, str] = {}
-        self._told: list[tuple[Receipt, _Place]] = []
+        self._told: list[tuple[Receipt, Place]] = []
         self._sessions: dict[str, str] = {}
         self._bad_requests: set[str] = set()
         self._strangers: set[str] = set()
@@ -83,7 +75,7 @@ class SessionsInAudit:
 
     def take(self, leaf: bytes, kind: str, generation: int, entry: int) -> None:
         """Judge a paper that stands in the record."""
-        place = _Place(generation, entry)
+        place = Place(generation, entry)
         try:
             if kind == REQUEST_TYPE:
                 self._take_request(leaf)
@@ -216,7 +208,7 @@ class SessionsInAudit:
         offer = verify_offer(offer_raw, self._key_of(device), request)
         return self._standing.judge_entry(leaf, policy, request, offer)
 
-    def _take_receipt(self, leaf: bytes, place: _Place) -> None:
+    def _take_receipt(self, leaf: bytes, place: Place) -> None:
         device = str(read_envelope(leaf).payload.get("device"))
         receipt = verify_receipt(leaf, self._key_of(device), self._owner)
         if receipt.session in self._sessions:
@@ -247,7 +239,7 @@ class SessionsInAudit:
         verify_denial(leaf, self._key_of(device), self._owner)
         self._denials += 1
 
-    def _tell(self, receipt: Receipt, place: _Place) -> None:
+    def _tell(self, receipt: Receipt, place: Place) -> None:
         grant = self._grants[receipt.session]
         request = grant.request
         who = f"{request.person} of {request.org}" if request.org else request.person
@@ -298,7 +290,7 @@ class SessionsInAudit:
         if len(papers) < MAX_PAPERS:
             papers.setdefault(read_envelope(leaf).hash, leaf)
 
-    def _contradict(self, finding: str, words: str, place: _Place, device: str = "") -> None:
+    def _contradict(self, finding: str, words: str, place: Place, device: str = "") -> None:
         self._findings.contradict(Finding(finding, words, place.generation, place.entry, device))
 
 

@@ -39,7 +39,7 @@ from fleetward.trust.keys import PublicKey
 from fleetward.trust.ledger_documents import DocumentsInAudit
 from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.ledger_leaves import REPORT_OF_UPDATE, WITHDRAWAL_OF_RELEASE, UpdateFact
-from fleetward.trust.ledger_papers import Papers
+from fleetward.trust.ledger_papers import Papers, Place
 from fleetward.trust.release_approval import (
     Approval,
     Withdrawal,
@@ -68,12 +68,6 @@ _TALLY: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    generation: int
-    entry: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Highest:
     """The highest counter of a product that a machine said it had committed."""
 
@@ -99,7 +93,7 @@ class UpdatesInAudit:
     findings: Findings
     _approvals: Papers[Approval] = field(default_factory=lambda: Papers(verify_approval))
     _withdrawals: Papers[Withdrawal] = field(default_factory=lambda: Papers(verify_withdrawal))
-    _places: dict[str, _Place] = field(default_factory=dict)
+    _places: dict[str, Place] = field(default_factory=dict)
     _highest: dict[tuple[str, str], _Highest] = field(default_factory=dict)
     _said: dict[tuple[str, str], _Newest] = field(default_factory=dict)
     _told: set[tuple[str, str, str]] = field(default_factory=set)
@@ -109,7 +103,7 @@ class UpdatesInAudit:
         """Judge a paper of a release that stands in the record."""
         try:
             if kind == REPORT_OF_UPDATE:
-                self._judge(self._read_report(leaf), _Place(generation, entry))
+                self._judge(self._read_report(leaf), Place(generation, entry))
             elif kind == WITHDRAWAL_OF_RELEASE:
                 subject = str(read_envelope(leaf).payload.get("approval"))[:64]
                 self._withdrawals.take(subject, leaf, self.documents.policy_in_force)
@@ -117,7 +111,7 @@ class UpdatesInAudit:
                 digest = read_envelope(leaf).hash
                 self._approvals.take(digest, leaf, self.documents.policy_in_force)
                 if digest in self._approvals.good or digest in self._approvals.waiting:
-                    self._places.setdefault(digest, _Place(generation, entry))
+                    self._places.setdefault(digest, Place(generation, entry))
         except Refused:  # not on the roster: a machine that its owner has not confirmed
             self._strangers.add(str(read_envelope(leaf).payload.get("device"))[:64])
         except FleetwardError as e:
@@ -139,7 +133,7 @@ class UpdatesInAudit:
             with contextlib.suppress(FleetwardError):
                 report = self._read_report(fact.report)
                 if (report.device, report.outcome) == (device, fact.outcome):
-                    self._judge(report, _Place(generation, entry))
+                    self._judge(report, Place(generation, entry))
 
     def finish(self) -> None:
         """Say what was approved by whom, what machines said of it, and what cannot be known."""
@@ -174,7 +168,7 @@ class UpdatesInAudit:
         device = str(read_envelope(leaf).payload.get("device"))
         return verify_report(leaf, self._key_of(device), self.owner)
 
-    def _judge(self, report: UpdateReport, place: _Place) -> None:
+    def _judge(self, report: UpdateReport, place: Place) -> None:
         if report.outcome in DEEDS:
             # 2.
             self._judge_approval(report, place)
@@ -183,7 +177,7 @@ class UpdatesInAudit:
             self._judge_floor(report, place)
         self._remember(report)
 
-    def _judge_approval(self, report: UpdateReport, place: _Place) -> None:
+    def _judge_approval(self, report: UpdateReport, place: Place) -> None:
         lost = False
         try:
             approval = self._approvals.find(report.approval, self.documents.policy_in_force)
@@ -232,7 +226,7 @@ class UpdatesInAudit:
         if devices and report.device not in devices:
             raise Untrusted("It names other machines.", reason="approved_for_others")
 
-    def _judge_floor(self, report: UpdateReport, place: _Place) -> None:
+    def _judge_floor(self, report: UpdateReport, place: Place) -> None:
         floors = [each.floor for each in report.installed if each.product == report.product]
         key = report.device, report.product
         before = self._highest.get(key)
@@ -253,12 +247,12 @@ class UpdatesInAudit:
         if before is None or report.at_ms >= before.at_ms:
             self._said[key] = _Newest(report.outcome, report.approval, report.at_ms)
 
-    def _blame(self, finding: str, report: UpdateReport, place: _Place, words: str) -> None:
+    def _blame(self, finding: str, report: UpdateReport, place: Place, words: str) -> None:
         if self._is_new(finding, report):
             where = place.generation, place.entry, report.device
             self.findings.contradict(Finding(finding, self._say(report, place, words), *where))
 
-    def _leave_open(self, finding: str, report: UpdateReport, place: _Place, words: str) -> None:
+    def _leave_open(self, finding: str, report: UpdateReport, place: Place, words: str) -> None:
         if self._is_new(finding, report):
             where = place.generation, place.entry, report.device
             self.findings.leave_open(Finding(finding, self._say(report, place, words), *where))
@@ -272,7 +266,7 @@ class UpdatesInAudit:
             self._told.add(told)
         return True
 
-    def _say(self, report: UpdateReport, place: _Place, words: str) -> str:
+    def _say(self, report: UpdateReport, place: Place, words: str) -> str:
         return (
             f"Entry {place.entry}: of {report.product} {report.version} (counter "
             f"{report.counter}) {self._name(report.device)} says that it {words}"

@@ -291,6 +291,8 @@ def test_who_is_behind_and_since_when(there: UpdatesWorld) -> None:
     there.slice.rollouts_shown.note_day()
     [product] = there.slice.rollouts_shown.overview(goal_days=40).products
     assert product.fresh == MACHINES
+    assert [(day.machines, day.fresh) for day in product.history] == [(MACHINES, MACHINES)]
+    [product] = there.slice.rollouts_shown.overview().products
     assert [(day.machines, day.fresh) for day in product.history] == [(MACHINES, 1)]
 
 

@@ -95,8 +95,6 @@ function sayVersions({ versions }: ProductOverview): string {
 
 const WIDTH = 160;
 const HEIGHT = 36;
-/** The server writes each day's line for this goal, whatever the page is set to. */
-const HISTORY_GOAL = 30;
 
 /** A small line of the share that was fresh, one point a day. */
 function History({ product }: { product: ProductOverview }) {
@@ -107,7 +105,7 @@ function History({ product }: { product: ProductOverview }) {
   const say = (share: number): string => sayPercent(Math.round(share * 1000), 1000);
   const first = points[0] ?? 0;
   const last = points.at(-1) ?? 0;
-  const label = `Share that was at most ${HISTORY_GOAL} days behind: ${say(first)} ${points.length} days ago, ${say(last)} on the last day.`;
+  const label = `Share that was at most ${product.goal_days} days behind: ${say(first)} ${points.length} days ago, ${say(last)} on the last day.`;
   return (
     <figure className="product-history">
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width={WIDTH} height={HEIGHT} role="img" aria-label={label}>

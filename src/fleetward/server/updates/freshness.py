@@ -19,6 +19,10 @@ GOAL_DAYS: Final = 30
 """How far behind a machine may be and still count as fresh."""
 
 
+MOST_DAYS: Final = 3660
+"""Ten years: whoever is further behind counts here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Behind:
     """A machine and a product. `days` is None where nothing is approved for it."""
@@ -60,3 +64,8 @@ def begin_of(release: Release, published_ms: int, holding: Sequence[Paper]) -> i
         if paper.product == release.product and paper.release in ("", release.id)
     ]
     return max(published_ms, min(begun, default=published_ms))
+
+
+def count_fresh(spread: Mapping[int, int], goal_days: int) -> int:
+    """Return how many machines are at most so many days behind, of how many are how many."""
+    return sum(machines for days, machines in spread.items() if days <= goal_days)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
+
+import msgspec
 
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.updates import rollout_store, store
@@ -19,7 +21,14 @@ from fleetward.server.updates.decide_rollout import (
     group_failures,
     say_waiting,
 )
-from fleetward.server.updates.freshness import DAY_MS, GOAL_DAYS, begin_of, measure_behind
+from fleetward.server.updates.freshness import (
+    DAY_MS,
+    GOAL_DAYS,
+    MOST_DAYS,
+    begin_of,
+    count_fresh,
+    measure_behind,
+)
 from fleetward.server.updates.rollout_course import (
     Course,
     Forecast,
@@ -59,6 +68,8 @@ class _Product:
     """A product as it is shown, with all machines that it counts, and those that are behind."""
 
     row: ProductOverview
+    spread: Mapping[int, int]
+    """How many machines are how many days behind."""
     machines: frozenset[str]
     behind: frozenset[str]
 
@@ -149,10 +160,8 @@ class RolloutsShown:
         now = self._book.near.clock.wall_ms()
         with self._book.near.database.read() as conn:
             states = store.select_all_states(conn)
-            named = store.select_named(conn)
             history = rollout_store.select_days(conn, now // DAY_MS - HISTORY_DAYS)
-        products = sorted({each.product for each in self._book.known.releases})
-        shown = [self._product(product, goal_days, states, named, history) for product in products]
+        shown = self._products(goal_days, history)
         owner = self._book.near.owner
         machines: frozenset[str] = frozenset().union(*(each.machines for each in shown))
         behind: frozenset[str] = frozenset().union(*(each.behind for each in shown))
@@ -170,15 +179,18 @@ class RolloutsShown:
         """Write today's line of the history; the last of a day stands."""
         book = self._book
         now, owner = book.near.clock.wall_ms(), book.near.owner.owner_id
-        for shown in self.overview().products:
-            values = {
-                "owner_id": owner,
-                "machines": shown.machines,
-                "fresh": shown.fresh,
-                "goal_days": GOAL_DAYS,
-            }
+        for shown in self._products(GOAL_DAYS, ()):
+            spread = msgspec.json.encode(sorted(shown.spread.items())).decode()
+            values = {"owner_id": owner, "spread": spread}
             with book.near.database.write() as conn:
-                rollout_store.upsert_day(conn, shown.product, now // DAY_MS, values)
+                rollout_store.upsert_day(conn, shown.row.product, now // DAY_MS, values)
+
+    def _products(self, goal_days: int, history: Sequence[Row]) -> list[_Product]:
+        with self._book.near.database.read() as conn:
+            states = store.select_all_states(conn)
+            named = store.select_named(conn)
+        products = sorted({each.product for each in self._book.known.releases})
+        return [self._product(product, goal_days, states, named, history) for product in products]
 
     def _product(
         self, product: str, goal_days: int, states: Sequence[Row], named: dict[str, Row],
@@ -192,7 +204,7 @@ class RolloutsShown:
         newest: Release | None = max(releases, key=lambda each: each.counter, default=None)
         behind: list[BehindRow] = []
         machines: set[str] = set()
-        fresh = 0
+        spread: Counter[int] = Counter()
         for entry in book.entries.values():
             if entry.state != ACTIVE:
                 continue
@@ -203,7 +215,7 @@ class RolloutsShown:
             if found.days is None:
                 continue
             machines.add(entry.device)
-            fresh += found.days <= goal_days
+            spread[min(found.days, MOST_DAYS)] += 1
             if any(each.counter > running_counter for each in approved):
                 behind.append(
                     BehindRow(
@@ -221,17 +233,24 @@ class RolloutsShown:
             machines=len(machines),
             current=len(machines) - len(behind),
             silent=sum(each.version == "" for each in behind),
-            fresh=fresh,
+            fresh=count_fresh(spread, goal_days),
             goal_days=goal_days,
             versions=dict(Counter(row.version for row in running.values() if row.version)),
             behind=behind[:MAX_BEHIND],
-            history=[
-                FreshDay(day=to_rfc3339(row.day * DAY_MS), machines=row.machines, fresh=row.fresh)
-                for row in history
-                if row.product == product
-            ],
+            history=[_day(row, goal_days) for row in history if row.product == product],
         )
-        return _Product(shown, frozenset(machines), frozenset(each.device_id for each in behind))
+        return _Product(
+            shown, spread, frozenset(machines), frozenset(each.device_id for each in behind)
+        )
+
+
+def _day(row: Row, goal_days: int) -> FreshDay:
+    spread = dict(msgspec.json.decode(row.spread, type=list[tuple[int, int]]))
+    return FreshDay(
+        day=to_rfc3339(row.day * DAY_MS),
+        machines=sum(spread.values()),
+        fresh=count_fresh(spread, goal_days),
+    )
 
 
 def say_promise(made: Forecast) -> str:

@@ -202,9 +202,7 @@ days: Final = sa.Table(
     sa.Column("product", sa.String(48), nullable=False),
     sa.Column("day", sa.BigInteger(), nullable=False),
     *ownership(),
-    sa.Column("machines", sa.BigInteger(), nullable=False),
-    sa.Column("fresh", sa.BigInteger(), nullable=False),
-    sa.Column("goal_days", sa.BigInteger(), nullable=False),
+    sa.Column("spread", sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint("product", "day"),
 )
-"""One line a day: how many machines have a product, and how many at most the goal's days behind."""
+"""One line a day: how many machines were how many days behind, so that any goal has a history."""

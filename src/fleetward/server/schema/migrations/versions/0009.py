@@ -55,9 +55,7 @@ def upgrade() -> None:
         sa.Column("day", sa.BigInteger(), nullable=False),
         sa.Column("owner_id", sa.String(length=64), server_default="", nullable=False),
         sa.Column("maker_id", sa.String(length=64), server_default="", nullable=False),
-        sa.Column("machines", sa.BigInteger(), nullable=False),
-        sa.Column("fresh", sa.BigInteger(), nullable=False),
-        sa.Column("goal_days", sa.BigInteger(), nullable=False),
+        sa.Column("spread", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("product", "day", name=op.f("pk_updates_day")),
     )
     op.create_index(op.f("ix_updates_day_owner_id"), "updates_day", ["owner_id"], unique=False)

@@ -220,6 +220,20 @@ def test_a_bundle_of_another_owner(guard: UpdateGuard) -> None:
     assert guard.core.view == view
 
 
+def test_documents_older_than_the_machines_are_passed_over(guard: UpdateGuard) -> None:
+    """The stick was long on its way; what the owner said since decides about what is on it."""
+    manifest = guard.release("1.1", 11)
+    old = guard.fleet.world.bundle(guard.device).to_bytes()
+    guard.fleet.world.publish()
+    guard.core.updates.bundled._on_documents(guard.fleet.world.bundle(guard.device).to_bytes())
+    view = guard.core.view
+    data = make_bundle(guard, manifest, documents=old)
+    assert bring(guard, data).rule == "not_approved"
+    guard.approve()
+    assert bring(guard, make_bundle(guard, manifest, documents=old)).state == "committed"
+    assert guard.core.view == view
+
+
 def test_an_older_release_on_a_stick(guard: UpdateGuard) -> None:
     old = make_bundle(guard, guard.newest)
     guard.release("1.1", 11)

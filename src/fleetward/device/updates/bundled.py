@@ -22,6 +22,8 @@ from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachab
 from fleetward.wire.updates import UpdateAnswer, UpdateQuestion
 
 MAX_QUESTIONS: Final = 2000
+OLDER: Final = frozenset({"old_head", "old_roster", "old_lease"})
+"""What the gate says of documents older than those that the machine has."""
 
 
 class Bundled:
@@ -60,7 +62,7 @@ class Bundled:
         try:
             self._file = BundleFile(self._path)
             if self._file.documents:
-                self._on_documents(self._file.documents)
+                self._take_documents(self._file.documents)
             return self._talk(self._file, gate)
         except (Malformed, Untrusted, Refused, Unreachable) as e:
             self._say(BundleOutcome(self._name, "refused", rule=e.reason, words=e.message))
@@ -113,6 +115,14 @@ class Bundled:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _take_documents(self, data: bytes) -> None:
+        """A stick was long on its way: what the machine knows by now is newer, and decides."""
+        try:
+            self._on_documents(data)
+        except Untrusted as e:
+            if e.reason not in OLDER:
+                raise
 
     def _talk(self, file: BundleFile, gate: UpdateGate) -> tuple[Candidate, ...]:
         """Let the gate ask, and the bundle answer, to the end."""

@@ -96,6 +96,8 @@ def test_wave_after_wave_to_everybody_and_to_who_comes_later(there: UpdatesWorld
     assert len(course.inside) == MACHINES
     end(there, course)
     assert again(there, course).plan.state == "done"
+    opened = there.world.deeds("rollout.wave_opened")
+    assert len(opened) == len(course.plan.stages) - 1
     late = there.world.join("late", preapproved=True)
     there.world.confirm(late)
     there.pumps.append(late)
@@ -121,6 +123,8 @@ def test_a_failure_holds_it_at_once_and_who_has_begun_goes_on(there: UpdatesWorl
     course = there.slice.courses.find(course.plan.id)
     assert (course.plan.state, len(course.inside)) == ("held", 4)
     assert course.row.words == "1 machine failed: 1 by health: http /ping."
+    [held] = there.world.deeds("rollout.held")
+    assert held["actor"] == "server"
     # Who has begun is told of it further; nobody else is.
     assert is_told(there) == {begun.device}
     there.world.clock.now += SOAK_MS

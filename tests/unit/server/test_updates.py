@@ -163,17 +163,19 @@ def test_what_is_not_reached_from_what_runs_comes_with_what_lies_between(
     there: UpdatesWorld,
 ) -> None:
     pump, other = there.pumps
-    there.stand()
     old = there.release("1.0", 10)
     there.say(pump, old, "committed")
-    there.release("1.1", 11)
-    there.release("1.2", 12)
+    between = [there.release("1.1", 11), there.release("1.2", 12)]
     newest = there.release("2.0", 20, least_before=12)
-    [course] = [each for each in there.slice.courses.all() if each.row.version == "2.0"]
-    there.slice.rollouts.cancel(course.plan.id, "all at once", OPERATOR)
+    for release in (*between, newest):
+        there.approve(release)
     there.roll_out(newest)
     assert there.told(pump) == ["kiosk/1.2/release.json", "kiosk/2.0/release.json"]
     assert there.told(other) == ["kiosk/2.0/release.json"]
+    there.roll_out(between[1])
+    [course] = [each for each in there.slice.courses.all() if each.row.version == "1.2"]
+    there.slice.rollouts.cancel(course.plan.id, "it is bad", OPERATOR)
+    assert there.told(pump) == ["kiosk/2.0/release.json"]  # What was stopped is no way either.
 
 
 def test_hardware_epoch_end_and_the_makers_root_decide(there: UpdatesWorld) -> None:

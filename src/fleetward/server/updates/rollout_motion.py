@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetward.server.updates import rollout_store
 from fleetward.server.updates.decide_rollout import (
+    ALL,
     CANCELLED,
     DONE,
     ENDED,
@@ -28,6 +29,7 @@ from fleetward.server.updates.decide_rollout import (
 )
 from fleetward.server.updates.rollout_course import RolloutCourses
 from fleetward.server.updates.store import Row
+from fleetward.trust.sayings import say_count
 from fleetward.trust.update_report import FAILURES, UpdateReport
 
 MAX_STEPS: Final = 64
@@ -146,6 +148,12 @@ class RolloutMotion:
             moved = bool(step.let_in) or step.opens or step.state != plan.state
             if not moved:
                 break
+            if step.opens:
+                stage = plan.stages[plan.open_stages]
+                most = "all" if stage.limit == ALL else say_count(stage.limit, "machine")
+                self._note(row, "wave_opened", f"opened the wave {stage.words}, for {most}")
+            if step.state == HELD:
+                self._note(row, "held", f"was held: {step.words}")
             with self.book.near.database.write() as conn:
                 if step.opens or step.state != plan.state:
                     changed = {**values, "changed_at": now}
@@ -172,14 +180,22 @@ class RolloutMotion:
                 > row.allowed_failures + row.forgiven_failures
             ]
         for row in over:
+            words = say_failures(self._courses.course(row).inside)
+            self._note(row, "held", f"was held: {words}")
             values = {
                 "state": HELD,
-                "words": say_failures(self._courses.course(row).inside),
+                "words": words,
                 "changed_at": self.book.near.clock.wall_ms(),
             }
             with self.book.near.database.write() as conn:
                 rollout_store.update_rollout(conn, row.rollout_id, values)
             self.book.tell("rollout", row.rollout_id)
+
+    def _note(self, row: Row, what: str, words: str) -> None:
+        """Write down what the server does by itself, as a person's deed is."""
+        words = f"The rollout of {row.product} {row.version} {words.removesuffix('.')}."
+        body = {"words": words, "rollout": row.rollout_id, "by": "the server"}
+        self.book.record(f"rollout.{what}", "server", body)
 
     def _read_ceilings(self, rows: Sequence[Row]) -> dict[str, int]:
         ceilings: dict[str, int] = {}

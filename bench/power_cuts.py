@@ -29,7 +29,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.installer_rauc_world import RaucGround
-from tests.installer_world import DirectoryGround, DpkgGround, Ground, SlotGround
+from tests.installer_world import (
+    DirectoryGround,
+    DpkgGround,
+    Ground,
+    SlotGround,
+)
 from tests.system.test_installer_kill_nine import WORDS, Trial, say
 
 GROUNDS: dict[str, type[Ground]] = {
@@ -87,6 +92,7 @@ def main() -> int:
     parser.add_argument("--installer", choices=sorted(GROUNDS), action="append")
     parser.add_argument("--seed", type=int, default=20261127)
     arguments = parser.parse_args()
+    InstallerProcess.fresh = True
     good = True
     for kind in arguments.installer or ["directory", "file-slot"]:
         with tempfile.TemporaryDirectory() as name:

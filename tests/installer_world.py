@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import io
@@ -25,9 +26,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
+from tests.adversary.installer_zygote import Forked, Zygote
 
 from fleetward.device.updates.installer_words import (
     MAX_WORD_BYTES,
@@ -63,23 +65,38 @@ class InstallerDiedError(Exception):
     """The process ended before it had answered."""
 
 
+Started: TypeAlias = Forked | subprocess.Popen[bytes]
+
+
 class InstallerProcess:
-    """A real installer, spoken to as guard does."""
+    """A real installer, spoken to as guard does. `fresh`: with an interpreter of its own."""
+
+    fresh: ClassVar[bool] = False
+    _zygotes: ClassVar[list[Zygote]] = []
 
     def __init__(self, data: Path, places: Path, *, die_at: int = 0) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._sock.settimeout(ANSWER_SECONDS)
         with theirs:
-            module = "tests.adversary.installer_process"
-            arguments = ["--guard", str(theirs.fileno()), "--data", str(data)]
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, str(places), str(die_at), *arguments],
-                cwd=REPOSITORY,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
+            arguments = [str(places), str(die_at), "--data", str(data)]
+            self.process = self._start(arguments, theirs)
         self.progress: list[int] = []
+
+    @classmethod
+    def _start(cls, arguments: list[str], theirs: socket.socket) -> Started:
+        if not cls.fresh:
+            if not cls._zygotes:
+                cls._zygotes.append(Zygote())
+                atexit.register(cls._zygotes[0].close)
+            return cls._zygotes[0].fork(arguments, theirs)
+        module, guard = "tests.adversary.installer_process", str(theirs.fileno())
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, "--guard", guard],
+            cwd=REPOSITORY,
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
 
     def send(self, word: Downward, descriptor: int | None = None) -> None:
         """Say a word, and do not wait."""
@@ -209,8 +226,8 @@ class Ground:
     def write_places(self, more: str = "") -> None:
         """Write the maker's file."""
         self.places.write_text(
-            f'in_use = "{self.in_use}"\n[places.place]\nproduct = "kiosk"\ninstaller = "{self.kind}"\n{self.lines()}'
-            f"{more}\n"
+            f'in_use = "{self.in_use}"\n[places.place]\nproduct = "kiosk"\n'
+            f'installer = "{self.kind}"\n{self.lines()}{more}\n'
         )
 
     def make(self, version: str) -> bytes:

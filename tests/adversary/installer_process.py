@@ -1,6 +1,6 @@
 """An installer with places of a test's own, which may die at one exact step.
 
-    python -m tests.adversary.installer_process PLACES STEP --guard FD --data DIR
+    python -m tests.adversary.installer_process PLACES STEP --data DIR --guard FD
 
 It is the real program, with another `places.toml`. With a STEP above 0 it kills itself, as by
 `kill -9`, before the so-manieth thing that it would change on the disk or start: the interpreter
@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fleetward.device.updates.installer_main import main
 
@@ -39,7 +40,19 @@ class Death:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+def run(arguments: list[str]) -> NoReturn:
+    """Be the installer, and end."""
+    places, step, *rest = arguments
+    if int(step):
+        sys.addaudithook(Death(int(step)))
+    status = 1
+    try:
+        status = main(rest, Path(places))
+    except BaseException:  # noqa: BLE001 - what a whole process says of it, and then it ends
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
 if __name__ == "__main__":
-    if step := int(sys.argv[2]):
-        sys.addaudithook(Death(step))
-    raise SystemExit(main(sys.argv[3:], Path(sys.argv[1])))
+    run(sys.argv[1:])

@@ -29,6 +29,8 @@ from fleetward.device.updates.places import (
 )
 from fleetward.trust.errors import Refused, Unreachable
 
+APP = '[places.app]\nproduct = "kiosk"\n'
+OS = '[places.os]\nproduct = "kiosk"\n'
 WHOLE = """\
 in_use = "/run/acme/in-use"
 [places.app]
@@ -103,16 +105,16 @@ def test_without_the_file_there_are_folders_below_the_data(tmp_path: Path) -> No
     [
         "[places.app]\n",
         '[places.app]\ninstaller = "directory"\npath = "/x"\n',
-        '[places.app]\nproduct = "kiosk"\ninstaller = "script"\npath = "/x"\n',
-        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "relative"\n',
-        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "/x"\nowner = "me"\n',
-        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "/x"\nrestart = ["a;reboot"]\n',
-        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "/x"\nrestart = ["--now.service"]\n',
-        '[places.app]\nproduct = "kiosk"\ninstaller = "directory"\npath = "/x"\nuser = "-x"\n',
+        APP + 'installer = "script"\npath = "/x"\n',
+        APP + 'installer = "directory"\npath = "relative"\n',
+        APP + 'installer = "directory"\npath = "/x"\nowner = "me"\n',
+        APP + 'installer = "directory"\npath = "/x"\nrestart = ["a;reboot"]\n',
+        APP + 'installer = "directory"\npath = "/x"\nrestart = ["--now.service"]\n',
+        APP + 'installer = "directory"\npath = "/x"\nuser = "-x"\n',
         '[places."a/b"]\nproduct = "kiosk"\ninstaller = "dpkg"\n',
-        '[places.os]\nproduct = "kiosk"\ninstaller = "file-slot"\nslots = ["/a"]\nactive = "/b"\n',
-        '[places.os]\nproduct = "kiosk"\ninstaller = "file-slot"\nslots = ["/a/x", "/b/x"]\nactive = "/b"\n',
-        '[places.os]\nproduct = "kiosk"\ninstaller = "rauc"\nbus = "tcp:host=evil"\n',
+        OS + 'installer = "file-slot"\nslots = ["/a"]\nactive = "/b"\n',
+        OS + 'installer = "file-slot"\nslots = ["/a/x", "/b/x"]\nactive = "/b"\n',
+        OS + 'installer = "rauc"\nbus = "tcp:host=evil"\n',
         'in_use = "relative"\n',
         "verify = false\n",
         "[places\n",

@@ -33,6 +33,7 @@ from tests.installer_world import (
     DirectoryGround,
     DpkgGround,
     Ground,
+    InstallerProcess,
     SlotGround,
 )
 from tests.system.test_installer_kill_nine import WORDS, Trial, say

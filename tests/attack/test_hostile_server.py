@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.attack.hostile_play import MOVES, NAMES, NUMBERS, REACHED, Move, play
 
-HISTORIES: Final = 150
+HISTORIES: Final = 60
 NUMBER: Final = st.integers(0, NUMBERS - 1)
 MOVE: Final = st.tuples(st.sampled_from(NAMES), NUMBER, NUMBER, NUMBER)
 

@@ -2,7 +2,7 @@
 # Every target that needs the set-up does it first; doing it again takes a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check search attack system browser conformance bench format closures openapi lock changelog build clean
+.PHONY: help setup demo test check search attack system browser conformance uptane bench format closures openapi lock changelog build clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -44,6 +44,10 @@ conformance: setup ## the public TUF suite against the agent's verifier (SUITE=f
 	@command -v faketime > /dev/null || { echo "The suite wants faketime: apt-get install faketime."; exit 2; }
 	@cd "$(SUITE)" && "$(CURDIR)/$(BIN)/python" -m pytest -q -c pyproject.toml --rootdir . \
 	  -p no:cacheprovider tuf_conformance --entrypoint "$(CURDIR)/tests/conformance/tuf-client" $(ARGS)
+
+uptane: setup ## the public Uptane vectors against the agent's door (VECTORS=address of their server)
+	@test -n "$(VECTORS)" || { echo "Say VECTORS=address; tests/conformance/README.md says of what."; exit 2; }
+	@$(BIN)/python -m tests.conformance.uptane "$(VECTORS)"
 
 bench: setup ## every published figure, with its workload
 	@set -e; for script in bench/*.py; do echo "--- $$script"; $(BIN)/python "$$script"; done

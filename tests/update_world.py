@@ -36,6 +36,7 @@ from fleetward.device.guard_core import GuardCore, Seat
 from fleetward.device.looking import Eyes, FixtureCollector
 from fleetward.device.port import GetUpdate, TakeUpdateAnswer
 from fleetward.device.updates.delta import apply_delta
+from fleetward.device.updates.floors import Counter
 from fleetward.device.updates.installer_words import (
     MAX_WORD_BYTES,
     Back,
@@ -326,6 +327,8 @@ class UpdateGuard(Guarded):
     SEAT_WALL: ClassVar[str] = "uid"
 
     installer: HeldInstaller = field(default_factory=HeldInstaller)
+    counter: Counter | None = None
+    """What a TPM keeps; None on a machine without one."""
     repository: Repository = field(default_factory=lambda: make_repository())
     director: Director = field(default_factory=Director)
     server: ReleaseServer = field(init=False)
@@ -359,6 +362,7 @@ class UpdateGuard(Guarded):
             wall="uid",
             spread=0.0,
             installers=lambda clock: InstallerLink(self.installer, clock),
+            counter=None if (counter := self.counter) is None else lambda device: counter,
         )
         self.core = GuardCore(self.folder, seat)
         return self.core

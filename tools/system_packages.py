@@ -18,6 +18,7 @@ TEST_PACKAGES: Final[Mapping[str, str]] = {
     "bubblewrap": "the wall between the agent's two processes where there is no root",
     "chromium": "the browser that walks both web programs",
     "softhsm2": "the token, in software, that keys on a token are tried on",
+    "swtpm": "the TPM, in software, that counters against older releases are bound to",
     "postgresql": "the second database that every store is tested on",
 }
 APT_SECONDS: Final = 600
@@ -29,6 +30,7 @@ def find_missing_test_packages() -> dict[str, str]:
         "bubblewrap": shutil.which("bwrap") is not None,
         "chromium": any(shutil.which(name) for name in ("chromium", "chromium-browser")),
         "softhsm2": shutil.which("softhsm2-util") is not None,
+        "swtpm": shutil.which("swtpm") is not None,
         "postgresql": _has_postgresql(),
     }
     return {name: why for name, why in TEST_PACKAGES.items() if not present[name]}

@@ -250,6 +250,9 @@ def _add_reports(v: Vectors, world: AccessWorld) -> None:
     refused = replace(report, outcome="refused", release="", approval="", rule="not_approved")
     bare = seal(make_report_payload(refused), [machine.identity])
     v.good("a report of a refusal", check, report=b64(bare), **key)
+    for kept in ("tpm", "doubted"):
+        bound = seal(make_report_payload(replace(report, counters=kept)), [machine.identity])
+        v.good(f"a report of counters {kept}", check, report=b64(bound), **key)
     stranger = seeded_key(ES256, "stranger")
     product: JsonObject = {"counter": 1, "floor": 1, "product": "a", "release": "", "version": ""}
     lies: list[tuple[str, dict[str, Json], str]] = [
@@ -259,6 +262,8 @@ def _add_reports(v: Vectors, world: AccessWorld) -> None:
         ("words too long", {"words": "x" * 1001}, "bad_field"),
         ("a field more", {"fine": True}, "unknown_field"),
         ("a finding without an end", {"findings": [{"check": "a", "words": ""}]}, "missing_field"),
+        ("counters kept in a third way", {"counters": "cloud"}, "bad_field"),
+        ("counters in a file, said", {"counters": "file"}, "bad_field"),
         ("33 slots", {"slots": [{"active": "", "place": "a"}] * 33}, "bad_field"),
     ]
     for name, lie, reason in lies:

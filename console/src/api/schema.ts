@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 1962e2b13cc894f4a6462c932a81329441b20be512a0f3462ee967e62c982ac1
+// SHA-256 of openapi.json: d971a3a9874031def1844f9cf861c4e8a1a2ce8b9406bdefa46398bb3da3e1f7
 
 export interface components {
     schemas: {
@@ -499,6 +499,7 @@ export interface components {
          * @description A machine's products, what it was told of last, and a page of its reports, newest first.
          */
         DeviceUpdates: {
+            counters: ("doubted" | "file" | "tpm") | null;
             device_id: string;
             items: components["schemas"]["ReportRow"][];
             name: string;

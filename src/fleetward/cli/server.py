@@ -58,6 +58,8 @@ def up(
     with refusals():
         child = start_server(data, host=host, port=port, ready_file=ready_file)
         ready = wait_ready(data, child)
+        for line in _read_words(data):
+            say(line)
         if ready["login_url"]:
             say(f"Ready at {ready['url']}")
             say(f"Sign in once, within 15 minutes: {ready['login_url']}")
@@ -143,9 +145,9 @@ def wait_ready(data: Path, child: subprocess.Popen[bytes]) -> dict[str, Any]:
         if (data / "run" / "ready.json").exists():
             return read_ready_file(data)
         if child.poll() is not None:
-            words = read_bounded(data / "run" / "last-words", MAX_READY_BYTES).decode()
+            words = _read_words(data)
             raise Unreachable(
-                words.strip().splitlines()[-1] if words.strip() else "The server did not start.",
+                words[-1] if words else "The server did not start.",
                 reason="server_did_not_start",
             )
         time.sleep(LOOK_SECONDS)
@@ -153,6 +155,12 @@ def wait_ready(data: Path, child: subprocess.Popen[bytes]) -> dict[str, Any]:
         f"The server was not ready within {READY_SECONDS:.0f} s. Its log: {data}/server/logs.",
         reason="server_did_not_start",
     )
+
+
+def _read_words(data: Path) -> list[str]:
+    """Return what the server said before it was ready: of an upgrade, or why it did not start."""
+    words = read_bounded(data / "run" / "last-words", MAX_READY_BYTES).decode()
+    return words.strip().splitlines()
 
 
 def read_ready_file(data: Path) -> dict[str, Any]:

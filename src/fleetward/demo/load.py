@@ -170,7 +170,7 @@ class Crowd:
         while True:
             delay_ms = core.tick()
             turned_at = loop.time()
-            if delay_ms <= BUSY_MS:
+            if delay_ms <= BUSY_MS or _has_work(core):
                 await asyncio.sleep(delay_ms / 1000)
                 continue
             while not _has_work(core) and loop.time() - turned_at < IDLE_SECONDS:
@@ -235,6 +235,7 @@ class Crowd:
             "acknowledged": sum(core.state.acknowledged for core in self._cores.values()),
             "unproven": sum(core.outbox.unproven for core in self._cores.values()),
             "releases": self._count_releases(),
+            "began": sum(bool(core.updates.memory.numbers) for core in self._cores.values()),
             "devices": rows,
         }
 

@@ -16,6 +16,8 @@ It never asks for a name that did not come out of something verified.
    older state is never believed again.
 7. What was admitted is judged again before the change, by what is known then: by the policy's
    maker of then too.
+8. While the highest counters are in doubt (`updates.floors`), no approval counts but one that names
+   the release and was given since. An older copy of the disk, put back, has the older approvals.
 
 Time is the later of the machine's clock and of what its owner has signed. How long a release has
 been known is powered-on time, which nobody sets.
@@ -29,6 +31,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from fleetward.device.gate_sessions import Here
 from fleetward.device.refusals import REFUSED, Refusals
+from fleetward.device.updates.floors import Floors
 from fleetward.device.updates.memory import MAX_APPROVALS_BYTES, Memory
 from fleetward.device.updates.shelf import Shelf
 from fleetward.device.updates.surroundings import tell_local
@@ -76,15 +79,13 @@ class UpdateGate:
     def __init__(
         self,
         here: Here,
-        shelf: Shelf,
-        memory: Memory,
+        known: tuple[Shelf, Memory, Floors],
         refusals: Refusals,
         clocks: tuple[Callable[[], int], Callable[[], int]],
     ) -> None:
         """`clocks` are the wall clock, and powered-on time."""
         self._here = here
-        self._shelf = shelf
-        self._memory = memory
+        self._shelf, self._memory, self._floors = known
         self._refusals = refusals
         self._wall_ms, self._powered_ms = clocks
 
@@ -140,6 +141,14 @@ class UpdateGate:
                 tell_local(self.now_ms, window.zone)
             return meeting
         except Refused as e:
+            if e.reason == "not_approved" and self._floors.doubt is not None:
+                raise Refused(
+                    f"It is not certain which releases this machine has had. "
+                    f"{self._floors.words} Nothing is installed but what the owner approves by "
+                    f"name from now on: `fleetward owner approve {manifest.product}/"
+                    f"{manifest.version}`.",
+                    reason="counters_in_doubt",
+                ) from e
             if e.reason == "not_approved" and self._memory.failed.get(manifest.hash):
                 raise Refused(
                     f"{manifest.product} {manifest.version} was tried here and failed. It is tried "
@@ -350,9 +359,14 @@ class UpdateGate:
                 approval = verify_approval(raw, policy)
             except (Malformed, Untrusted):
                 continue  # It was the owner's under an earlier policy.
-            if self._holds(approval) and approval.hash not in used:
+            if self._holds(approval) and approval.hash not in used and self._is_certain(approval):
                 found.append(approval)
         return tuple(found)
+
+    def _is_certain(self, approval: Approval) -> bool:
+        """Whether an approval counts for counters that are in doubt, if they are (rule 8)."""
+        doubt = self._floors.doubt
+        return doubt is None or (not approval.standing and approval.issued_at_ms > doubt.at_ms)
 
     def _anchors(self) -> frozenset[str]:
         roots = self._here.view().policy.roots

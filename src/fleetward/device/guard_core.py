@@ -47,6 +47,7 @@ from fleetward.device.schedule import Schedule
 from fleetward.device.state import StateFile
 from fleetward.device.status import Connection, Status, write_status
 from fleetward.device.timekeeper import Timekeeper
+from fleetward.device.updates.floors import Counter, Floors
 from fleetward.device.updates.link import Link
 from fleetward.device.updates.memory import MemoryFile
 from fleetward.device.updates.reports import Reports
@@ -90,6 +91,9 @@ class Seat:
     """What closes ports; None where there are none."""
     installers: Callable[[Clock], Link] | None = None
     """What talks to installers of releases; None where nothing can be installed."""
+    counter: Callable[[str], Counter] | None = None
+    """What binds this device's counters against older releases to the machine; None where they are
+    kept in a file alone."""
 
 
 class GuardCore:
@@ -351,12 +355,17 @@ class GuardCore:
 
     def _open_updates(self, folder: Path, here: Here) -> Updates:
         place = make_private_directory(folder / "updates")
-        file = MemoryFile(place)
+        counter = self.seat.counter(self.joined.device) if self.seat.counter is not None else None
+        floors = Floors(place, counter, lambda: max(self.time.wall_ms(), self.view.signed_at_ms))
+        file = MemoryFile(place, floors)
         memory, lost = file.load()
         if lost:
             self.diary.evidence("update.memory_damaged", {"words": lost})
+        if floors.doubt is not None:
+            self.diary.evidence("update.counters_in_doubt", {"words": floors.words})
         both = (self.time.wall_ms, self.time.powered_ms)
-        gate = UpdateGate(here, Shelf(place / "metadata"), memory, self.refusals, both)
+        known = (Shelf(place / "metadata"), memory, floors)
+        gate = UpdateGate(here, known, self.refusals, both)
         simulated = self.seat.wall == "simulated"
         speaker = UpdateSpeaker(self.joined.owner, self.joined.device, self.signer, simulated)
         clock = self.seat.clock
@@ -366,7 +375,7 @@ class GuardCore:
             gate,
             (memory, file),
             link,
-            Reports(speaker, self.diary, self.time),
+            Reports(speaker, self.diary, self.time, lambda: floors.keeping),
             (clock, self.time, self.seat.spread),
         )
         updates.bundled.call_on_documents(lambda data: self._take_documents(to_base64url(data)))

@@ -9,6 +9,7 @@ import argparse
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -19,6 +20,8 @@ from fleetward.device.collector import ConfinedCollector, ConfinedLooker
 from fleetward.device.comparing import load_mark_key
 from fleetward.device.guard import GuardLoop, read_boot_id
 from fleetward.device.guard_core import GuardCore, Seat, Wall
+from fleetward.device.hardware.tpm import DeviceLine
+from fleetward.device.hardware.tpm_counter import TpmCounter
 from fleetward.device.kernel_clock import MachineClock
 from fleetward.device.looking import Eyes
 from fleetward.device.posture.watch import SocketWatch
@@ -27,6 +30,7 @@ from fleetward.device.status import hold_folder
 from fleetward.device.updates.link import InstallerLink
 from fleetward.trust.errors import FleetwardError
 
+TPM: Final = Path("/dev/tpmrm0")
 FIRST_PASSED_FD: Final = 3
 """Where a service manager puts the socket that it listens on (sd_listen_fds(3))."""
 
@@ -69,6 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
         looker=ConfinedLooker(hidden, load_mark_key(folder)),
         closers=doors,
         installers=lambda clock: InstallerLink(doors, clock),
+        counter=_find_counter() if arguments.control is None else None,
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)
@@ -76,6 +81,14 @@ def _run(arguments: argparse.Namespace) -> int:
         panel = None if arguments.once else open_panel(arguments.data, core)
         peer_uid = uplink_ids().uid if listens and root else None
         return GuardLoop(core, source, peer_uid, panel).run()
+
+
+def _find_counter() -> Callable[[str], TpmCounter] | None:
+    """Return what makes a machine's counter in its TPM, where there is one. An agent that somebody
+    tries out by hand leaves nothing in the TPM of his computer."""
+    if not TPM.exists():
+        return None
+    return lambda device: TpmCounter(DeviceLine(TPM), device)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -195,6 +195,8 @@ def _describe_updates(core: GuardCore) -> UpdateStatus:
         looked_at_ms=updates.looked_at_ms,
         problem=updates.talk.problem,
         missing=updates.missing,
+        counters=updates.floors.keeping,
+        counters_words=updates.floors.words,
     )
 
 

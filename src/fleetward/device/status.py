@@ -177,6 +177,10 @@ class UpdateStatus(msgspec.Struct, frozen=True):
     """Why the last look learnt nothing."""
     missing: str = ""
     """Why this machine takes no releases over the network."""
+    counters: str = "file"
+    """How the highest counters are kept: `tpm`, `file` (weak), or `doubted`."""
+    counters_words: str = ""
+    """Why not in the TPM."""
 
 
 class Status(msgspec.Struct, frozen=True):

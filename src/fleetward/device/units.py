@@ -39,6 +39,8 @@ CLOSER_SOCKET_UNIT: Final = "fleetward-closer.socket"
 CLOSER_UNIT: Final = "fleetward-closer@.service"
 INSTALLER_SOCKET_UNIT: Final = "fleetward-installer.socket"
 INSTALLER_UNIT: Final = "fleetward-installer@.service"
+TPM_GROUP: Final = "tss"
+"""The group that distributions give the TPM's device to."""
 SOCKET_PATH: Final = "/run/fleetward/guard.sock"
 _HIDDEN: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """What the units' `ProtectHome` takes out of sight."""
@@ -73,8 +75,10 @@ SystemCallArchitectures=native
 """
 
 
-def guard_unit(data: Path, python: str) -> str:
-    """Return the unit of guard."""
+def guard_unit(data: Path, python: str, groups: str = "") -> str:
+    """Return the unit of guard. `groups` are further ones it is in: that of the TPM's device, where
+    the system has one, since guard may not open files of others."""
+    joined = f"SupplementaryGroups={groups}" if groups else ""
     return f"""\
 [Unit]
 Description=Fleetward guard: journal, gate and identity of this machine
@@ -92,7 +96,10 @@ CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_KILL
 RestrictAddressFamilies=AF_UNIX
 IPAddressDeny=any
 SocketBindDeny=any
+# Counters against older releases are bound to the TPM, where there is one.
 DevicePolicy=closed
+DeviceAllow=/dev/tpmrm0 rw
+{joined}
 # It reads whether the clock is synchronised (adjtimex); without CAP_SYS_TIME it sets nothing.
 SystemCallFilter=@system-service @mount unshare adjtimex
 SystemCallErrorNumber=EPERM
@@ -340,7 +347,7 @@ def install(root: Path, data: Path) -> list[str]:
     units = root / UNITS
     python = sys.executable
     contents = {
-        units / GUARD_UNIT: guard_unit(data, python),
+        units / GUARD_UNIT: guard_unit(data, python, _find_tpm_group(root)),
         units / UPLINK_UNIT: uplink_unit(data, python),
         units / SOCKET_UNIT: socket_unit(),
         units / SESSION_SOCKET_UNIT: session_socket_unit(),
@@ -360,6 +367,15 @@ def install(root: Path, data: Path) -> list[str]:
         unit.symlink_to(target)
     said = [f"Written: {path}" for path in contents]
     return said + (_start(data) if live else ["Enabled for the next start of that system."])
+
+
+def _find_tpm_group(root: Path) -> str:
+    """Return the group that may speak to the TPM of the system below `root`, or nothing."""
+    try:
+        groups = (root / "etc/group").read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    return TPM_GROUP if any(g.startswith(f"{TPM_GROUP}:") for g in groups.splitlines()) else ""
 
 
 def require_reachable(paths: Iterable[Path]) -> None:

@@ -31,7 +31,7 @@ from fleetward.runtime.files import atomic_write, make_private_directory, read_b
 from fleetward.server.handlers import make_handlers
 from fleetward.server.listeners import free_port
 from fleetward.server.program import Program
-from fleetward.server.schema.migrate import migrate
+from fleetward.server.schema.upgrade import upgrade
 from fleetward.server.settings import Places, ServerSettings, check_host
 from fleetward.server.web.caller import ON_THE_HOST, Role
 from fleetward.trust.errors import FleetwardError, Refused
@@ -84,11 +84,12 @@ async def _serve(places: Places, settings: ServerSettings, ready_file: Path | No
     clock = SystemClock()
     database = Database.open(settings.database_url or places.database_url)
     try:
-        await asyncio.to_thread(migrate, database, backup=_no_backup_needed)
+        await asyncio.to_thread(upgrade, database, places.copies, say=_say)
     except FleetwardError as e:
         database.close()
         raise type(e)(
-            f"The state database cannot be used ({_name_of(settings, places)}): {e.message}. "
+            f"The state database cannot be used ({_name_of(settings, places)}): "
+            f"{e.message.rstrip('.')}. "
             "Restore a backup by `fleetward restore` into a new folder, or mend the database.",
             reason=e.reason,
         ) from e
@@ -144,8 +145,9 @@ def _write_ready(program: Program, ready_file: Path | None) -> None:
         atomic_write(ready_file, content)
 
 
-def _no_backup_needed() -> None:
-    """A fresh database has nothing to back up; `migrate` calls this before it changes one."""
+def _say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
 
 
 class _sole_owner_of:  # noqa: N801 - a context manager that reads as words

@@ -116,6 +116,11 @@ class Places:
         return self.server / "director"
 
     @property
+    def copies(self) -> Path:
+        """Copies of the database from before upgrades."""
+        return self.server / "before-upgrade"
+
+    @property
     def blobs(self) -> Path:
         """What makers published, by hash. It can be published again, and is in no backup."""
         return self.server / "updates" / "blobs"

@@ -22,6 +22,9 @@ from fleetward.trust.fields import Fields
 from fleetward.trust.keys import PublicKey
 
 REPORT_TYPE: Final = "fleetward.update-report.v1"
+KEEPINGS: Final = ("doubted", "file", "tpm")
+"""How a machine keeps the highest counters: in a file alone, bound to its TPM, or so that they are
+in doubt. A report says it unless it is `file`, as builds before it did."""
 OUTCOMES: Final = ("accepted", "refused", "installed", "committed", "rolled_back", "failed")
 ENDS: Final = frozenset({"refused", "committed", "rolled_back", "failed"})
 """Outcomes after which nothing more is said of this attempt."""
@@ -83,13 +86,16 @@ class UpdateReport:
     findings: tuple[Finding, ...]
     at_ms: int
     simulated: bool = False
+    counters: str = "file"
     hash: str = ""
     raw: bytes = b""
 
 
 def make_report_payload(report: UpdateReport) -> JsonObject:
     """Return the payload of a report; `hash` and `raw` of the argument are ignored."""
+    said: JsonObject = {} if report.counters == "file" else {"counters": report.counters}
     return {
+        **said,
         "approval": report.approval,
         "at": report.at_ms,
         "attempt": report.attempt,
@@ -134,6 +140,7 @@ def verify_report(data: bytes, key: PublicKey, owner: str) -> UpdateReport:
             "owner", "product", "release", "rule", "simulated", "slots", "type", "version",
             "words",
         },
+        {"counters"},
     )  # fmt: skip
     if fields.key_id("device") != key.key_id or fields.digest("owner") != owner:
         raise Untrusted("The report is of another machine or owner.", reason="another_device")
@@ -154,6 +161,7 @@ def verify_report(data: bytes, key: PublicKey, owner: str) -> UpdateReport:
         findings=tuple(_read_finding(e) for e in fields.items("findings", most=MAX_FINDINGS)),
         at_ms=fields.integer("at"),
         simulated=fields.boolean("simulated"),
+        counters=_read_counters(fields),
         hash=envelope.hash,
         raw=data,
     )
@@ -161,6 +169,12 @@ def verify_report(data: bytes, key: PublicKey, owner: str) -> UpdateReport:
 
 def _digest_or_nothing(fields: Fields, name: str) -> str:
     return fields.digest(name) if fields.text(name, most=64) else ""
+
+
+def _read_counters(fields: Fields) -> str:
+    """What says nothing says `file`, so that there is one way to say it."""
+    said = tuple(each for each in KEEPINGS if each != "file")
+    return fields.choice("counters", said) if fields.has("counters") else "file"
 
 
 def _read_slot(value: Json) -> Slot:

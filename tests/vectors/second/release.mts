@@ -301,10 +301,12 @@ const digestOrNothing = (fields: Fields, name: string): string =>
 export function verifyUpdateReport(data: Buffer, key: PublicKey, owner: string): JsonObject {
   const envelope = readEnvelope(data, 16 * 1024);
   verifySingle(envelope, REPORT, key);
+  const said = Object.hasOwn(envelope.payload, "counters") ? ["counters"] : [];
   const fields = new Fields(envelope.payload, [
     "approval", "at", "attempt", "counter", "device", "findings", "installed", "outcome", "owner",
-    "product", "release", "rule", "simulated", "slots", "type", "version", "words",
+    "product", "release", "rule", "simulated", "slots", "type", "version", "words", ...said,
   ]);
+  if (said.length > 0 && !["doubted", "tpm"].includes(fields.text("counters", 16))) malformed("counters");
   if (fields.keyId("device") !== key.id || fields.digest("owner") !== owner) untrusted("another_device");
   const outcome = fields.text("outcome", 16);
   if (!OUTCOMES.includes(outcome)) malformed("outcome");

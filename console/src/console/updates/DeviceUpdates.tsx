@@ -67,6 +67,11 @@ function History({ data, onPage }: { data: DeviceUpdatesData; onPage: (page: num
           <Pager page={data.page} perPage={data.per_page} total={data.total} noun={data.total === 1 ? 'report' : 'reports'} onPage={onPage} />
         </>
       )}
+      {data.counters && (
+        <p className="pair-foot small">
+          <Counters kept={data.counters} />
+        </p>
+      )}
       <p className="pair-foot small quiet">Each line is a report that the machine signed with its identity key. That is what it says, and not what is so.</p>
     </Panel>
   );
@@ -79,6 +84,19 @@ function Told({ data }: { data: DeviceUpdatesData }) {
       {data.told_at && <>, since <Age at={data.told_at} /></>}.
     </>
   );
+}
+
+/** Where the machine keeps what bars older releases, as it says. */
+function Counters({ kept }: { kept: NonNullable<DeviceUpdatesData['counters']> }) {
+  if (kept === 'tpm') return <State face={{ tone: 'good', icon: 'check', words: 'Older releases are barred by a counter in its TPM' }} />;
+  if (kept === 'doubted') {
+    return (
+      <State
+        face={{ tone: 'bad', icon: 'alert', words: 'Which releases it has had is in doubt: an older copy of its disk, or its TPM. It installs only what the owner approves by name from now on' }}
+      />
+    );
+  }
+  return <State face={{ tone: 'quiet', icon: 'half', words: 'Older releases are barred by a counter in a file: weak against an older copy of its disk' }} />;
 }
 
 function Product({ product }: { product: ProductOnDevice }) {

@@ -184,11 +184,21 @@ def _show(updates: UpdateStatus, *, running: bool) -> None:
         sys.stdout.write(f"under way  {said} ({updates.percent} %)\n")
     if updates.last:
         sys.stdout.write(f"last       {updates.last}\n")
+    sys.stdout.write(f"counters   {_describe_counters(updates)}\n")
     for words in (updates.missing, updates.problem):
         if words:
             sys.stdout.write(f"note       {words}\n")
     if not running:
         sys.stdout.write("The agent is not running.\n")
+
+
+def _describe_counters(updates: UpdateStatus) -> str:
+    """Say how the highest counters are kept."""
+    if updates.counters == "tpm":
+        return "bound to the TPM"
+    if updates.counters == "doubted":
+        return f"in doubt: {updates.counters_words}"
+    return f"in a file (weak): {updates.counters_words}".rstrip(": ")
 
 
 def _print(value: object) -> None:

@@ -1,7 +1,8 @@
 """What guard keeps of updates on its disk: one small file, replaced as a whole before it acts.
 
-The highest counters committed stand in a second file too. When the first is damaged they are still
-known; when both are, that is an entry, and TUF's own versions are what is left against old ones.
+The highest counters committed stand in a second file too (`floors`). When the first is damaged they
+are still known; when both are, that is an entry, and TUF's own versions are what is left against
+old ones.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from fleetward.device.updates.floors import Floors
 from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.trust.errors import FleetwardError
 from fleetward.trust.release_manifest import Conflict, Manifest, read_manifest
@@ -204,48 +206,51 @@ class Memory(msgspec.Struct, forbid_unknown_fields=True):
 class MemoryFile:
     """Reads and writes it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, floors: Floors) -> None:
         self._path = folder / "memory.json"
-        self._floors = folder / "floors.json"
-        self._saved = self._saved_floors = b""
+        self.floors = floors
+        self._saved = b""
 
     def load(self) -> tuple[Memory, str]:
         """Return what is remembered, and in words what was lost; empty when nothing was."""
-        try:
-            memory = msgspec.json.decode(read_bounded(self._path, MAX_BYTES), type=Memory)
-            if memory.attempt is not None:
-                memory.attempt.read()
-        except FleetwardError as e:
-            if e.reason == "file_missing" and not self._floors.exists():
-                return Memory(), ""
-            return self._recover()
-        except (msgspec.MsgspecError, UnicodeError):
-            return self._recover()
-        return memory, ""
+        memory, is_missing = self._read()
+        is_new = is_missing and not self.floors.is_kept
+        floors = self.floors.load(None if memory is None else memory.floors)
+        if memory is not None:
+            memory.floors = floors or {}
+            return memory, ""
+        if floors is None and is_new:
+            return Memory(), ""
+        if floors is None:
+            return Memory(), (
+                "What this machine remembered of its releases is damaged, and so are its counters: "
+                "an older release that its maker still names could be installed again."
+            )
+        if is_missing and not floors:
+            return Memory(), ""
+        return Memory(floors=floors), (
+            "What this machine remembered of its releases was damaged. Its counters are whole."
+        )
 
-    def save(self, memory: Memory) -> None:
+    def save(self, memory: Memory, *, is_commit: bool = False) -> None:
         """Replace the file when something changed. Raises `Unreachable`; then nothing changed."""
         memory.trim()
         data = msgspec.json.encode(memory)
         if data == self._saved:
             return
-        floors = msgspec.json.encode(memory.floors)
-        if floors != self._saved_floors:
-            # First: what commits has been decided, and a phase on the disk leads to it again.
-            atomic_write(self._floors, floors)
-            self._saved_floors = floors
+        # First: what commits has been decided, and a phase on the disk leads to it again.
+        self.floors.save(memory.floors, is_commit=is_commit)
         atomic_write(self._path, data)
         self._saved = data
 
-    def _recover(self) -> tuple[Memory, str]:
+    def _read(self) -> tuple[Memory | None, bool]:
+        """Return what is remembered, or None; and whether there is no file at all."""
         try:
-            data = read_bounded(self._floors, MAX_BYTES)
-            floors = msgspec.json.decode(data, type=dict[str, int])
-        except (FleetwardError, msgspec.MsgspecError, UnicodeError):
-            return Memory(), (
-                "What this machine remembered of its releases is damaged, and so are its counters: "
-                "an older release that its maker still names could be installed again."
-            )
-        return Memory(floors=floors), (
-            "What this machine remembered of its releases was damaged. Its counters are whole."
-        )
+            memory = msgspec.json.decode(read_bounded(self._path, MAX_BYTES), type=Memory)
+            if memory.attempt is not None:
+                memory.attempt.read()
+        except FleetwardError as e:
+            return None, e.reason == "file_missing"
+        except (msgspec.MsgspecError, UnicodeError):
+            return None, False
+        return memory, False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from fleetward.device.audit.diary import Diary
 from fleetward.device.timekeeper import Timekeeper
+from fleetward.device.updates.floors import Keeping
 from fleetward.device.updates.memory import Attempt, KeptFinding, Memory, Owed
 from fleetward.trust.canonical import JsonObject, to_base64url
 from fleetward.trust.envelope import seal
@@ -64,7 +66,11 @@ def owe(
 class Reports:
     """Writes reports. Part of guard's single thread."""
 
-    def __init__(self, speaker: Speaker, diary: Diary, time: Timekeeper) -> None:
+    def __init__(
+        self, speaker: Speaker, diary: Diary, time: Timekeeper, keeping: Callable[[], Keeping]
+    ) -> None:
+        """`keeping` says how the highest counters are kept."""
+        self._keeping = keeping
         self._speaker = speaker
         self._diary = diary
         self._time = time
@@ -114,6 +120,7 @@ class Reports:
             findings=tuple(_cut(finding) for finding in owed.findings),
             at_ms=self._time.wall_ms(),
             simulated=self._speaker.simulated,
+            counters=self._keeping(),
         )
 
 

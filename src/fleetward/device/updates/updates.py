@@ -53,6 +53,7 @@ class Updates:
     ) -> None:
         self._gate = gate
         self.memory, self._file = remembered
+        self.floors = self._file.floors
         self._reports = reports
         self._clock, time, spread = clocks
         self.stage = Stage(folder / "stage")
@@ -416,7 +417,7 @@ class Updates:
         memory.attempt = None
         memory.owed = owe(attempt, manifest, outcome, attempt.rule, words)
         try:
-            self._save()
+            self._file.save(memory, is_commit=outcome == "committed")
         except Unreachable:
             # The end is found again after this: the phase on the disk leads to it.
             memory.attempt, memory.owed = attempt, None

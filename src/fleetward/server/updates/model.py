@@ -18,6 +18,7 @@ from fleetward.trust.release_manifest import MAX_MANIFEST_BYTES
 MAX_FILES: Final = 64
 """Files of one upload; a repository with more is sent in several, the timestamp last."""
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Counters = Literal["doubted", "file", "tpm"]
 Outcome = Literal["", "accepted", "refused", "installed", "committed", "rolled_back", "failed"]
 
 
@@ -220,6 +221,9 @@ class DeviceUpdates(_Answer, frozen=True):
     told: list[str]
     """Releases that the director's newest word names, as `kiosk 1.1`."""
     told_at: Instant | None
+    counters: Counters | None
+    """How its newest report says that the highest counters are kept: in a file alone, which is
+    weak, bound to its TPM, or in doubt. None before the first report."""
     items: list[ReportRow]
     total: int
     page: int

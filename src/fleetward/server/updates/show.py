@@ -18,6 +18,7 @@ from fleetward.server.updates.decide_rollout import CANCELLED
 from fleetward.server.updates.freshness import Behind, begin_of, list_approved, measure_behind
 from fleetward.server.updates.model import (
     ApprovalRow,
+    Counters,
     DeviceUpdates,
     DirectorRoot,
     FindingRow,
@@ -130,6 +131,7 @@ class Shown:
             states = store.select_states(conn, device)
             word = store.select_directed(conn, [device]).get(device)
             rows, total = store.select_reports(conn, device, *span)
+            newest, _ = store.select_reports(conn, device, 0, 1)
         if named is None:
             raise Refused(
                 "No machine of this id is known here. GET /api/v1/devices lists them.",
@@ -142,6 +144,7 @@ class Shown:
             products=[self._product(device, state) for state in states],
             told=_read_told(bytes(word.body)) if word is not None else [],
             told_at=to_rfc3339(word.signed_at) if word is not None else None,
+            counters=_read_counters(bytes(newest[0].envelope)) if newest else None,
             items=[_report(row) for row in rows],
             total=total,
             page=page,
@@ -289,6 +292,13 @@ def _findings(envelope: bytes) -> list[FindingRow]:
     """Return what a stored report says of health: it was verified when it came."""
     findings = read_envelope(envelope, max_bytes=MAX_REPORT_BYTES).payload["findings"]
     return msgspec.convert(findings, list[FindingRow])
+
+
+def _read_counters(envelope: bytes) -> Counters:
+    """Return how a stored report says that counters are kept."""
+    said = read_envelope(envelope, max_bytes=MAX_REPORT_BYTES).payload.get("counters", "file")
+    counters: Counters = msgspec.convert(said, Counters)
+    return counters
 
 
 def _report(row: store.Row) -> ReportRow:

@@ -80,7 +80,7 @@ def test_a_bundle_that_rauc_does_not_trust(ground: RaucGround) -> None:
         found = session.write()
         assert found.rule == "tool_failed"
         # The words are the end of what RAUC said, as long as a word of the installer may be.
-        assert "verification failed" in found.problem
+        assert "Verify error" in found.problem
         assert session.do(Switch()).rule == "not_written"
         assert session.do(Back()) == Done()
     assert ground.content() == "1"

@@ -87,7 +87,7 @@ def test_nor_with_a_tpm_that_starts_again(tmp_path: Path) -> None:
         assert robbed.last == ("refused", "counters_in_doubt", "doubted")
 
 
-@pytest.mark.parametrize("lie", ["altered", "removed", "weak", "no tpm"])
+@pytest.mark.parametrize("lie", ["altered", "removed", "weak", "no tpm", "an old doubt"])
 def test_nor_does_a_file_that_he_writes_himself(tmp_path: Path, lie: str) -> None:
     counter = HeldCounter()
     robbed = Robbed.make(tmp_path, counter)
@@ -100,6 +100,10 @@ def test_nor_does_a_file_that_he_writes_himself(tmp_path: Path, lie: str) -> Non
         )
     elif lie == "removed":
         bound.unlink()
+    elif lie == "an old doubt":
+        # As if the doubt were older than every approval.
+        dated = b'{"number":%d,"at_ms":0,"seal":"%s"}' % (counter.number or 0, b"00" * 32)
+        (robbed.copy / "floors.doubt").write_bytes(dated)
     elif lie == "weak":
         bound.unlink()
         (robbed.copy / "floors.json").write_bytes(b"{}")

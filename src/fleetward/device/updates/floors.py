@@ -10,7 +10,8 @@ older file, and nothing here can know. With one it is `floors.bound`, in these r
    names a lower one.
 3. A file that names another number, is missing, or has another seal, and a TPM that forgot or is
    silent, put the counters **in doubt**. What the file says still counts, where its seal is right.
-   Since when is remembered, for the number that the TPM had then.
+   Since when is remembered for the number that the TPM had then, sealed as the counters are; with
+   a TPM that is silent or forgot, it is since this start.
 4. In doubt nothing is installed but what the owner approves by name after that
    (`gate_updates`, rule 8). When such a release is committed the counters are whole again.
 5. Binding a weak file ends with the key in the TPM, and only then is the weak file removed. A cut
@@ -25,6 +26,7 @@ import contextlib
 import hmac
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
@@ -40,8 +42,7 @@ T = TypeVar("T")
 
 MAX_BYTES: Final = 256 * 1024
 SEAL_DOMAIN: Final = b"fleetward.floors.v1\0"
-SILENT: Final = -1
-"""The number of a TPM that says none."""
+DOUBT_DOMAIN: Final = b"fleetward.floors-in-doubt.v1\0"
 
 Keeping: TypeAlias = Literal["file", "tpm", "doubted"]
 """How counters are kept; a report says it, unless it is `file`."""
@@ -72,10 +73,18 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seal: str
 
 
-class Doubt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Since when counters are in doubt, and what the TPM's number was (-1: silent)."""
+class KeptDoubt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Since when counters are in doubt, and what the TPM's number was."""
 
     number: int
+    at_ms: int
+    seal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Since when counters are in doubt."""
+
     at_ms: int
 
 
@@ -142,21 +151,21 @@ class Floors:
             if not self._bound.exists():
                 self.words, self._saved = e.message, weak
                 return known
-            self._fall_into_doubt(SILENT, e.message)
+            self._fall_into_doubt(None, e.message)
             return _highest(known, bound.floors if bound else None)
         if reading is None:
             return self._load_unbound(known, weak)
         sealed = bound if bound is not None and _is_sealed(bound, reading.key) else None
         if sealed is None:
             words = "The file of its counters is missing, or is not this machine's."
-            self._fall_into_doubt(reading.number, words)
+            self._fall_into_doubt(reading, words)
             return known
         if sealed.number not in (reading.number, reading.number + 1):
             words = (
                 f"The counters on the disk are those of state {sealed.number}; the TPM is at "
                 f"{reading.number}. An older copy of the disk was put back."
             )
-            self._fall_into_doubt(reading.number, words)
+            self._fall_into_doubt(reading, words)
         else:
             self._settle(sealed, reading)
         return _highest(known, sealed.floors)
@@ -166,7 +175,7 @@ class Floors:
     ) -> dict[str, int] | None:
         """The TPM has no key of ours: it never had one, or forgot (rules 3 and 5)."""
         if self._bound.exists() and weak is None:
-            self._fall_into_doubt(SILENT, "The TPM has forgotten this machine's counters.")
+            self._fall_into_doubt(None, "The TPM has forgotten this machine's counters.")
             return known
         try:
             self._bind(known or {})
@@ -182,14 +191,19 @@ class Floors:
         _drop(self._weak)
         _drop(self._doubt_file)
 
-    def _fall_into_doubt(self, number: int, words: str) -> None:
-        now_ms, kept = self._now_ms(), _read(self._doubt_file, Doubt)
-        since_ms = min(kept.at_ms, now_ms) if kept and kept.number == number else now_ms
-        self.doubt, self.keeping, self.words = Doubt(number, since_ms), "doubted", words
-        self._reading = None
-        if kept != self.doubt:
-            with contextlib.suppress(Unreachable):  # a full disk: it is in doubt all the same
-                atomic_write(self._doubt_file, msgspec.json.encode(self.doubt))
+    def _fall_into_doubt(self, reading: Reading | None, words: str) -> None:
+        """`reading` is what the TPM says, or None where it says nothing."""
+        self._reading, self.keeping, self.words = None, "doubted", words
+        now_ms = self._now_ms()
+        self.doubt = Doubt(now_ms)
+        if reading is None:
+            return
+        kept = _read(self._doubt_file, KeptDoubt)
+        if kept is not None and kept == _seal_doubt(kept.at_ms, reading):
+            self.doubt = Doubt(min(kept.at_ms, now_ms))
+        with contextlib.suppress(Unreachable):  # a full disk: it is in doubt all the same
+            sealed = _seal_doubt(self.doubt.at_ms, reading)
+            atomic_write(self._doubt_file, msgspec.json.encode(sealed))
 
     # --- writing
 
@@ -198,7 +212,7 @@ class Floors:
         start; no second file is made for the same number."""
         assert self._reading is not None  # who calls looked
         if not self._catch_up():
-            self._fall_into_doubt(SILENT, self.words)
+            self._fall_into_doubt(None, self.words)
             atomic_write(self._weak, msgspec.json.encode(dict(floors)))
             return
         number = self._reading.number + 1
@@ -284,6 +298,12 @@ def _seal(floors: Mapping[str, int], number: int, key: bytes) -> Bound:
     words: JsonObject = {"floors": dict(floors), "number": number}
     seal = hmac.digest(key, SEAL_DOMAIN + canonical.encode(words), "sha256")
     return Bound(dict(floors), number, seal.hex())
+
+
+def _seal_doubt(at_ms: int, reading: Reading) -> KeptDoubt:
+    words: JsonObject = {"at": at_ms, "number": reading.number}
+    seal = hmac.digest(reading.key, DOUBT_DOMAIN + canonical.encode(words), "sha256")
+    return KeptDoubt(reading.number, at_ms, seal.hex())
 
 
 def _is_sealed(bound: Bound, key: bytes) -> bool:

@@ -125,6 +125,10 @@ def test_an_older_copy_of_the_disk_is_noticed_and_still_counts(tmp_path: Path) -
     # And at the next start, with the time of the first.
     later = start(tmp_path, counter, NOW_MS + 500)
     assert later.doubt is not None and later.doubt == found.doubt
+    # A number that rose since makes it another doubt.
+    counter.increment()
+    again = start(tmp_path, counter, NOW_MS + 900).doubt
+    assert again is not None and again.at_ms == NOW_MS + 900
     assert later.doubt.at_ms == NOW_MS
 
 
@@ -164,6 +168,9 @@ def test_a_tpm_that_is_silent_or_forgot_is_noticed(tmp_path: Path) -> None:
     counter.silent = True
     assert read(tmp_path, counter) == ({"kiosk": 3}, "doubted")
     assert read(tmp_path, None) == ({"kiosk": 3}, "doubted")
+    for now_ms in (NOW_MS, NOW_MS + 500):
+        doubt = start(tmp_path, counter, now_ms).doubt
+        assert doubt is not None and doubt.at_ms == now_ms, "nobody vouches for an older one"
     counter.silent = False
     assert read(tmp_path, counter)[1] == "tpm"
     counter.forget()

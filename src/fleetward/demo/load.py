@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import resource
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,7 @@ BUSY_MS: Final = 100
 """What guard asks for while it looks, or has entries to cut."""
 LOOK_SECONDS: Final = 0.05
 TELL_SECONDS: Final = 5.0
+CANCEL_SECONDS: Final = 5.0
 FILES_EACH: Final = 3
 """A connection, a journal, and the lock of a folder that is kept."""
 FILES_BESIDE: Final = 300
@@ -97,9 +98,7 @@ class Crowd:
             await self._wait(stop)
         finally:
             summary = self._summarize(loop.time() - began)
-            for task in (telling, *machines):
-                task.cancel()
-            await asyncio.gather(telling, *machines, return_exceptions=True)
+            await end_tasks({telling, *machines})
         return summary
 
     async def _wait(self, stop: asyncio.Event) -> None:
@@ -159,9 +158,7 @@ class Crowd:
         try:
             await self._tick(core)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
 
     async def _tick(self, core: GuardCore) -> None:
         """Give guard its turns: soon while it is busy, seldom while nothing waits."""
@@ -238,6 +235,17 @@ class Crowd:
             "began": sum(bool(core.updates.memory.numbers) for core in self._cores.values()),
             "devices": rows,
         }
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they are over. Once is not enough: before Python 3.12 `asyncio.wait_for`
+    swallows a cancellation that comes in the moment of its own end, as one of a thousand does."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        over, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)
+        await asyncio.gather(*over, return_exceptions=True)
 
 
 def _has_work(core: GuardCore) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,8 @@ from typing import Any, cast
 import pytest
 from tests.update_world import UpdateGuard
 
-from fleetward.demo.load import Crowd, Load
+from fleetward.demo import load as load_module
+from fleetward.demo.load import Crowd, Load, end_tasks
 from fleetward.device.guard_core import GuardCore
 
 
@@ -47,6 +49,25 @@ def test_a_machine_that_waits_within_a_release_lets_the_others_go_on(tmp_path: P
 
     asyncio.run(play())
     assert installing.turns == 1
+
+
+def test_a_task_that_missed_its_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(load_module, "CANCEL_SECONDS", 0.01)
+
+    async def misses_one() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def play() -> None:
+        task = asyncio.create_task(misses_one())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(end_tasks([task]), 10)
+        assert task.cancelled()
+
+    asyncio.run(play())
 
 
 def test_what_began_is_counted_beside_what_runs(tmp_path: Path) -> None:

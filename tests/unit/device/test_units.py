@@ -51,6 +51,17 @@ def test_guard_gets_no_internet_socket_and_uplink_no_right(tree: Path) -> None:
     assert "NoNewPrivileges=yes" in uplink
 
 
+def test_guard_speaks_to_the_tpm_by_the_group_that_the_system_gave_it(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    groups = tmp_path / "etc/group"
+    for content, line in (("root:x:0:\n", ""), ("tss:x:102:\n", "SupplementaryGroups=tss\n")):
+        groups.write_text(content)
+        assert main(["install", "--root", str(tmp_path), "--data", "/var/lib/fleetward"]) == 0
+        guard = (tmp_path / units.UNITS / units.GUARD_UNIT).read_text()
+        assert "DeviceAllow=/dev/tpmrm0 rw\n" in guard
+        assert line in guard and ("SupplementaryGroups" in guard) == bool(line)
+
+
 def test_only_root_has_a_session_started_and_nothing_outlives_it(tree: Path) -> None:
     folder = tree / units.UNITS
     listening = (folder / units.SESSION_SOCKET_UNIT).read_text()

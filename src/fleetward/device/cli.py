@@ -216,7 +216,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _install(arguments: argparse.Namespace) -> int:
     from fleetward.device.units import install
 
-    lines = install(arguments.root, arguments.data)
+    lines = install(arguments.root, arguments.data, arguments.python)
     return _tell_lines([*_name_panel_user(arguments), *lines], as_json=arguments.json)
 
 
@@ -315,6 +315,7 @@ def _make_parser() -> argparse.ArgumentParser:
         unit.add_argument("--root", type=Path, default=Path("/"), help="the tree to install into")
         if name == "install":
             _add_panel_user(unit)
+            unit.add_argument("--python", default="", help="of an image: the Python that it has")
     return parser
 
 

@@ -327,13 +327,20 @@ SystemCallArchitectures=native
 """
 
 
-def install(root: Path, data: Path) -> list[str]:
+def install(root: Path, data: Path, python: str = "") -> list[str]:
     """Write and enable the units below `root`; return what was done, in words.
 
-    On the running system the units are started too. Raises `Refused` without the rights, or when
-    the machine has not joined.
+    On the running system the units are started too. The tree of an image may name another Python
+    than the one that runs this. Raises `Refused` without the rights, or when the machine has not
+    joined.
     """
     live = root == Path("/")
+    if live and python:
+        raise Refused(
+            "The running system takes the Python that runs this command. Leave --python out, or "
+            "name the tree of an image with --root.",
+            reason="python_of_an_image",
+        )
     if live and os.geteuid() != 0:
         raise Refused(
             "Installing needs root: the units, their user and /etc/systemd are the system's. "
@@ -345,7 +352,7 @@ def install(root: Path, data: Path) -> list[str]:
         GuardFiles(data / "guard").require_joined()
         require_reachable((Path(sys.executable), Path(__file__)))
     units = root / UNITS
-    python = sys.executable
+    python = python or sys.executable
     contents = {
         units / GUARD_UNIT: guard_unit(data, python, _find_tpm_group(root)),
         units / UPLINK_UNIT: uplink_unit(data, python),

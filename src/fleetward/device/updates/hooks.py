@@ -62,6 +62,19 @@ class Units:
                 f"Restarting {unit} {ended.why(RESTART_SECONDS)}", reason="restart_failed"
             )
 
+    def restart_machine(self, tell: Tell) -> None:
+        """Have the machine start again, in good order. Raises `Refused` (`restart_failed`)."""
+        if self.tool is None:
+            raise Refused(
+                "The release wants the machine started again, and systemd does not run on it.",
+                reason="restart_failed",
+            )
+        ended = run_program(Command((self.tool, "--no-block", "reboot"), RESTART_SECONDS), tell)
+        if not ended.good:
+            raise Refused(
+                f"Starting the machine again {ended.why(RESTART_SECONDS)}", reason="restart_failed"
+            )
+
 
 def find_units() -> Units:
     """Return the services of this machine."""

@@ -10,6 +10,7 @@ are names, to which the machine's own file gives a path (`places`). Long work is
 | Write  | writes a part to its inactive place and verifies it there   | Written     |
 | Patch  | the same, out of the active part and a delta                | Written     |
 | Switch | makes every part active, runs the hooks                     | Done        |
+| Restart| starts the machine again, if it may                         | Done        |
 | Test   | asks every health check once                                | Tested      |
 | Commit | forgets what only going back needed, but for one release    | Done        |
 | Back   | makes active what was active before, runs the hooks         | Done        |
@@ -145,6 +146,11 @@ class Switch(_Word, frozen=True, tag="switch"):
     asks again. Once a part is active the machine's interlock is not asked any more."""
 
 
+class Restart(_Word, frozen=True, tag="restart"):
+    """Start the machine again: what is active runs only then. Answered with the rule `in_use`, or
+    `restart_by_hand`, nothing was done. Answered well, the machine is about to end."""
+
+
 class Test(_Word, frozen=True, tag="test"):
     """Ask every health check once."""
 
@@ -169,13 +175,15 @@ class Clear(_Word, frozen=True, tag="clear"):
 
 
 class Done(_Word, frozen=True, tag="done"):
-    """It is so; or `problem` and `rule` say why not, in part or whole."""
+    """It is so; or `problem` and `rule` say why not, in part or whole. `restart` says that what is
+    active now runs only when the machine has started again."""
 
     problem: Text = ""
     rule: str = ""
+    restart: bool = False
 
 
-Downward: TypeAlias = Plan | Write | Patch | Switch | Test | Commit | Back | Clear
+Downward: TypeAlias = Plan | Write | Patch | Switch | Restart | Test | Commit | Back | Clear
 Upward: TypeAlias = Surveyed | Written | Progress | Tested | Done
 
 _downward: Final[msgspec.json.Decoder[Downward]] = msgspec.json.Decoder(Downward)

@@ -15,6 +15,8 @@ says why in `problem`, with `rule` as the stable word for it:
 | `in_use` | the machine must not be disturbed; nothing was touched |
 | `not_written`, `not_active`, `no_way_back` | the word does not fit what lies there |
 | `restart_waits` | the machine was switched and has to start again first |
+| `restart_by_hand` | `places.toml` does not let the agent start the machine again |
+| `not_kept` | the boot loader could not be told that what runs is good |
 | `hook_failed`, `restart_failed`, `tool_failed`, `no_such_user`, `no_root` | a program failed, or cannot be run |
 | `no_delta`, `bad_delta`, `delta_too_long`, `source_too_short` | there is nothing to start from here, or the delta is none; the part comes otherwise |
 | `installer_busy` | another installer works; try again later |
@@ -39,6 +41,7 @@ from fleetward.device.updates.installer_words import (
     PartWord,
     Patch,
     Plan,
+    Restart,
     SlotWord,
     Surveyed,
     Switch,
@@ -133,11 +136,13 @@ class Installing:
             return Written(*say(e))
         return Written()
 
-    def act(self, word: Switch | Commit | Back | Clear, tell: Tell) -> Done:
+    def act(self, word: Switch | Restart | Commit | Back | Clear, tell: Tell) -> Done:
         """Do something with every part, and say what went wrong first."""
         match word:
             case Switch():
                 return self._switch(tell)
+            case Restart():
+                return self._restart(tell)
             case Back():
                 return self._back(tell)
             case Commit():
@@ -165,7 +170,7 @@ class Installing:
                 room.installer.switch(room.part, tell)
         except (FleetwardError, OSError) as e:
             return Done(*say(e))
-        return say_done(self._follow("switched", tell))
+        return self._say_switched(self._follow("switched", tell))
 
     def _back(self, tell: Tell) -> Done:
         try:
@@ -175,7 +180,36 @@ class Installing:
         except (FleetwardError, OSError) as e:
             return Done(*say(e))
         problems = self._each(lambda room: room.installer.back(room.part, tell))
-        return say_done(problems or self._follow("back", tell))
+        return self._say_switched(problems or self._follow("back", tell))
+
+    def _say_switched(self, problems: list[FleetwardError | OSError]) -> Done:
+        """Return the answer to a switch: whether the machine has to start again besides."""
+        if problems:
+            return say_done(problems)
+        try:
+            waits = [self._find(part).installer.waits_restart() for part in self._plan.parts]
+        except (FleetwardError, OSError) as e:
+            return Done(*say(e))
+        return Done(restart=any(waits))
+
+    def _restart(self, tell: Tell) -> Done:
+        """Start the machine again, unless somebody needs it now: that is asked last of all."""
+        if isinstance(self._places, FleetwardError):
+            return Done(*say(self._places))
+        if not self._places.may_restart:
+            return Done(
+                f"The machine has to be started again by its user: may_restart in "
+                f"{self._places.file} does not let the agent.",
+                "restart_by_hand",
+            )
+        in_use = self._in_use()
+        if in_use:
+            return Done(clean(f"The machine must not be disturbed now: {in_use}"), "in_use")
+        try:
+            self._units.restart_machine(tell)
+        except (FleetwardError, OSError) as e:
+            return Done(*say(e))
+        return Done()
 
     def _active(self, room: Room) -> str:
         """Return what is active in a place; of one that cannot tell, that it has to be gone back

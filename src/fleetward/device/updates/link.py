@@ -34,6 +34,7 @@ _ANSWERS: Final = {
     "write": Written,
     "patch": Written,
     "switch": Done,
+    "restart": Done,
     "test": Tested,
     "commit": Done,
     "back": Done,

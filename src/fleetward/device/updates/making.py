@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleetward.device.updates.installers.choices import ActiveFile, Choice, GrubChoice
 from fleetward.device.updates.installers.contract import Installer
 from fleetward.device.updates.installers.directory import DirectoryInstaller
 from fleetward.device.updates.installers.dpkg import DpkgInstaller
@@ -18,8 +19,12 @@ def make_installer(place: Place, folder: Path, lock: int) -> Installer:
     if isinstance(place, DirectoryPlace):
         return DirectoryInstaller(Path(place.path))
     if isinstance(place, FileSlotPlace):
-        first, second = place.slots
-        return FileSlotInstaller((Path(first), Path(second)), Path(place.active), folder)
+        first, second = map(Path, place.slots)
+        names = (first.name, second.name)
+        choice: Choice = ActiveFile(Path(place.active), names)
+        if place.grub:
+            choice = GrubChoice(Path(place.grub), names)
+        return FileSlotInstaller((first, second), choice, folder)
     if isinstance(place, DpkgPlace):
         path = Path(place.path) if place.path else folder
         return DpkgInstaller(path, Path(place.root or "/"), lock)

@@ -36,6 +36,7 @@ Phase: TypeAlias = Literal[
     "writing",
     "switching",
     "restarting",
+    "restarting_back",
     "trying",
     "committing",
     "going_back",
@@ -96,7 +97,11 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
     until_powered_ms: int = 0
     steady_powered_ms: int = -1
     boot: str = ""
-    """The boot in which the switch was begun."""
+    """The boot in which the switch, or the way back, was begun."""
+    restarts: bool = False
+    """Whether it runs only when the machine has started again, and is kept by its boot loader."""
+    restarted_back: int = 0
+    """How often the machine was to start again on the way back."""
     starts: int = 0
     sources: list[str] = []
     """Parts whose active one, which `before` names, a delta can start from."""

@@ -2,6 +2,7 @@
 
     # /etc/fleetward/places.toml, part of the machine's software
     in_use = "/run/acme/in-use"        # while this file exists, nothing begins; it says why
+    may_restart = true                 # the agent may start the machine again for a release
 
     [places.app]
     product = "kiosk"                  # whose releases may touch it: no other maker's
@@ -14,7 +15,8 @@
     product = "kiosk-os"
     installer = "file-slot"
     slots = ["/dev/disk/by-partlabel/root-a", "/dev/disk/by-partlabel/root-b"]
-    active = "/boot/active"            # holds root-a or root-b
+    active = "/boot/active"            # holds root-a or root-b; or else, where GRUB chooses,
+    # grub = "/dev/disk/by-partlabel/bootenv"
 
 A release names places, never a path: what a name means, and for which product, the machine's image
 says. So a maker who is named for one product does not reach the places of another. Without the file
@@ -66,10 +68,12 @@ class DirectoryPlace(_Place, frozen=True, tag="directory", kw_only=True):
 
 
 class FileSlotPlace(_Place, frozen=True, tag="file-slot", kw_only=True):
-    """Two partitions or files of one size, and a file that names the active one."""
+    """Two partitions or files of one size, and what names the active one: the file `active`, or
+    GRUB's memory at `grub`."""
 
     slots: _Slots
-    active: _Path
+    active: _PathOrNone = ""
+    grub: _PathOrNone = ""
 
 
 class DpkgPlace(_Place, frozen=True, tag="dpkg", kw_only=True):
@@ -93,6 +97,7 @@ Place: TypeAlias = DirectoryPlace | FileSlotPlace | DpkgPlace | RaucPlace
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_use: _PathOrNone = ""
+    may_restart: bool = False
     places: dict[_Name, Place] = {}
 
 
@@ -104,6 +109,7 @@ class Places:
     named: dict[str, Place] | None = None
     in_use: Path | None = None
     file: Path = field(default=PLACES_FILE)
+    may_restart: bool = False
 
     def find(self, name: str, installer: str, product: str) -> Place:
         """Return what this name means.
@@ -177,7 +183,10 @@ def read_places(data: Path, path: Path = PLACES_FILE) -> Places:
     for name, place in file.places.items():
         if isinstance(place, FileSlotPlace) and len({Path(s).name for s in place.slots}) != 2:
             raise _unreadable(path, f"the slots of {name} need two different last names")
-    return Places(data, dict(file.places), Path(file.in_use) if file.in_use else None, path)
+        if isinstance(place, FileSlotPlace) and bool(place.active) == bool(place.grub):
+            raise _unreadable(path, f"{name} needs either active or grub")
+    in_use = Path(file.in_use) if file.in_use else None
+    return Places(data, dict(file.places), in_use, path, file.may_restart)
 
 
 def _unreadable(path: Path, why: str) -> Refused:

@@ -1,9 +1,10 @@
 """How an attempt goes on: what is done next, and what follows from how it ended. Pure.
 
     fetching ─▶ waiting ─▶ writing ─▶ switching (─▶ restarting) ─▶ trying ─▶ committing ─▶ over
-        │           │          │           │          │
-        └───────────┴──────────┴─▶ clearing └──────────┴─▶ going_back ─▶ over (rolled_back)
-                                      └─▶ over (failed, or refused)
+        │           │          │           │          │               │
+        └───────────┴──────────┴─▶ clearing └──────────┴───────────────┴─▶ going_back ─▶ over
+                                      └─▶ over (failed, or refused)            │ ▲    (rolled_back)
+                                                                    restarting_back
 
 1. Until `switching` nothing of the machine's software has changed: what was written is dropped.
 2. From `switching` on there are two ends: committed, or what was before.
@@ -12,6 +13,8 @@
 4. An agent that was started more often than `MOST_STARTS` during a switch or a trial goes back:
    the release may be what keeps ending it.
 5. The counter is raised with the end `committed`, and with no other.
+6. Where the machine has to start again, nothing is committed but by the new one, and nothing is
+   taken back until the old one runs. It starts again only when nobody needs it.
 
 The caller persists an attempt before it does what its phase says.
 """
@@ -25,6 +28,8 @@ from fleetward.device.updates.memory import Attempt, KeptFinding
 from fleetward.trust.release_manifest import Health
 
 MOST_STARTS: Final = 3
+MOST_RESTARTS: Final = 3
+"""How often a machine is to start again until what was before runs."""
 MOST_FETCHED_AGAIN: Final = 3
 """How often a part that turned out not to be what was signed is fetched again."""
 TEST_EVERY_MS: Final = 1000
@@ -58,6 +63,31 @@ def note_start(attempt: Attempt) -> None:
             "starts_again_and_again",
             f"The agent was started {attempt.starts} times during the switch or the trial.",
         )
+
+
+def await_restart(attempt: Attempt, boot: str) -> None:
+    """What was switched to runs with the next start of the machine (rule 6)."""
+    attempt.phase, attempt.boot, attempt.restarts = "restarting", boot, True
+
+
+def await_restart_back(attempt: Attempt, boot: str) -> bool:
+    """What is gone back to runs with the next start (rule 6); return whether that is waited for."""
+    attempt.restarted_back += 1
+    if attempt.restarted_back > MOST_RESTARTS:
+        return False
+    attempt.phase, attempt.boot = "restarting_back", boot
+    return True
+
+
+def find_fall(attempt: Attempt) -> None:
+    """The machine came up with what was there before: its boot loader went back by itself."""
+    words = "The machine came up with what was there before."
+    if attempt.restarts:
+        words = (
+            "The machine came up with what was there before: what was to be tried did not start, "
+            "or was ended before it was found healthy."
+        )
+    go_back(attempt, "fell_back", words)
 
 
 def judge_tests(

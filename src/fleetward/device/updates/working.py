@@ -20,6 +20,7 @@ from fleetward.device.updates.installer_words import (
     Commit,
     Done,
     Patch,
+    Restart,
     Surveyed,
     Switch,
     Test,
@@ -44,6 +45,8 @@ SURVEY_EVERY_MS: Final = 30_000
 """While a machine is in use, or its disk is full, the installer is asked that often."""
 FIRST_PAUSE_MS: Final = 500
 MAX_PAUSE_MS: Final = 60_000
+RESTART_MS: Final = 120_000
+"""So long a machine may take to end, before it is asked once more."""
 MOST_FAILURES: Final = 5
 """Times that an installer may end early before a release is given up, while it still can be."""
 PASSING: Final = frozenset({"installer_busy", "restart_waits"})
@@ -162,7 +165,7 @@ class Working:
             self._fetch(attempt)
         elif phase == "waiting":
             self._wait(attempt, now)
-        elif phase == "restarting":
+        elif phase in ("restarting", "restarting_back"):
             self._await_restart(attempt, now)
         elif self._surveyed is None:
             self._begin(attempt)
@@ -217,33 +220,58 @@ class Working:
         return True
 
     def _await_restart(self, attempt: Attempt, now: int) -> None:
-        """The release runs when the machine has started again, which it does when it may: by the
-        units that its own file names, or by whoever uses it."""
-        if attempt.boot == self._time.boot:
-            self.words = "waits for the machine to start again"
-            self._link.close()
-            self._surveyed = None
-            self._next_ms = now + WAIT_MS
+        """The machine starts again when it may: by the agent, or by whoever uses it. On the way to
+        a release the owner's windows are kept; on the way back nothing but the interlock is."""
+        if attempt.boot != self._time.boot:
+            if attempt.phase == "restarting_back":
+                attempt.phase = "going_back"
+            else:
+                trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
+        elif attempt.phase == "restarting" and not self._is_open(attempt, now):
+            return
+        elif self._surveyed is None:
+            self._begin(attempt)
         else:
-            trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
+            self._link.say(Restart())
+
+    def _is_open(self, attempt: Attempt, now: int) -> bool:
+        """Whether the owner's approval lets the machine start again now. One that holds no more
+        takes the release back, before it ever ran."""
+        try:
+            meeting = self._gate.judge_again(attempt.read(), attempt.maker)
+            wait = may_begin(meeting, self._look_around(needed=False))
+        except Refused as e:
+            trial.take_back(attempt, e.reason, e.message)
+            return False
+        if wait is None or wait.rule == "in_use":
+            return True  # The installer asks the interlock itself, last of all.
+        self._rest(f"waits to start the machine again: {wait.words}", now + WAIT_MS)
+        return False
+
+    def _rest(self, words: str, next_ms: int) -> None:
+        """Have no installer until then."""
+        self.words, self._next_ms = words, next_ms
+        self._link.close()
+        self._surveyed = None
+
+    def _look_around(self, *, needed: bool) -> Present:
+        """Return what the moment is like, with the room that is `needed` or without."""
+        surveyed = self._surveyed
+        return Present(
+            now_ms=self._gate.now_ms,
+            local=lambda zone: tell_local(self._gate.now_ms, zone),
+            in_use=surveyed.in_use if surveyed else "",
+            battery_percent=read_battery(),
+            free_bytes=surveyed.free_bytes if surveyed else 0,
+            needed_bytes=surveyed.needed_bytes if surveyed and needed else 0,
+        )
 
     def _may_begin(self, attempt: Attempt, now: int, *, written: bool = False) -> bool:
         """Whether the change may begin, or, once all is `written`, be made; it waits otherwise."""
         try:
             meeting = self._gate.judge_again(attempt.read(), attempt.maker)
             attempt.approval = meeting.approval.hash
-            surveyed = self._surveyed
-            wait = may_begin(
-                meeting,
-                Present(
-                    now_ms=self._gate.now_ms,
-                    local=lambda zone: tell_local(self._gate.now_ms, zone),
-                    in_use=surveyed.in_use if surveyed else "",
-                    battery_percent=read_battery(),
-                    free_bytes=surveyed.free_bytes if surveyed else 0,
-                    needed_bytes=surveyed.needed_bytes if surveyed and not written else 0,
-                ),
-            )
+            wait = may_begin(meeting, self._look_around(needed=not written))
         except Refused as e:
             trial.meet_no_more(attempt, e.reason, e.message)
             return False
@@ -307,9 +335,9 @@ class Working:
         self._surveyed = word
         self._written = {slot.part for slot in word.slots if slot.written}
         wanted = {part.name: part.blob.sha256 for part in attempt.read().parts}
-        if attempt.phase == "trying" and any(s.active != wanted.get(s.part) for s in word.slots):
-            words = "The machine came up with what was there before."
-            trial.go_back(attempt, "fell_back", words)
+        fell = any(s.active != wanted.get(s.part) for s in word.slots)
+        if attempt.phase in ("trying", "committing") and fell:
+            trial.find_fall(attempt)
         if not attempt.surveyed:
             attempt.before = {slot.part: slot.active for slot in word.slots}
             attempt.sources = [slot.part for slot in word.slots if slot.is_source]
@@ -335,9 +363,12 @@ class Working:
             trial.give_up(attempt, word.rule, word.problem)
 
     def _take_done(self, attempt: Attempt, word: Done, now: int) -> None:
+        if attempt.phase in ("restarting", "restarting_back"):
+            self._take_restart(word, now)
+            return
         if not word.problem:
             self._remark = ""
-            self._follow(attempt)
+            self._follow(attempt, word)
             return
         self._tries += 1
         if attempt.phase == "switching" and word.rule == "in_use":
@@ -349,17 +380,37 @@ class Working:
         elif self._tries < MOST_FAILURES:
             self._next_ms = now + FIRST_PAUSE_MS * self._tries
         else:
-            # Committing: it runs and is healthy, and what could not be tidied up is a remark.
-            self._remark = word.problem
-            self._follow(attempt)
+            self._end_committing(attempt, word.problem)
 
-    def _follow(self, attempt: Attempt) -> None:
+    def _end_committing(self, attempt: Attempt, problem: str) -> None:
+        """It runs and is healthy, and what could not be tidied up is a remark; unless it is the
+        boot loader that could not be told: the next start would be of what was before."""
         self._tries = 0
-        manifest = attempt.read()
-        if attempt.phase == "switching" and manifest.reboot and attempt.boot == self._time.boot:
+        if attempt.phase == "committing" and attempt.restarts:
+            trial.go_back(attempt, "not_kept", problem)
+        else:
+            self._remark, self._over = problem, True
+
+    def _take_restart(self, word: Done, now: int) -> None:
+        if not word.problem:
+            self._rest("starts the machine again", now + RESTART_MS)
+        elif word.rule == "restart_by_hand":
+            self._rest("waits for the machine to start again", now + RESTART_MS)
+        else:
+            self._rest(f"waits to start the machine again: {word.problem}", now + SURVEY_EVERY_MS)
+
+    def _follow(self, attempt: Attempt, word: Done) -> None:
+        self._tries = 0
+        manifest, boot = attempt.read(), self._time.boot
+        if attempt.phase == "switching" and word.restart:
+            trial.await_restart(attempt, boot)
+        elif attempt.phase == "switching" and manifest.reboot and attempt.boot == boot:
             attempt.phase = "restarting"
         elif attempt.phase == "switching":
             trial.begin_trial(attempt, manifest.health, self._time.powered_ms())
+        elif attempt.phase == "going_back" and word.restart:
+            if not trial.await_restart_back(attempt, boot):
+                self._remark, self._over = "the machine starts with it again and again", True
         else:
             self._over = True
 
@@ -377,7 +428,6 @@ class Working:
             # Whatever is being switched to may be what ends it.
             trial.go_back(attempt, error.reason, error.message)
         elif attempt.phase == "committing" and self._failures >= MOST_FAILURES:
-            # It runs and is healthy, and what could not be tidied up is a remark.
-            self._remark, self._over = error.message, True
+            self._end_committing(attempt, error.message)
         elif attempt.phase == "trying":
             trial.give_up_trial(attempt, attempt.read().health, self._time.powered_ms())

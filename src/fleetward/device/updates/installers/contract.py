@@ -112,6 +112,9 @@ class Installer(Protocol):
     def clear(self, part: PartWord, tell: Tell) -> None:
         """Drop what was written, unless it is active or kept."""
 
+    def waits_restart(self) -> bool:
+        """Say whether what is active runs only when the machine has started again."""
+
     def tree(self) -> Path | None:
         """Return the folder with the files of what is active now; None for images."""
 

@@ -82,6 +82,10 @@ class DirectoryInstaller:
         if part.sha256 not in (releases.read(), releases.read(PREVIOUS), part.before):
             releases.drop(part.sha256, tell)
 
+    def waits_restart(self) -> bool:
+        """What is active runs at once."""
+        return False
+
     def tree(self) -> Path | None:
         """Return the folder that `current` leads to."""
         sha256 = self._releases.read()

@@ -160,6 +160,10 @@ class DpkgInstaller:
         if part.sha256 not in kept:
             releases.drop(part.sha256, tell)
 
+    def waits_restart(self) -> bool:
+        """What is active runs at once."""
+        return False
+
     def tree(self) -> Path | None:
         """Packages put their files into the system itself."""
         return self._root

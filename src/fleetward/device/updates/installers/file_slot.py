@@ -1,9 +1,7 @@
 """The installer `file-slot`: two slots, partitions or files, and a file that names the active one.
 
 The image goes into the slot that is not active, and is read back from the disk before it is
-believed (`slots`). `active` holds the last name of the path of one of the two slots. Switching
-replaces that file as a whole; what starts the machine reads it. On a file system that cannot rename
-in one step (FAT) that promise is the file system's, and is not kept.
+believed (`slots`). Which of the two is active, a file says, or GRUB's memory (`choices`).
 """
 
 from __future__ import annotations
@@ -14,9 +12,9 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from fleetward.device.updates.installer_words import PartWord, Patch
+from fleetward.device.updates.installers.choices import Choice
 from fleetward.device.updates.installers.contract import (
     BLOCK_BYTES,
     Found,
@@ -25,22 +23,23 @@ from fleetward.device.updates.installers.contract import (
     verify_source,
 )
 from fleetward.device.updates.installers.releases import free_bytes
-from fleetward.device.updates.installers.slots import TwoSlots, require_no_hook
+from fleetward.device.updates.installers.slots import (
+    TwoSlots,
+    require_no_hook,
+    restart_waits,
+)
 from fleetward.device.updates.installers.steady import Steady
 from fleetward.device.updates.patching import Ends, no_delta, patch_part, starts_from_nothing
-from fleetward.runtime.files import atomic_write, read_bounded
-from fleetward.trust.errors import FleetwardError, Refused, Unreachable
-
-MAX_NAME_BYTES: Final = 256
+from fleetward.trust.errors import Refused, Unreachable
 
 
 class FileSlotInstaller(TwoSlots):
     """One place of this kind. `folder` is where its notes are."""
 
-    def __init__(self, slots: tuple[Path, Path], active: Path, folder: Path) -> None:
+    def __init__(self, slots: tuple[Path, Path], choice: Choice, folder: Path) -> None:
         super().__init__(folder)
         self._slots = slots
-        self._active = active
+        self._choice = choice
 
     def survey(self, part: PartWord) -> Found:
         """Say what is there. Raises `Refused` for a part with a hook, and for a slot too small."""
@@ -50,6 +49,8 @@ class FileSlotInstaller(TwoSlots):
         for slot in self._slots:
             _size_of(slot)
         needed = self._require_size(self._slots[other], part)
+        if self.waits_restart() and part.sha256 not in (self.read(at), self.read(other)):
+            raise restart_waits(self.name_of(at))
         written = part.sha256 not in ("", self.read(at)) and self.read(other) == part.sha256
         disk = self._slots[other].parent if needed else self._folder
         active = self.read(at)
@@ -117,31 +118,21 @@ class FileSlotInstaller(TwoSlots):
     def read_active(self, tell: Tell) -> int:
         """Return which slot is active. Raises `Refused` when that is not known."""
         tell(0)
-        try:
-            said = read_bounded(self._active, MAX_NAME_BYTES).decode("utf-8", "replace").strip()
-        except FleetwardError as e:
-            raise self._unknown(e.message) from e
-        names = [slot.name for slot in self._slots]
-        if said not in names:
-            raise self._unknown(f"it says {said[:40]!r}")
-        return names.index(said)
+        return self._choice.read_active()
 
-    def _unknown(self, why: str) -> Refused:
-        names = " or ".join(slot.name for slot in self._slots)
-        return Refused(
-            f"Nothing is written while the active slot is not known: expected {names} in "
-            f"{self._active}; {why}",
-            reason="place_damaged",
-        )
+    def read_running(self) -> int | None:
+        """Return the slot that the machine runs from; None where nothing has to start again."""
+        return self._choice.read_running()
 
     def make_active(self, which: int, tell: Tell) -> None:
-        """Replace the file that names the active one."""
+        """Say that a slot is the active one."""
         tell(0)
-        mode = stat.S_IMODE(self._active.stat().st_mode)
-        atomic_write(self._active, self._slots[which].name.encode() + b"\n", mode)
+        self._choice.make_active(which)
 
     def keep_active(self, tell: Tell) -> None:
-        """Do nothing: the file that names the active slot is all there is."""
+        """Say that what is active stays."""
+        tell(0)
+        self._choice.keep_active()
 
     def name_of(self, which: int) -> str:
         """Return the last name of a slot's path."""

@@ -142,6 +142,11 @@ class RaucInstaller(TwoSlots):
         seen = self._seen or self._look(_quiet)
         return seen.names[which]
 
+    def read_running(self) -> int:
+        """Return the slot that the machine runs from."""
+        seen = self._seen or self._look(_quiet)
+        return seen.booted
+
     def keep_active(self, tell: Tell) -> None:
         """Tell the boot loader that what runs is good, if that is what was committed."""
         seen = self._look(tell)

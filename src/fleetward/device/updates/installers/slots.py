@@ -22,7 +22,7 @@ from fleetward.device.updates.installers.contract import (
     nothing_before,
 )
 from fleetward.runtime.files import atomic_write, read_bounded, sync_directory
-from fleetward.trust.errors import FleetwardError, Refused
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 
 MAX_NOTE_BYTES: Final = 256
 
@@ -51,7 +51,16 @@ class TwoSlots(ABC):
     def keep_active(self, tell: Tell) -> None:
         """What is active is good, and stays."""
 
+    @abstractmethod
+    def read_running(self) -> int | None:
+        """Return the slot that the machine runs from; None where nothing has to start again."""
+
     # --- what follows
+
+    def waits_restart(self) -> bool:
+        """Say whether what is active runs only when the machine has started again."""
+        running = self.read_running()
+        return running is not None and running != self.read_active(_quiet)
 
     def switch(self, part: PartWord, tell: Tell) -> None:
         """Make the slot with this part active."""
@@ -75,6 +84,8 @@ class TwoSlots(ABC):
         tell(0)
         at = self.read_active(tell)
         if part.sha256 == part.before or self.read(at) != part.sha256:
+            if not self.waits_restart():
+                self.keep_active(tell)  # A trial that is over is over for the boot loader too.
             return
         if self.read(1 - at) != part.before:
             raise nothing_before(part)
@@ -120,6 +131,19 @@ class TwoSlots(ABC):
 
     def _path_of(self, which: int) -> Path:
         return self._folder / f"slot-{self.name_of(which)}"
+
+
+def restart_waits(name: str) -> Unreachable:
+    """Return the error for a machine that runs from the slot that would be written to."""
+    return Unreachable(
+        f"The machine was switched to {name} and has not started again since. Start it again; "
+        "until then nothing is written.",
+        reason="restart_waits",
+    )
+
+
+def _quiet(done: int) -> None:
+    """This takes no time that is worth telling of."""
 
 
 def require_no_hook(part: PartWord) -> None:

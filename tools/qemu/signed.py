@@ -1,0 +1,55 @@
+"""What the machine signed, read from its disk while it is off, and verified.
+
+Neither the console nor anything that the machine merely says counts here: each report is judged
+under the identity key that the machine had when it joined, by the code that auditors use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from fleetward.device.identity.joined import GuardFiles
+from fleetward.device.identity.keys import load_identity
+from fleetward.trust.canonical import decode_object, from_base64url
+from fleetward.trust.update_report import UpdateReport, verify_report
+from tools.qemu.people import BIN, People
+from tools.reference_image.layout import Layout
+
+
+def read_reports(disk: Path, layout: Layout, people: People) -> list[UpdateReport]:
+    """Return every report about updates, the oldest first.
+
+    Raises `Untrusted` for one that the machine did not sign, and `RuntimeError` for a journal that
+    is not whole.
+    """
+    data = people.folder / "disk"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir()
+    where = f"{disk}?offset={layout.find('data').start_bytes}"
+    env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    subprocess.run(
+        ["debugfs", "-R", f"rdump /guard {data}", where], env=env, check=True, capture_output=True
+    )
+    whole = subprocess.run(
+        [str(BIN / "fleetward-agent"), "journal", "verify", "--data", str(data), "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if whole.returncode != 0 or not json.loads(whole.stdout)["ok"]:
+        raise RuntimeError(f"The journal is not whole: {whole.stderr.strip()}")
+    # The key is the one of the beginning, and not what lies on the disk now.
+    key = load_identity(GuardFiles(people.machine / "guard").folder).public
+    found = []
+    for path in sorted((data / "guard/journal").glob("*.entries")):
+        for line in path.read_bytes().splitlines():
+            if not line.startswith(b'{"at"'):
+                continue
+            entry = decode_object(line)
+            body, kind = entry["body"], str(entry["kind"])
+            if kind.startswith("update.") and isinstance(body, dict) and "report" in body:
+                raw = from_base64url(str(body["report"]))
+                found.append(verify_report(raw, key, people.owner_root))
+    return found

@@ -28,15 +28,14 @@ filename=root.img
 _RAUC_CONFIG = """\
 [system]
 compatible=acme
-bootloader=custom
+{loader}
 bundle-formats=plain verity
 statusfile={folder}/status
 mountprefix={folder}/mnt
 activate-installed=false
 [keyring]
 path={folder}/cert.pem
-[handlers]
-bootloader-custom-backend={folder}/backend
+{handlers}
 [slot.rootfs.0]
 device={folder}/boot/slot0
 type=raw
@@ -67,6 +66,8 @@ class RaucGround(Ground):
     script with a file for what is next. It signs its own bundles."""
 
     kind = "rauc"
+    loader = "bootloader=custom"
+    handlers = "[handlers]\nbootloader-custom-backend={folder}/backend"
 
     def prepare(self) -> None:
         self._running: list[subprocess.Popen[bytes]] = []
@@ -79,7 +80,9 @@ class RaucGround(Ground):
         script = folder / "backend"
         script.write_text(_RAUC_BACKEND.format(boot=folder / "boot"))
         script.chmod(0o755)
-        (folder / "system.conf").write_text(_RAUC_CONFIG.format(folder=folder))
+        more = {n: getattr(self, n).format(folder=folder) for n in ("loader", "handlers")}
+        said = _RAUC_CONFIG.format(folder=folder, **more)
+        (folder / "system.conf").write_text(said)
         (folder / "bus.conf").write_text(_BUS_CONFIG.format(folder=folder))
         certify = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-subj", "/CN=acme"]
         certify += ["-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", str(folder / "key.pem")]
@@ -101,8 +104,12 @@ class RaucGround(Ground):
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
+    def booted(self) -> str:
+        """Have the boot loader choose, and return the slot that it starts."""
+        return (self.folder / "boot/primary").read_text().strip()
+
     def _start_service(self) -> None:
-        booted = (self.folder / "boot/primary").read_text().strip()
+        booted = self.booted()
         environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.folder / 'bus'}"}
         argv = ["rauc", f"--conf={self.folder / 'system.conf'}", f"--override-boot-slot={booted}"]
         self._running.append(
@@ -157,6 +164,48 @@ class RaucGround(Ground):
 
     def watched(self) -> tuple[Path, ...]:
         return (self.folder / "boot", self.data / "software")
+
+
+class GrubRaucGround(RaucGround):
+    """The same with RAUC's own support of GRUB, which counts tries: `booted` does what the script
+    in RAUC's documentation has GRUB do."""
+
+    loader = "bootloader=grub\ngrubenv={folder}/boot/grubenv"
+    handlers = ""
+
+    def prepare(self) -> None:
+        self.runs = "A"
+        (self.folder / "boot").mkdir()
+        self._set("ORDER=A B", "A_OK=1", "A_TRY=0", "B_OK=1", "B_TRY=0", make=True)
+        (self.folder / "boot/grubenv").rename(self.folder / "grubenv")
+        (self.folder / "boot").rmdir()
+        super().prepare()
+
+    def booted(self) -> str:
+        if (self.folder / "grubenv").exists():
+            (self.folder / "grubenv").rename(self.folder / "boot/grubenv")
+        said = self._tool("grub-editenv", str(self.folder / "boot/grubenv"), "list")
+        values = dict(line.split("=", 1) for line in said.splitlines())
+        for name in values["ORDER"].split():
+            if (values[f"{name}_OK"], values[f"{name}_TRY"]) == ("1", "0"):
+                self._set(f"{name}_TRY=1")
+                self.runs = name
+                break
+        return self.runs
+
+    def mark_good(self) -> None:
+        """Do what RAUC's unit does at the end of every good start."""
+        self._set(f"{self.runs}_OK=1", f"{self.runs}_TRY=0")
+
+    def _set(self, *values: str, make: bool = False) -> None:
+        path = str(self.folder / "boot/grubenv")
+        if make:
+            self._tool("grub-editenv", path, "create")
+        self._tool("grub-editenv", path, "set", *values)
+
+    def content(self) -> str:
+        (self.folder / "boot/primary").write_text(self.runs)
+        return super().content()
 
 
 def has_rauc() -> bool:

@@ -306,7 +306,7 @@ class Ground:
         with self.begin(version, before) as session:
             assert session.surveyed.problem == ""
             assert session.write() == Written()
-            assert session.do(Switch()) == Done()
+            assert session.do(Switch()).problem == ""
             assert session.do(Commit()) == Done()
         assert self.content() == version
         self.reboot()

@@ -46,6 +46,7 @@ from fleetward.device.updates.installer_words import (
     FindingWord,
     Patch,
     Plan,
+    Restart,
     SlotWord,
     Surveyed,
     Switch,
@@ -241,6 +242,10 @@ class HeldInstaller:
     dies_at: str = ""
     started: int = 0
     refuses_to_start: bool = False
+    runs: dict[str, str] | None = None
+    """Of a machine whose system has slots: what it runs from until it starts again."""
+    may_restart: bool = False
+    restarts: int = 0
 
     def start_installer(self) -> socket.socket:
         if self.refuses_to_start:
@@ -289,6 +294,8 @@ class HeldInstaller:
             return Tested(tuple(FindingWord(c.kind, good, said) for c in plan.checks))
         if problem:
             return Done(problem, rule)
+        if isinstance(word, Restart):
+            return self._restart()
         for part in plan.parts:
             if isinstance(word, Switch):
                 self.active[part.name] = part.sha256
@@ -296,6 +303,14 @@ class HeldInstaller:
                 self.active[part.name] = part.before
             if isinstance(word, Clear | Commit | Back):
                 self.written.pop(part.name, None)
+        return Done(restart=self.runs not in (None, self.active))
+
+    def _restart(self) -> Done:
+        if not self.may_restart:
+            return Done("By hand.", "restart_by_hand")
+        if self.in_use:
+            return Done(f"The machine must not be disturbed now: {self.in_use}", "in_use")
+        self.restarts += 1
         return Done()
 
     def _write(self, word: Write | Patch, plan: Plan, descriptor: int) -> Written:
@@ -445,6 +460,13 @@ class UpdateGuard(Guarded):
         """Start again without closing; the end of a process closes its sockets."""
         self.core.updates.close()
         return super().crash()
+
+    def start_again(self, runs: dict[str, str] | None = None) -> None:
+        """Start the machine again, from what is active or from something else."""
+        self.installer.runs = dict(self.installer.active if runs is None else runs)
+        self.installer.active = dict(self.installer.runs)
+        self.boot = f"{self.boot}+"
+        self.crash()
 
     def look(self) -> None:
         """Have it look once, now, and carry its questions while it has any."""

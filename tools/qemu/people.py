@@ -81,10 +81,10 @@ class People:
 
     def release(self, version: str, image: Path, *, health: str) -> Path:
         """Return a bundle with a release that the maker signed and the owner approved."""
-        counter = version.replace(".", "")
+        counter, part = version.replace(".", ""), f"system={image}:file-slot:system"
         self._as_maker(
-            "release", "build", PRODUCT, version, "--counter", counter, "--part", f"system={image}:file-slot:system",
-            "--reboot", "--no-delta", "--health", health, "--within", "120", "--steady", "1",
+            "release", "build", PRODUCT, version, "--counter", counter, "--part", part, "--reboot",
+            "--no-delta", "--health", health, "--within", "120", "--steady", "1",
         )  # fmt: skip
         name = f"{PRODUCT}/{version}"
         self._as_maker("release", "sign", name, *self._sealed)

@@ -12,12 +12,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tools.qemu.people import BIN, People
+from tools.reference_image.layout import Layout
+
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
 from fleetward.trust.canonical import decode_object, from_base64url
 from fleetward.trust.update_report import UpdateReport, verify_report
-from tools.qemu.people import BIN, People
-from tools.reference_image.layout import Layout
 
 
 def read_reports(disk: Path, layout: Layout, people: People) -> list[UpdateReport]:

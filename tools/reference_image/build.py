@@ -34,8 +34,8 @@ LIBRARY: Final = f"usr/lib/python{PYTHON}/"
 UPLINK: Final = 990
 """The number of uplink's user, the same in every version: its folder outlives them."""
 GRUB_MODULES: Final = (
-    "biosdisk", "part_gpt", "squash4", "memdisk", "tar", "normal", "linux", "loadenv", "test",
-    "echo", "serial", "terminal", "boot", "reboot", "sleep", "minicmd",
+    "biosdisk", "part_gpt", "squash4", "ext2", "memdisk", "tar", "normal", "linux", "loadenv",
+    "test", "echo", "serial", "terminal", "boot", "reboot", "sleep", "minicmd",
 )  # fmt: skip
 GRUB_FILES: Final = Path("/usr/lib/grub/i386-pc")
 ENVIRONMENT_BYTES: Final = 1024
@@ -201,6 +201,7 @@ class Builder:
         }
         return {
             "boot": Added(mode=0o40755),
+            "boot/env": Added(mode=0o40755),
             "boot/vmlinuz": Added(base.find_kernel()),
             "boot/initrd": Added(make_initrd(first)),
             "etc/machine-id": Added(mode=0o444),
@@ -272,8 +273,6 @@ class Builder:
             disk.write(boot)
             disk.seek(layout.find("grub").start_bytes)
             disk.write(core)
-            disk.seek(layout.find("bootenv").start_bytes)
-            disk.write(environment)
             root = layout.find("root-a")
             if slot.stat().st_size > root.size_bytes:
                 raise ValueError(f"The slot has {root.size_bytes} bytes, its image more.")
@@ -282,23 +281,34 @@ class Builder:
                 shutil.copyfileobj(image, disk, 1 << 20)
             disk.seek(layout.disk_bytes - len(second))
             disk.write(second)
-        self._make_data(out, data)
+        remembered = self.folder / "bootenv"
+        remembered.mkdir(exist_ok=True)
+        (remembered / "grubenv").write_bytes(environment)
+        # Blocks of 1,024 bytes: the file is one of them, and never moves.
+        self._make_files(out, "bootenv", remembered, "-t", "ext2", "-b", "1024")
+        self._make_files(out, "data", data, "-t", "ext4")
+        self._give(out, "data", data)
 
-    def _make_data(self, disk: Path, folder: Path) -> None:
-        part = self.layout.find("data")
-        offset = f"offset={part.start_bytes}"
+    def _make_files(self, disk: Path, name: str, folder: Path, *options: str) -> None:
+        """Make a file system in a partition, with these files."""
+        part = self.layout.find(name)
         self._run(
-            "mke2fs", "-q", "-F", "-t", "ext4", "-L", "data", "-E", offset, "-d", folder, disk,
-            f"{part.size_bytes // 1024}k",
+            "mke2fs", "-q", "-F", *options, "-L", name, "-E", f"offset={part.start_bytes}",
+            "-d", folder, disk, f"{part.size_bytes // 1024}k",
         )  # fmt: skip
+
+    def _give(self, disk: Path, name: str, folder: Path) -> None:
+        """Give the agent's files to the users that they have on the machine."""
         owners = []
         for path in [folder, *sorted(folder.rglob("*"))]:
-            name = path.relative_to(folder)
-            owner = UPLINK if name.parts[:1] == ("uplink",) else 0
-            owners += [f'sif "/{name}" uid {owner}', f'sif "/{name}" gid {owner}']
+            inside = path.relative_to(folder)
+            owner = UPLINK if inside.parts[:1] == ("uplink",) else 0
+            shown = "/" if path == folder else f"/{inside}"
+            owners += [f'sif "{shown}" uid {owner}', f'sif "{shown}" gid {owner}']
         commands = self.folder / "owners"
-        commands.write_text("\n".join(owners).replace("/.", "/") + "\n")
-        self._run("debugfs", "-w", "-f", commands, f"{disk}?{offset}")
+        commands.write_text("\n".join(owners) + "\n")
+        offset = self.layout.find(name).start_bytes
+        self._run("debugfs", "-w", "-f", commands, f"{disk}?offset={offset}")
 
     def _run(self, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
         done = subprocess.run(

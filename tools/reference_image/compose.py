@@ -1,6 +1,6 @@
 """One slot: what Debian's packages gave, without what the recipe drops, with what it adds.
 
-Everything is a stream of tar members on its way to `mksquashfs`, so nothing is unpacked and no rights
+Everything is a stream of tar members on its way to `mksquashfs`: nothing is unpacked, and no rights
 are needed. Times and order are fixed: the same inputs give the same image.
 """
 
@@ -66,7 +66,9 @@ class Base:
         with tarfile.open(self._path) as tar:
             for member in tar:
                 name = member.name.removeprefix("./").rstrip("/")
-                if not name or any(name == d or name.startswith(f"{d}/") for d in self._drop):
+                if name in ("", ".") or any(
+                    name == d or name.startswith(f"{d}/") for d in self._drop
+                ):
                     continue
                 if member.ischr() or member.isblk():
                     continue  # The kernel makes devices.

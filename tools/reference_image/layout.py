@@ -1,7 +1,7 @@
 """The disk of the reference machine: where each partition lies, and the table that says so.
 
     1 MiB   grub      GRUB's core, raw
-            bootenv   GRUB's memory: 1,024 bytes, raw
+            bootenv   GRUB's memory: one small file on an ext2 of its own
             root-a    a slot: the whole system, read-only
             root-b    the other one
             data      /var/lib/fleetward, the only thing that a release does not replace

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.installer_rauc_world import RaucGround, has_rauc
+from tests.installer_rauc_world import GrubRaucGround, RaucGround, has_rauc
 
 from fleetward.device.updates.installer_words import Back, Commit, Done, Switch, Written
 
@@ -54,7 +55,7 @@ def test_nothing_is_written_over_what_starts_next(ground: RaucGround) -> None:
     ground.install("1")
     with ground.begin("2", "1") as session:
         assert session.write() == Written()
-        assert session.do(Switch()) == Done()
+        assert session.do(Switch()).problem == ""
         assert session.do(Commit()) == Done()
     with ground.begin("3", "2") as session:
         found = session.write()
@@ -92,3 +93,50 @@ def test_without_a_service_the_survey_says_so(ground: RaucGround) -> None:
     with ground.begin("1") as session:
         assert session.surveyed.rule == "tool_failed"
         assert session.surveyed.problem.startswith("RAUC ended ")
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> Iterator[GrubRaucGround]:
+    if shutil.which("grub-editenv") is None:
+        pytest.skip("needs grub-editenv")
+    made = GrubRaucGround(tmp_path)
+    made.mark_good()
+    yield made
+    made.close()
+
+
+def try_out(ground: GrubRaucGround, version: str, before: str = "") -> None:
+    """Have a release be on trial: written, switched to, and started once."""
+    with ground.begin(version, before) as session:
+        assert session.write() == Written()
+        assert session.do(Switch()) == Done(restart=True)
+    ground.reboot()
+
+
+def test_a_boot_loader_that_counts_tries_does_not_hide_a_trial(counting: GrubRaucGround) -> None:
+    """While a slot is on trial RAUC calls the other one primary, or none."""
+    try_out(counting, "1")
+    with counting.begin("1") as session:
+        assert session.surveyed.slots[0].active == counting.part("1").sha256
+        assert session.do(Commit()) == Done()
+    counting.reboot()
+    assert counting.content() == "1"
+    counting.mark_good()
+    try_out(counting, "2", "1")
+    with counting.begin("2", "1") as session:
+        assert session.surveyed.slots[0].active == counting.part("2").sha256
+        assert session.do(Back()) == Done(restart=True)
+    counting.reboot()
+    assert counting.content() == "1"
+    with counting.begin("2", "1") as session:
+        assert session.do(Back()) == Done()
+    counting.mark_good()
+    # And now one that does not start at all: the boot loader comes back by itself.
+    try_out(counting, "3", "1")
+    counting.reboot()
+    assert counting.content() == "1"
+    with counting.begin("3", "1") as session:
+        assert session.surveyed.slots[0].active == counting.part("1").sha256
+        assert session.do(Back()) == Done()
+    counting.reboot()
+    assert counting.content() == "1"

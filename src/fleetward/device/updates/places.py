@@ -16,7 +16,7 @@
     installer = "file-slot"
     slots = ["/dev/disk/by-partlabel/root-a", "/dev/disk/by-partlabel/root-b"]
     active = "/boot/active"            # holds root-a or root-b; or else, where GRUB chooses,
-    # grub = "/dev/disk/by-partlabel/bootenv"
+    # grub = "/boot/env/grubenv"
 
 A release names places, never a path: what a name means, and for which product, the machine's image
 says. So a maker who is named for one product does not reach the places of another. Without the file

@@ -123,7 +123,7 @@ def write_memory(memory: GrubMemory) -> bytes:
 
 
 class GrubChoice:
-    """GRUB's memory at `path`: a file of 1,024 bytes, or a partition that begins with it."""
+    """GRUB's memory at `path`: a file of 1,024 bytes."""
 
     def __init__(self, path: Path, names: tuple[str, str], cmdline: Path = CMDLINE) -> None:
         self._path = path

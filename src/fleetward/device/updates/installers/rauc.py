@@ -2,7 +2,7 @@
 
 RAUC verifies a bundle by its own keyring, writes each of its images into the slot that the machine
 does not run from, and says through its boot loader which one is started next. Here the part is the
-bundle, and "active" is what RAUC calls the primary slot: what runs, or will with the next start.
+bundle, and "active" is what runs, or will with the next start.
 
 1. Writing and switching are two steps of the contract. RAUC's configuration has to say
    `activate-installed=false`, or a release is refused: else writing would switch too.
@@ -10,6 +10,9 @@ bundle, and "active" is what RAUC calls the primary slot: what runs, or will wit
    that is the active one, so nothing is written until then.
 3. RAUC's service works on when this process is killed. The word that comes again waits for it.
 4. What is in a slot, our own notes say (`slots`): RAUC knows images, and no bundles.
+5. A boot loader that counts tries (GRUB) calls a slot on trial bad, and so no slot, or the other
+   one, "primary". So a note of our own, `chosen`, says which slot was switched to last: while the
+   machine runs from it, it is the active one.
 
 RAUC takes a path, and reads the file again: it gets a copy of our own, whose hash was right while
 it was written, and which nobody else can change.
@@ -31,10 +34,14 @@ import msgspec
 from fleetward.device.updates.installer_words import PartWord, Patch
 from fleetward.device.updates.installers.contract import Found, Source, Tell, wrong_hash
 from fleetward.device.updates.installers.releases import free_bytes
-from fleetward.device.updates.installers.slots import TwoSlots, require_no_hook
+from fleetward.device.updates.installers.slots import (
+    TwoSlots,
+    require_no_hook,
+    restart_waits,
+)
 from fleetward.device.updates.patching import no_delta
 from fleetward.device.updates.programs import Command, Ended, run_program
-from fleetward.runtime.files import read_bounded, sync_directory
+from fleetward.runtime.files import atomic_write, read_bounded, sync_directory
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 
 MAX_CONFIG_BYTES: Final = 256 * 1024
@@ -44,6 +51,8 @@ ASK_SECONDS: Final = 60.0
 BUSY_SECONDS: Final = 1800.0
 BUSY_PAUSE_SECONDS: Final = 1.0
 _BUSY: Final = "already processing"
+CHOSEN: Final = "chosen"
+MAX_NAME_BYTES: Final = 256
 SPARE_BYTES: Final = 1024 * 1024
 _NAME_CHARACTERS: Final = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
@@ -69,7 +78,7 @@ class _Seen:
 
     slots: tuple[str, str]
     names: tuple[str, str]
-    primary: int
+    primary: int | None
     booted: int
 
 
@@ -98,13 +107,9 @@ class RaucInstaller(TwoSlots):
         other = self.find_target(part, tell)
         if other is None:
             return
+        if self.waits_restart():
+            raise restart_waits(self.name_of(1 - other))
         seen = self._look(tell)
-        if seen.booted != seen.primary:
-            raise Unreachable(
-                f"The machine was switched to {self.name_of(seen.primary)} and has not started "
-                "again since. Start it again; until then RAUC would write over what is next.",
-                reason="restart_waits",
-            )
         bundle = self._folder / "bundle.raucb"
         self._copy(part, source, bundle, tell)
         try:
@@ -112,9 +117,8 @@ class RaucInstaller(TwoSlots):
             self._install(bundle, tell)
         finally:
             bundle.unlink(missing_ok=True)
-        after = self._look(tell)
-        if after.primary != seen.primary:
-            self._rauc(("status", "mark-active", seen.slots[seen.primary]), tell)
+        if self._look(tell).primary == other:
+            self._rauc(("status", "mark-active", seen.slots[seen.booted]), tell)
             raise self._one_step()
         self.note(other, part.sha256)
 
@@ -124,11 +128,16 @@ class RaucInstaller(TwoSlots):
         raise no_delta(part)
 
     def read_active(self, tell: Tell) -> int:
-        """Return which slot is primary."""
-        return self._look(tell).primary
+        """Return the slot that runs, or will with the next start (rule 5)."""
+        seen = self._look(tell)
+        chosen = self._read_chosen(seen)
+        if chosen == seen.booted or seen.primary is None:
+            return seen.booted
+        return seen.primary
 
     def make_active(self, which: int, tell: Tell) -> None:
         """Have RAUC mark a slot as the next to start from."""
+        self._choose(self._look(tell).names[which])
         self._rauc(("status", "mark-active", self._look(tell).slots[which]), tell)
         if self._look(tell).primary != which:
             raise Unreachable(
@@ -148,10 +157,24 @@ class RaucInstaller(TwoSlots):
         return seen.booted
 
     def keep_active(self, tell: Tell) -> None:
-        """Tell the boot loader that what runs is good, if that is what was committed."""
+        """Tell the boot loader that what runs is good, if that is what is active."""
+        if self.waits_restart():
+            return
         seen = self._look(tell)
-        if seen.booted == seen.primary:
-            self._rauc(("status", "mark-good", seen.slots[seen.booted]), tell)
+        self._rauc(("status", "mark-good", seen.slots[seen.booted]), tell)
+        self._choose(seen.names[seen.booted])
+
+    def _read_chosen(self, seen: _Seen) -> int | None:
+        """Return which slot was switched to last; None when none was, as far as we know."""
+        try:
+            said = read_bounded(self._folder / CHOSEN, MAX_NAME_BYTES).decode("ascii", "replace")
+        except FleetwardError:
+            return None
+        return seen.names.index(said.strip()) if said.strip() in seen.names else None
+
+    def _choose(self, name: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(self._folder / CHOSEN, name.encode() + b"\n")
 
     def _look(self, tell: Tell) -> _Seen:
         """Ask RAUC. Raises `Unreachable`, and `Refused` when it has no two slots."""
@@ -172,14 +195,15 @@ class RaucInstaller(TwoSlots):
         )
         slots, names = [row[0] for row in rows], [row[1] for row in rows]
         plain = all(_NAME_CHARACTERS.issuperset(name) for name in (*slots, *names))
-        if len(rows) != 2 or not plain or status.boot_primary not in slots:
+        known = status.boot_primary in (None, *slots)
+        if len(rows) != 2 or not plain or not known:
             raise self._unknown(f"it names {', '.join(slots)[:80]}, primary {status.boot_primary}")
         if status.booted not in names:
             raise self._unknown(f"it runs from {str(status.booted)[:40]}")
         self._seen = _Seen(
             (slots[0], slots[1]),
             (names[0], names[1]),
-            slots.index(status.boot_primary),
+            slots.index(status.boot_primary) if status.boot_primary else None,
             names.index(status.booted),
         )
         return self._seen

@@ -2,7 +2,7 @@
 # Every target that needs the set-up does it first; doing it again takes a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check search attack system browser conformance uptane bench format closures openapi lock changelog build clean
+.PHONY: help setup demo test check search attack system browser conformance uptane qemu-test bench format closures openapi lock changelog build clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 ARGS ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## bring a fresh checkout to the point where both programs run
 	@"$(PYTHON)" -m tools.setup
@@ -48,6 +48,8 @@ conformance: setup ## the public TUF suite against the agent's verifier (SUITE=f
 uptane: setup ## the public Uptane vectors against the agent's door (VECTORS=address of their server)
 	@test -n "$(VECTORS)" || { echo "Say VECTORS=address; tests/conformance/README.md says of what."; exit 2; }
 	@$(BIN)/python -m tests.conformance.uptane "$(VECTORS)"
+qemu-test: setup ## the reference image in QEMU: a good release, a bad kernel, an old one, a power cut
+	@$(BIN)/python -m tools.qemu_test $(ARGS)
 
 bench: setup ## every published figure, with its workload
 	@set -e; for script in bench/*.py; do echo "--- $$script"; $(BIN)/python "$$script"; done

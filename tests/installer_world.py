@@ -148,6 +148,8 @@ class Session:
     surveyed: Surveyed
     delta: Patch | None = None
     """The word that `blob` is for, when it is a delta."""
+    restart: bool = False
+    """Whether the last word said that the machine has to start again."""
 
     @property
     def word(self) -> Write | Patch:
@@ -179,10 +181,11 @@ class Session:
             os.close(descriptor)
 
     def do(self, word: Switch | Commit | Back | Clear) -> Done:
-        """Say a word about all parts."""
+        """Say a word about all parts; whether that needs a start is in `restart`."""
         done = self.installer.say(word)
         assert isinstance(done, Done)
-        return done
+        self.restart = done.restart
+        return msgspec.structs.replace(done, restart=False)
 
     def test(self) -> Tested:
         """Ask every check."""
@@ -306,7 +309,7 @@ class Ground:
         with self.begin(version, before) as session:
             assert session.surveyed.problem == ""
             assert session.write() == Written()
-            assert session.do(Switch()).problem == ""
+            assert session.do(Switch()) == Done()
             assert session.do(Commit()) == Done()
         assert self.content() == version
         self.reboot()

@@ -78,7 +78,7 @@ def say(session: Session, word: str) -> None:
     if word == "write":
         assert session.write() == Written()
     else:
-        assert session.do(whole(word)).problem == ""
+        assert session.do(whole(word)) == Done()
 
 
 def send(session: Session, word: str, wait: Callable[[], None]) -> None:

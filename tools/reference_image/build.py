@@ -143,6 +143,8 @@ class Builder:
             if folder.is_dir() and folder.name not in AGENT_PARTS:
                 shutil.rmtree(folder)
         shutil.rmtree(agent / "bin")
+        for tests in agent.rglob("test_data"):
+            shutil.rmtree(tests)
         compile_ahead(agent, f"{HOME}/lib/python{PYTHON}/site-packages")
 
     def _make_boot(self) -> None:

@@ -123,7 +123,7 @@ def make_initrd(files: Mapping[str, Added]) -> bytes:
         kind = 0 if each.mode & 0o40000 else 0o100000
         data = each.data
         if each.link:
-            kind, data = 0o120000, each.link.encode()
+            kind, data = 0o120777, each.link.encode()
         _write_cpio(out, name, (number, kind | each.mode), data)
     _write_cpio(out, "TRAILER!!!", (0, 0), b"")
     return out.getvalue()

@@ -55,7 +55,7 @@ def test_nothing_is_written_over_what_starts_next(ground: RaucGround) -> None:
     ground.install("1")
     with ground.begin("2", "1") as session:
         assert session.write() == Written()
-        assert session.do(Switch()).problem == ""
+        assert session.do(Switch()) == Done()
         assert session.do(Commit()) == Done()
     with ground.begin("3", "2") as session:
         found = session.write()
@@ -109,7 +109,8 @@ def try_out(ground: GrubRaucGround, version: str, before: str = "") -> None:
     """Have a release be on trial: written, switched to, and started once."""
     with ground.begin(version, before) as session:
         assert session.write() == Written()
-        assert session.do(Switch()) == Done(restart=True)
+        assert session.do(Switch()) == Done()
+        assert session.restart
     ground.reboot()
 
 
@@ -125,7 +126,8 @@ def test_a_boot_loader_that_counts_tries_does_not_hide_a_trial(counting: GrubRau
     try_out(counting, "2", "1")
     with counting.begin("2", "1") as session:
         assert session.surveyed.slots[0].active == counting.part("2").sha256
-        assert session.do(Back()) == Done(restart=True)
+        assert session.do(Back()) == Done()
+        assert session.restart
     counting.reboot()
     assert counting.content() == "1"
     with counting.begin("2", "1") as session:

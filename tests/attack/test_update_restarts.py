@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.update_world import UpdateGuard
@@ -23,7 +24,7 @@ def guard(tmp_path: Path) -> UpdateGuard:
     return made
 
 
-def offer(guard: UpdateGuard, **changes: object) -> None:
+def offer(guard: UpdateGuard, **changes: Any) -> None:
     """Have 1.2 be offered, and come as far as it does."""
     guard.release("1.2", 12)
     guard.approve(**changes)

@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         "1.2": builder.make_slot("1.2", initrd=False),
     }
     folder = Path(tempfile.mkdtemp(prefix="fleetward-qemu-"))
+    play: Play | None = None
     try:
         play, prepared = _prepare(builder, images, folder)
         began = time.monotonic()
@@ -56,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         _report(play, builder, prepared, time.monotonic() - began, as_json=arguments.json)
         return 0 if good else 1
     finally:
+        if play is not None:
+            play.machine.cut_power()
         if arguments.keep:
             _say(f"kept: {folder}")
         else:
@@ -67,10 +70,12 @@ def _prepare(builder: Builder, images: dict[str, Path], folder: Path) -> tuple[P
     began = time.monotonic()
     people = People(folder)
     people.gather()
-    bundles = {
-        version: people.release(version, images[version], health=f"http:8080/{version}.txt=200")
-        for version in ("1.0", "1.1", "1.2")
-    }
+    bundles = {}
+    for version in ("1.0", "1.1", "1.2"):
+        people.release(version, images[version], health=f"http:8080/{version}.txt=200")
+        bundles[version] = people.bundle(version, version)
+    # The first stick has the metadata of its day; this one has the old release, and new metadata.
+    bundles["1.0 again"] = people.bundle("1.0", "again")
     disk = folder / "disk.img"
     builder.make_disk(disk, images["1.0"], people.machine, make_environment(good="root-a"))
     prepared = time.monotonic() - began

@@ -15,7 +15,6 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,21 +83,9 @@ class Machine:
 
     def cut_power(self) -> None:
         """End it at once, as somebody who pulls the plug."""
-        self._end(lambda qemu: qemu.kill())
-
-    def switch_off(self) -> None:
-        """Have it end in good order, as by its button; pull the plug when it does not."""
-        if self._qemu is None:
-            return
-        with contextlib.suppress(OSError, ValueError):
-            self._ask("system_powerdown")
-            self._qemu.wait(60)
-        self._end(lambda qemu: qemu.kill())
-
-    def _end(self, end: Callable[[subprocess.Popen[bytes]], None]) -> None:
         for program in (self._qemu, self._tpm):
             if program is not None:
-                end(program)
+                program.kill()
                 program.wait(30)
         if self._qmp is not None:
             self._qmp.close()

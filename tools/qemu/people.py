@@ -79,8 +79,8 @@ class People:
         # It hears from its owner what it is, once, before it goes where there is no network.
         self._run("fleetward-agent", "run", "--once", "--data", self.machine)
 
-    def release(self, version: str, image: Path, *, health: str) -> Path:
-        """Return a bundle with a release that the maker signed and the owner approved."""
+    def release(self, version: str, image: Path, *, health: str) -> None:
+        """Have the maker sign a release, and the owner approve it."""
         counter, part = version.replace(".", ""), f"system={image}:file-slot:system"
         self._as_maker(
             "release", "build", PRODUCT, version, "--counter", counter, "--part", part, "--reboot",
@@ -92,8 +92,12 @@ class People:
         repository = self.folder / "maker/repository"
         yes = ("--all", "--yes", "--from", repository, "--out", approval)
         self._as_owner("approve", name, *yes)
-        bundle = self.folder / f"{version}.bundle"
-        self._as_maker("release", "bundle", name, "--out", bundle, "--approval", approval)
+
+    def bundle(self, version: str, out: str) -> Path:
+        """Return a bundle with a release, and with the metadata of today."""
+        bundle, approval = self.folder / f"{out}.bundle", self.folder / f"{version}.approval"
+        along = ("--out", bundle, "--approval", approval)
+        self._as_maker("release", "bundle", f"{PRODUCT}/{version}", *along)
         return bundle
 
     # --- commands

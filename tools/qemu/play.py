@@ -4,8 +4,9 @@
 2. A good release comes on a stick. While the other slot is being written, the power is cut.
 3. It starts from slot A, goes on by itself, starts again from slot B, and commits.
 4. A release with a bad kernel comes. It is tried once, stops, and the machine comes back.
-5. An older release is refused.
-6. What the machine signed about all of it is read from its disk, and verified.
+5. An older release is refused: on a stick of its day, and on a new one.
+6. The power is cut once more; what the machine signed about all of it is read from its disk, and
+   verified.
 """
 
 from __future__ import annotations
@@ -111,14 +112,17 @@ class Play:
         return f"{panic[1][:60]}; {words}; {said['words']}"
 
     def _refuse(self) -> str:
-        self._plug("1.0")
-        said = self._expect_bundle("refused")
-        if said["rule"] != "older_counter":
-            raise RuntimeError(f"Expected the rule older_counter, got {said['rule']}.")
-        return f"{said['rule']}: {said['words']}"
+        words = []
+        for stick, rule in (("1.0", "rollback_timestamp"), ("1.0 again", "older_counter")):
+            self._plug(stick)
+            said = self._expect_bundle("refused")
+            if said["rule"] != rule:
+                raise RuntimeError(f"Expected the rule {rule}, got {said['rule']}.")
+            words.append(f"{rule}: {said['words']}")
+        return "; ".join(words)
 
     def _verify(self) -> str:
-        self.machine.switch_off()
+        self.machine.cut_power()
         found = read_reports(self.machine.disk, self.builder.layout, self.people)
         wanted = [
             ("1.1", "accepted"), ("1.1", "installed"), ("1.1", "committed"),
@@ -131,10 +135,10 @@ class Play:
 
     # --- what they are made of
 
-    def _plug(self, version: str) -> None:
+    def _plug(self, name: str) -> None:
         self.machine.unplug()
-        stick = self.machine.disk.with_name(f"{version}.stick")
-        make_stick(stick, self.bundles[version])
+        stick = self.bundles[name].with_suffix(".stick")
+        make_stick(stick, self.bundles[name])
         self.machine.plug(stick)
 
     def _expect_version(self, version: str, slot: str, seconds: float = START) -> str:

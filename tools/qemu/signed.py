@@ -32,6 +32,10 @@ def read_reports(disk: Path, layout: Layout, people: People) -> list[UpdateRepor
     data.mkdir()
     where = f"{disk}?offset={layout.find('data').start_bytes}"
     env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    # What the file system still has in its journal, as the next start would do it.
+    replayed = subprocess.run(["e2fsck", "-fp", where], env=env, check=False, capture_output=True)
+    if replayed.returncode > 1:
+        raise RuntimeError(f"The disk is damaged: {replayed.stdout.decode()[-300:]}")
     subprocess.run(
         ["debugfs", "-R", f"rdump /guard {data}", where], env=env, check=True, capture_output=True
     )

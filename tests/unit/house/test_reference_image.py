@@ -122,8 +122,7 @@ def test_the_first_program_lies_in_an_archive_that_the_kernel_reads() -> None:
     assert found["init"] == (0o100755, b"#!/bin/sh\n")
 
 
-def test_a_machine_that_is_off_is_switched_off_without_words(tmp_path: Path) -> None:
+def test_a_machine_that_is_off_has_no_power_to_cut(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "disk", tmp_path, 0.0)
-    machine.switch_off()
     machine.cut_power()
     machine.unplug()

@@ -48,6 +48,7 @@ conformance: setup ## the public TUF suite against the agent's verifier (SUITE=f
 uptane: setup ## the public Uptane vectors against the agent's door (VECTORS=address of their server)
 	@test -n "$(VECTORS)" || { echo "Say VECTORS=address; tests/conformance/README.md says of what."; exit 2; }
 	@$(BIN)/python -m tests.conformance.uptane "$(VECTORS)"
+
 qemu-test: setup ## the reference image in QEMU: a good release, a bad kernel, an old one, a power cut
 	@$(BIN)/python -m tools.qemu_test $(ARGS)
 

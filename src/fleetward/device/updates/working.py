@@ -82,6 +82,8 @@ class Working:
         self._failures = 0
         self._tries = 0
         self._over = False
+        self._by_hand = False
+        """The machine's own file does not let the agent start it again."""
         self._remark = ""
         self.words = ""
 
@@ -98,6 +100,7 @@ class Working:
         """End the installer and forget what it said."""
         self._link.close()
         self._surveyed, self._over, self._remark, self.words = None, False, "", ""
+        self._by_hand = False
         self._written.clear()
         self._failures = self._tries = self._next_ms = 0
 
@@ -229,6 +232,8 @@ class Working:
                 trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
         elif attempt.phase == "restarting" and not self._is_open(attempt, now):
             return
+        elif self._by_hand:
+            self._rest("waits for the machine to start again", now + WAIT_MS)
         elif self._surveyed is None:
             self._begin(attempt)
         else:
@@ -395,7 +400,8 @@ class Working:
         if not word.problem:
             self._rest("starts the machine again", now + RESTART_MS)
         elif word.rule == "restart_by_hand":
-            self._rest("waits for the machine to start again", now + RESTART_MS)
+            self._by_hand = True
+            self._rest("waits for the machine to start again", now + WAIT_MS)
         else:
             self._rest(f"waits to start the machine again: {word.problem}", now + SURVEY_EVERY_MS)
 

@@ -96,6 +96,8 @@ def test_what_does_not_start_is_reported_by_the_old_one(guard: UpdateGuard) -> N
     report = guard.reports()[-1]
     assert (report.outcome, report.rule) == ("rolled_back", "fell_back")
     assert "did not start" in report.words
+    # Nobody says that it was on trial: it never ran.
+    assert guard.outcomes()[-2:] == ["accepted", "rolled_back"]
     assert report.installed[0].floor == 11
     assert guard.installer.restarts == 1
 
@@ -179,6 +181,22 @@ def test_a_cut_before_the_switch_does_not_try_it_in_the_old_slot(guard: UpdateGu
     guard.start_again()
     guard.go_on()
     assert guard.outcomes()[-1] == "committed"
+
+
+def test_one_whose_places_cannot_be_read_is_given_its_time_and_taken_back(
+    guard: UpdateGuard,
+) -> None:
+    """The new one's own file of places is damaged: nothing can be asked, nor switched."""
+    offer(guard)
+    guard.installer.problems["plan"] = ("The file is damaged.", "places_damaged")
+    guard.start_again()
+    guard.go_on(40)
+    assert phase(guard) in ("trying", "going_back")
+    del guard.installer.problems["plan"]
+    guard.installer.healthy = lambda: False
+    guard.go_on(120, 5_000)
+    assert phase(guard) == "restarting_back"
+    assert guard.outcomes()[-1] == "installed"
 
 
 def test_an_approval_withdrawn_before_it_starts_again_takes_it_back(guard: UpdateGuard) -> None:

@@ -126,7 +126,7 @@ class Play:
         found = read_reports(self.machine.disk, self.builder.layout, self.people)
         wanted = [
             ("1.1", "accepted"), ("1.1", "installed"), ("1.1", "committed"),
-            ("1.2", "accepted"), ("1.2", "rolled_back"), ("1.0", "refused"),
+            ("1.2", "accepted"), ("1.2", "rolled_back"), ("1.0", "refused"), ("1.0", "refused"),
         ]  # fmt: skip
         said = [(report.version, report.outcome) for report in found]
         if said != wanted:

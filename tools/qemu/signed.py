@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from tools.qemu.people import BIN, People
-from tools.reference_image.layout import Layout
+from tools.reference_image.layout import MIB, Layout, Partition
 
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
@@ -30,15 +30,13 @@ def read_reports(disk: Path, layout: Layout, people: People) -> list[UpdateRepor
     data = people.folder / "disk"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir()
-    where = f"{disk}?offset={layout.find('data').start_bytes}"
-    env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    image = people.folder / "data.img"
+    _copy_out(disk, layout.find("data"), image)
     # What the file system still has in its journal, as the next start would do it.
-    replayed = subprocess.run(["e2fsck", "-fp", where], env=env, check=False, capture_output=True)
+    replayed = _run("e2fsck", "-fp", image)
     if replayed.returncode > 1:
         raise RuntimeError(f"The disk is damaged: {replayed.stdout.decode()[-300:]}")
-    subprocess.run(
-        ["debugfs", "-R", f"rdump /guard {data}", where], env=env, check=True, capture_output=True
-    )
+    _run("debugfs", "-R", f"rdump /guard {data}", image)
     whole = subprocess.run(
         [str(BIN / "fleetward-agent"), "journal", "verify", "--data", str(data), "--json"],
         capture_output=True, text=True, check=False,
@@ -58,3 +56,21 @@ def read_reports(disk: Path, layout: Layout, people: People) -> list[UpdateRepor
                 raw = from_base64url(str(body["report"]))
                 found.append(verify_report(raw, key, people.owner_root))
     return found
+
+
+def _copy_out(disk: Path, part: Partition, image: Path) -> None:
+    """Copy a partition into a file of its own, without what is empty in it."""
+    with disk.open("rb") as source, image.open("wb") as target:
+        source.seek(part.start_bytes)
+        for at in range(0, part.size_bytes, MIB):
+            block = source.read(MIB)
+            if block.strip(b"\0"):
+                target.seek(at)
+                target.write(block)
+        target.truncate(part.size_bytes)
+
+
+def _run(*command: str | Path) -> subprocess.CompletedProcess[bytes]:
+    env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    words = [str(word) for word in command]
+    return subprocess.run(words, env=env, check=False, capture_output=True)

@@ -229,7 +229,8 @@ class Working:
             if attempt.phase == "restarting_back":
                 attempt.phase = "going_back"
             else:
-                trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
+                # What came up is looked at first: nobody says that it is on trial unless it is.
+                self._begin(attempt)
         elif attempt.phase == "restarting" and not self._is_open(attempt, now):
             return
         elif self._by_hand:
@@ -341,8 +342,11 @@ class Working:
         self._written = {slot.part for slot in word.slots if slot.written}
         wanted = {part.name: part.blob.sha256 for part in attempt.read().parts}
         fell = any(s.active != wanted.get(s.part) for s in word.slots)
-        if attempt.phase in ("trying", "committing") and fell:
+        started = attempt.phase == "restarting" and attempt.boot != self._time.boot
+        if fell and (started or attempt.phase in ("trying", "committing")):
             trial.find_fall(attempt)
+        elif started:
+            trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
         if not attempt.surveyed:
             attempt.before = {slot.part: slot.active for slot in word.slots}
             attempt.sources = [slot.part for slot in word.slots if slot.is_source]
@@ -435,5 +439,8 @@ class Working:
             trial.go_back(attempt, error.reason, error.message)
         elif attempt.phase == "committing" and self._failures >= MOST_FAILURES:
             self._end_committing(attempt, error.message)
+        elif attempt.phase == "restarting" and attempt.boot != self._time.boot:
+            # Nobody could look at what came up: the trial is the time that it has for that.
+            trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
         elif attempt.phase == "trying":
             trial.give_up_trial(attempt, attempt.read().health, self._time.powered_ms())

@@ -256,6 +256,8 @@ class Updates:
                 trial.meet_no_more(attempt, candidate.refusal.reason, candidate.refusal.message)
                 self._save()
                 return
+            if candidate.manifest is None:
+                return  # Nothing was heard of it this time.
         trial.meet_no_more(attempt, "named_no_more", "It is offered to this machine no more.")
         self._save()
 

@@ -44,7 +44,8 @@ TPM_GROUP: Final = "tss"
 SOCKET_PATH: Final = "/run/fleetward/guard.sock"
 _HIDDEN: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """What the units' `ProtectHome` takes out of sight."""
-_PYTHON_ARGUMENTS: Final = "-I -m"
+_LAUNCHED: Final = "-I -m fleetward.device.launcher.main"
+"""Everything is started by the launcher: it knows whether a release of the agent is to run."""
 _ENABLED: Final = (
     UPLINK_UNIT, GUARD_UNIT, INSTALLER_SOCKET_UNIT, CLOSER_SOCKET_UNIT, SESSION_SOCKET_UNIT,
     SOCKET_UNIT,
@@ -87,8 +88,10 @@ After={SOCKET_UNIT} local-fs.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.guard_main --data {data}
+ExecStart={python} {_LAUNCHED} {data} fleetward.device.guard_main --data {data}
 ReadWritePaths={data}
+# Code is written by the installer alone.
+ReadOnlyPaths=-{data}/agent
 # Reading every file and process, and building the walls around collectors; nothing else.
 CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_SYS_PTRACE CAP_SYS_ADMIN
 CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_KILL
@@ -123,7 +126,7 @@ StartLimitIntervalSec=0
 [Service]
 User={UPLINK_USER}
 Group={UPLINK_USER}
-ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.uplink_main --folder {data}/uplink \
+ExecStart={python} {_LAUNCHED} {data} fleetward.device.uplink_main --folder {data}/uplink \
 --connect {SOCKET_PATH}
 ReadWritePaths={data}/uplink
 InaccessiblePaths=-{data}/guard -{data}/panel
@@ -194,7 +197,7 @@ WantedBy=sockets.target
 """
 
 
-def closer_unit(python: str) -> str:
+def closer_unit(data: Path, python: str) -> str:
     """Return the unit of what closes ports, for a moment."""
     return f"""\
 [Unit]
@@ -203,7 +206,7 @@ PartOf={GUARD_UNIT}
 CollectMode=inactive-or-failed
 
 [Service]
-ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.access.closer_main --guard 0
+ExecStart=-{python} {_LAUNCHED} {data} fleetward.device.access.closer_main --guard 0
 StandardInput=socket
 StandardOutput=journal
 StandardError=journal
@@ -252,7 +255,7 @@ PartOf={GUARD_UNIT}
 CollectMode=inactive-or-failed
 
 [Service]
-ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.updates.installer_main --guard 0 \
+ExecStart=-{python} {_LAUNCHED} {data} fleetward.device.updates.installer_main --guard 0 \
 --data {data}
 StandardInput=socket
 StandardOutput=journal
@@ -291,7 +294,7 @@ SystemCallArchitectures=native
 """
 
 
-def session_unit(python: str) -> str:
+def session_unit(data: Path, python: str) -> str:
     """Return the unit of one session."""
     return f"""\
 [Unit]
@@ -300,7 +303,7 @@ PartOf={GUARD_UNIT}
 CollectMode=inactive-or-failed
 
 [Service]
-ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.access.session_main --guard 0
+ExecStart=-{python} {_LAUNCHED} {data} fleetward.device.access.session_main --guard 0
 StandardInput=socket
 StandardOutput=journal
 StandardError=journal
@@ -351,9 +354,9 @@ def install(root: Path, data: Path) -> list[str]:
         units / UPLINK_UNIT: uplink_unit(data, python),
         units / SOCKET_UNIT: socket_unit(),
         units / SESSION_SOCKET_UNIT: session_socket_unit(),
-        units / SESSION_UNIT: session_unit(python),
+        units / SESSION_UNIT: session_unit(data, python),
         units / CLOSER_SOCKET_UNIT: closer_socket_unit(),
-        units / CLOSER_UNIT: closer_unit(python),
+        units / CLOSER_UNIT: closer_unit(data, python),
         units / INSTALLER_SOCKET_UNIT: installer_socket_unit(),
         units / INSTALLER_UNIT: installer_unit(data, python),
         root / SYSUSERS: f'u {UPLINK_USER} - "Fleetward uplink" /nonexistent /usr/sbin/nologin\n',

@@ -236,7 +236,7 @@ class Installing:
         place = self._places.find(part.place, part.installer, self._plan.product)
         # A place is the machine's, whatever the product; no product begins with a dot.
         folder = self._places.data / "software" / ".places" / part.place
-        return Room(part, place, make_installer(place, folder, self._lock))
+        return Room(part, place, make_installer(place, folder, self._lock, self._places.data))
 
     def _find_named(self, name: str) -> Room:
         for part in self._plan.parts:

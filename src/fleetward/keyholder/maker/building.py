@@ -86,6 +86,8 @@ class BuildWish:
     fixes: tuple[str, ...] = ()
     bill: Path | None = None
     deltas: DeltaWish = field(default_factory=DeltaWish)
+    replaces_agent: bool = False
+    """Whether it holds the agent in a form that cannot be seen from here, as in an image."""
 
 
 @dataclass
@@ -138,6 +140,7 @@ def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> M
         support_ends_at_ms=support_ends_at_ms(support.support_ends),
         sbom=None,
         hash="",
+        replaces_agent=wish.replaces_agent,
     )
     if not wish.parts:
         raise Malformed(

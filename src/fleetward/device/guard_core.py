@@ -311,7 +311,12 @@ class GuardCore:
         with contextlib.suppress(Unreachable):
             self.diary.order(
                 "agent.started",
-                {"version": AGENT_VERSION, "wall": self.seat.wall, "words": words},
+                {
+                    "release": self.seat.own_code.release if self.seat.own_code else "",
+                    "version": AGENT_VERSION,
+                    "wall": self.seat.wall,
+                    "words": words,
+                },
             )
         self.sessions.begin_probe()
 

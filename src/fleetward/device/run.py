@@ -82,11 +82,11 @@ class _Child:
         """Start it."""
         self.pid, self.started_at = self.start(), now
 
-    def note_end(self, now: float) -> None:
-        """It ended: start it again after a pause that grows while it keeps ending."""
+    def note_end(self, now: float, status: int) -> None:
+        """It ended: start it again after a pause that grows while it keeps ending badly."""
         self.pause = (
             FIRST_PAUSE_SECONDS
-            if now - self.started_at > STEADY_SECONDS
+            if status == 0 or now - self.started_at > STEADY_SECONDS
             else min(self.pause * 2, LONGEST_PAUSE_SECONDS)
         )
         self.pid, self.start_at = 0, now + self.pause
@@ -203,14 +203,14 @@ class Supervisor:
                 return
             self._sessions.discard(pid)
             if pid == self._guard.pid:
-                self._guard.note_end(now)
+                self._guard.note_end(now, status)
                 # Without guard an uplink has nothing to carry; the next guard gets a fresh one.
                 _signal(self._uplink.pid, signal.SIGTERM)
                 if self._once:
                     self._stopping = True
                     self._result = os.waitstatus_to_exitcode(status)
             elif pid == self._uplink.pid:
-                self._uplink.note_end(now)
+                self._uplink.note_end(now, status)
             self._kill_orphans()
 
     def _end_all(self) -> None:

@@ -36,7 +36,15 @@ WEAK: Final = frozenset({"wrong_hash", "wrong_length"})
 OF_THE_PART: Final = frozenset(
     {
         *("bad_archive", "bad_archive_name", "bad_archive_member", "archive_too_big"),
-        *("trailing_bytes", "bad_package", "no_way_back", "hook_not_allowed", "slot_too_small"),
+        *(
+            "trailing_bytes",
+            "bad_package",
+            "not_an_agent",
+            "agent_not_marked",
+            "no_way_back",
+            "hook_not_allowed",
+            "slot_too_small",
+        ),
     }
 )
 """Rules that say something of the part itself, however it came: it need not come otherwise."""

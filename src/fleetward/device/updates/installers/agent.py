@@ -24,7 +24,7 @@ from fleetward.device.updates.installers.contract import (
     not_written,
     nothing_before,
 )
-from fleetward.device.updates.installers.releases import Releases
+from fleetward.device.updates.installers.releases import CURRENT, PREVIOUS, Releases
 from fleetward.trust.errors import Malformed, Refused
 
 MAIN: Final = Path("fleetward/device/guard_main.py")
@@ -32,23 +32,35 @@ LAUNCHED: Final = Path("fleetward/device/launcher/vitals.py")
 """A release without it could not say that it is healthy."""
 
 
+class _Code(Releases):
+    """The releases of the agent. Which one is active, no link says here, but the launcher's file:
+    what is asked for or tried counts as active."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(agent_folder(data))
+        self._data = data
+
+    def read(self, name: str = CURRENT) -> str:
+        """Return which one is active, or was before it."""
+        state = read_state(self._data)
+        return state.previous if name == PREVIOUS else state.wanted or state.active
+
+
 class AgentInstaller:
     """The one place of this kind."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._path = agent_folder(data)
-        self._releases = Releases(self._path)
+        self._releases = _Code(data)
 
     def survey(self, part: PartWord) -> Found:
-        """Say what is there. What is asked for or tried counts as active."""
+        """Say what is there."""
         releases = self._releases
         releases.check_ours()
-        state = read_state(self._data)
-        active = state.wanted or state.active
+        active = releases.read()
         written = active != part.sha256 and releases.has(part.sha256)
         is_source = releases.has_archive(active)
-        return Found(active, written, releases.needed_bytes(part), self._path, is_source)
+        return Found(active, written, releases.needed_bytes(part), releases.path, is_source)
 
     def write(self, part: PartWord, source: Source, tell: Tell) -> None:
         """Unpack it, beside the others."""

@@ -33,6 +33,7 @@ from fleetward.device.launcher.decide import (
     go_back,
     settle,
 )
+from fleetward.device.launcher.main import hash_package
 from fleetward.device.launcher.store import agent_folder, read_state, state_path, write_state
 from fleetward.device.port import GetKit
 from fleetward.device.privileges import UPLINK_UID
@@ -406,6 +407,22 @@ def test_power_cuts_without_end_come_back_to_what_was(stand: Stand) -> None:
         stand.kill()
     assert stand.log() == "bbba"
     assert read_state(stand.data).ended == "agent_starts_again"
+
+
+def test_another_package_of_the_system_comes_first(stand: Stand, tmp_path: Path) -> None:
+    """Its code is compared whenever a release would run: one byte is enough."""
+    for name in ("device", "trust"):
+        (tmp_path / "home" / name).mkdir(parents=True)
+    file = tmp_path / "home/device/x.py"
+    digests = set()
+    for content in (b"", b"a", b"b"):
+        file.write_bytes(content)
+        digests.add(hash_package(tmp_path / "home"))
+    file.rename(file.with_name("y.py"))
+    assert len(digests | {hash_package(tmp_path / "home")}) == 4
+    write_state(stand.data, State(active=OLD, package="of yesterday"))
+    stand.step(lambda state: state.ended == "agent_superseded")
+    assert stand.log() == "" and read_state(stand.data).runs == ""
 
 
 def test_code_that_is_gone_and_a_file_that_is_damaged_leave_an_agent_running(

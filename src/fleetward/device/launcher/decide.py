@@ -14,8 +14,11 @@
    twice as long, up to `LONGEST_ROUND_MS`.
 4. When the old one does reach it, the new one gets one more turn, at once, while the server is
    there. It goes back only when it fails in that one.
-5. What is settled and is started `MOST_STARTS` times without becoming healthy makes room for the
-   one before, and that for what the system's package brought, which is run however it does.
+5. What is settled and is started `MOST_BAD_STARTS` times without becoming healthy makes room for
+   the one before, and that for what the system's package brought, which is run however it does.
+
+6. A package of the system that brings other code than it had when a release was asked for, comes
+   first: who replaces that has decided later.
 
 A state says what is to run; whoever drives this has it on the disk before it runs. Times are those
 of one clock that never goes back, counted from the start of the process.
@@ -31,6 +34,8 @@ FACTORY: Final = ""
 PHASES: Final = ("settled", "asked", "trying", "retrying")
 MOST_STARTS: Final = 3
 """Starts without a known end, as after a power cut. A start that ends with an error is one more."""
+MOST_BAD_STARTS: Final = 10
+"""As many of what is settled, until it says that it is healthy: it was good once."""
 HANG_MS: Final = 60_000
 """Ten times as long as a guard with nothing to do sleeps."""
 FIRST_ROUND_MS: Final = 300_000
@@ -66,6 +71,8 @@ class State:
     ended_release: str = ""
     """Of which release it is said."""
     words: str = ""
+    package: str = ""
+    """What the package's own code was when a release was first tried beside it: its SHA-256."""
 
     @property
     def runs(self) -> str:
@@ -89,12 +96,23 @@ class Seen:
     connected: bool = False
 
 
+def compare_package(state: State, package: str) -> State:
+    """Have the package's code run when it is another than it was (rule 6)."""
+    if state.package in ("", package):
+        return replace(state, package=package)
+    return State(
+        ended="agent_superseded",
+        ended_release=state.wanted or state.active,
+        words="The system's package has brought another agent since.",
+    )
+
+
 def begin(state: State) -> State:
     """Something is about to be started: count it, or have something else run."""
     if state.phase == "asked":
         return replace(state, phase="trying", starts=1)
     counted = replace(state, starts=state.starts + 1)
-    if counted.starts <= MOST_STARTS:
+    if counted.starts <= (MOST_STARTS if state.on_trial else MOST_BAD_STARTS):
         return counted
     words = f"It was started {MOST_STARTS} times and did not come to an end that is known."
     if state.phase == "trying":
@@ -147,6 +165,7 @@ def ask(state: State, wanted: str, times: tuple[int, int], *, connects: bool) ->
         ended="",
         ended_release="",
         words="",
+        package=state.package if state.active != FACTORY else "",
     )
 
 
@@ -238,5 +257,5 @@ def _fall(state: State) -> State:
         starts=0,
         ended="agent_fell",
         ended_release=state.active,
-        words=f"It was started {MOST_STARTS} times and did not become healthy.",
+        words=f"It was started {MOST_BAD_STARTS} times and did not become healthy.",
     )

@@ -9,6 +9,7 @@ stays in memory; on trial, it waits beside guard, and hears by a pipe how that d
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import select
 import signal
@@ -20,10 +21,11 @@ from typing import Final
 
 from fleetward.device.launcher.decide import (
     FACTORY,
-    MOST_STARTS,
+    MOST_BAD_STARTS,
     Seen,
     State,
     begin,
+    compare_package,
     judge,
     note_end,
     note_stop,
@@ -44,6 +46,7 @@ STARTED: Final = frozenset(
         "fleetward.device.updates.installer_main",
     }
 )
+HOME: Final = Path(__file__).parents[2]
 TICK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 15.0
 
@@ -68,9 +71,10 @@ def _begin(data: Path, state: State) -> State:
     """Count this start, and have that on the disk before it is made."""
     if state.phase == "settled" and state.active == FACTORY:
         return state
-    begun = begin(state)
+    compared = compare_package(state, hash_package())
+    begun = begin(compared) if compared.runs != FACTORY or compared.wanted else compared
     while begun.runs != FACTORY and find_tree(data, begun.runs) is None:
-        begun = begin(replace(begun, starts=MOST_STARTS))  # Its code was removed.
+        begun = begin(replace(begun, starts=MOST_BAD_STARTS))  # Its code was removed.
     try:
         write_state(data, begun)
     except Unreachable as e:
@@ -188,6 +192,16 @@ class Watch:
     def _on_stop(self, number: int, frame: object) -> None:
         del number, frame
         self._stopping = True
+
+
+def hash_package(home: Path = HOME) -> str:
+    """Return the SHA-256 of the package's own code, as far as a machine runs it."""
+    digest = hashlib.sha256()
+    for part in ("device", "runtime", "trust", "wire"):
+        for path in sorted((home / part).rglob("*.py")):
+            digest.update(f"{path.relative_to(home)} {path.stat().st_size}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def without_parent(arguments: list[str]) -> list[str]:

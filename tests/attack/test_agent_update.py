@@ -22,10 +22,11 @@ from typing import Any
 
 import pytest
 from tests.installer_world import DirectoryGround, DpkgGround, make_archive
-from tests.update_world import HeldInstaller, UpdateGuard
+from tests.update_world import HeldInstaller, UpdateGuard, make_bundle
 
 from fleetward.device.launcher.decide import (
     FIRST_ROUND_MS,
+    MOST_BAD_STARTS,
     MOST_STARTS,
     State,
     ask,
@@ -37,12 +38,14 @@ from fleetward.device.launcher.main import hash_package
 from fleetward.device.launcher.store import agent_folder, read_state, state_path, write_state
 from fleetward.device.port import GetKit
 from fleetward.device.privileges import UPLINK_UID
+from fleetward.device.updates.bundle import BUNDLE_FILE, INCOMING
 from fleetward.device.updates.installer_words import Back, PartWord, Plan, Switch, Upward
 from fleetward.device.updates.installers import dpkg
 from fleetward.device.updates.installers.contract import Source
 from fleetward.device.updates.installers.dpkg import DpkgInstaller
 from fleetward.device.updates.own_code import OwnCode
 from fleetward.device.updates.own_files import list_code_folders
+from fleetward.runtime.files import make_private_directory
 from fleetward.trust.errors import Refused, Unreachable
 from fleetward.trust.release_manifest import Health, Part, make_blob
 
@@ -176,6 +179,24 @@ def test_a_server_silent_for_ever_ends_nothing(machine: Machine) -> None:
     assert guard.core.updates.memory.floors == {"kiosk": 20}
 
 
+@pytest.mark.parametrize("state", ["connected", "disconnected"])
+def test_a_stick_asks_for_a_connection_where_there_was_one(machine: Machine, state: str) -> None:
+    """A machine that never has a server would take turns for ever, and take no other release."""
+    guard = machine.guard
+    machine.offer()
+    guard.approve()
+    incoming = make_private_directory(guard.folder / "updates" / INCOMING)
+    (incoming / BUNDLE_FILE).write_bytes(make_bundle(guard, guard.newest))
+    guard.core.set_connection(state)
+    for _ in range(60):
+        guard.core.tick()
+        guard._let_the_installer_answer()
+        guard.clock.pass_ms(1000)
+        if read_state(machine.data).phase == "asked":
+            break
+    assert read_state(machine.data).connects == (state == "connected")
+
+
 def test_an_older_agent_is_refused_like_any_release(machine: Machine) -> None:
     machine.offer()
     guard = machine.guard
@@ -188,6 +209,38 @@ def test_an_older_agent_is_refused_like_any_release(machine: Machine) -> None:
     guard.approve()
     guard.run()
     assert guard.reports()[-1].rule == "older_counter"
+
+
+def test_what_was_kept_and_fell_is_not_held_and_its_counter_stays(machine: Machine) -> None:
+    guard = machine.guard
+    machine.offer()
+    guard.approve()
+    machine.go_to("proving")
+    kept = {"phase": "settled", "active": NEW_CODE, "wanted": "", "ended": "kept"}
+    machine.launch(lambda state: replace(begin(state), ended_release=NEW_CODE, **kept))  # type: ignore[arg-type]
+    guard.go_on()
+    assert guard.core.updates.memory.held["kiosk"].version == "2.0"
+    guard.core.close()
+    for _ in range(MOST_BAD_STARTS + 1):
+        write_state(machine.data, begin(read_state(machine.data)))
+    machine.release = read_state(machine.data).runs
+    guard.start()
+    assert machine.runs() == ""
+    assert guard.core.updates.memory.held == {}
+    assert guard.core.updates.memory.floors == {"kiosk": 20}
+    said = str(guard.bodies("agent.started")[-1]["words"])
+    assert "not the one that was kept" in said
+
+
+def test_without_the_launcher_no_agent_is_taken(machine: Machine) -> None:
+    """Units of an earlier release would start the package's code for ever."""
+    assert machine.guard.core.seat.own_code is not None
+    machine.guard.core.seat.own_code.launched = False
+    machine.offer()
+    machine.guard.approve()
+    machine.guard.run()
+    assert machine.guard.reports()[-1].rule == "no_launcher"
+    assert read_state(machine.data) == State()
 
 
 def test_an_uplink_of_other_code_is_sent_away(machine: Machine) -> None:

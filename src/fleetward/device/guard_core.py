@@ -308,6 +308,8 @@ class GuardCore:
         words = "The agent started."
         if state_damaged:
             words += " What it remembered between starts was damaged, and is built anew."
+        if self.seat.own_code is not None and self.seat.own_code.lost:
+            words += f" It is not the one that was kept. {self.seat.own_code.state.words}"
         with contextlib.suppress(Unreachable):
             self.diary.order(
                 "agent.started",

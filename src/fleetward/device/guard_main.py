@@ -77,7 +77,9 @@ def _run(arguments: argparse.Namespace) -> int:
         closers=doors,
         installers=lambda clock: InstallerLink(doors, clock),
         counter=_find_counter() if arguments.control is None else None,
-        own_code=OwnCode(arguments.data, own_release(), MachineClock()),
+        own_code=OwnCode(
+            arguments.data, own_release(), MachineClock(), launched=arguments.launched
+        ),
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)
@@ -111,6 +113,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--control", type=int, help="descriptor over which uplinks come")
     parser.add_argument("--parent", type=int, default=0)
     parser.add_argument("--once", action="store_true")
+    parser.add_argument("--launched", action="store_true", help="the launcher started this")
     parser.add_argument("--launcher", type=int, help="descriptor on which to say how it is")
     return parser.parse_args(argv)
 

@@ -24,6 +24,7 @@ from typing import Final
 
 from fleetward.device.access.doors import CLOSER_SOCKET, INSTALLER_SOCKET, SESSION_SOCKET
 from fleetward.device.identity.joined import GuardFiles
+from fleetward.device.launcher.store import agent_folder
 from fleetward.device.privileges import UPLINK_USER
 from fleetward.runtime.files import atomic_write
 from fleetward.trust.errors import Refused, Unreachable
@@ -434,6 +435,8 @@ def _start(data: Path) -> list[str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (folder, *folder.iterdir()):
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+    # It has to be there for guard's unit to have it read-only.
+    agent_folder(data).mkdir(mode=0o755, exist_ok=True)
     data.chmod(0o711)
     if not _runs_systemd():
         return [*said, "systemd does not run here now; the units start with it at the next start."]

@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     state = read_state(folder)
     if module == GUARD:
         state = _begin(folder, state)
+        arguments.append("--launched")
         if state.on_trial:
             return Watch(folder, state).run(arguments)
     command = [*module_argv(module, find_tree(folder, state.runs)), *arguments]
@@ -71,7 +72,9 @@ def _begin(data: Path, state: State) -> State:
     """Count this start, and have that on the disk before it is made."""
     if state.phase == "settled" and state.active == FACTORY:
         return state
-    compared = compare_package(state, hash_package())
+    compared = state
+    with contextlib.suppress(OSError):  # One that cannot be read is no other package.
+        compared = compare_package(state, hash_package())
     begun = begin(compared) if compared.runs != FACTORY or compared.wanted else compared
     while begun.runs != FACTORY and find_tree(data, begun.runs) is None:
         begun = begin(replace(begun, starts=MOST_BAD_STARTS))  # Its code was removed.
@@ -113,7 +116,8 @@ class Watch:
             seen = self._listen(heard, seen)
             decided = judge(self._state, seen, _now_ms())
             if not self._follow(decided):
-                return self._end()
+                self._end()
+                return 0
             watching = decided.on_trial or self._state != decided
             if not watching:
                 os.close(heard)  # Guard hears that nobody listens any more.

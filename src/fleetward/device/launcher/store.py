@@ -35,9 +35,14 @@ def agent_folder(data: Path) -> Path:
 def find_tree(data: Path, release: str) -> Path | None:
     """Return the folder with the code of a release; None for the package's own, or when it is not
     there whole."""
+    if release == FACTORY:
+        return None
     releases = agent_folder(data) / "releases"
-    whole = (releases / f".{release}.whole").is_file() and (releases / release).is_dir()
-    return releases / release if release != FACTORY and whole else None
+    try:
+        whole = (releases / f".{release}.whole").is_file() and (releases / release).is_dir()
+    except OSError:
+        whole = False
+    return releases / release if whole else None
 
 
 def read_state(data: Path) -> State:

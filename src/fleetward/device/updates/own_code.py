@@ -37,10 +37,12 @@ class OwnCode:
     """Part of guard's single thread. `release` names the code that guard is; nothing for the
     package's own."""
 
-    def __init__(self, data: Path, release: str, clock: Clock) -> None:
+    def __init__(self, data: Path, release: str, clock: Clock, *, launched: bool = True) -> None:
         self._data = data
         self._clock = clock
         self.release = release
+        self.launched = launched
+        """Whether the launcher started this: units of an earlier release do without it."""
         self._read_at: tuple[int, int] | None = None
         self._state = State()
         self._started_ms = clock.boottime_ms()
@@ -78,6 +80,12 @@ class OwnCode:
             return Judged("back", state.words, state.ended)
         words = "The machine came up with the agent that was there before."
         return Judged("back", words, "fell_back")
+
+    @property
+    def lost(self) -> str:
+        """Which release does not run though it was kept; nothing when all is well."""
+        state = self.state
+        return state.ended_release if state.ended in ("agent_fell", "agent_superseded") else ""
 
     def say_healthy(self) -> None:
         """What is settled is healthy, or came to a good end."""

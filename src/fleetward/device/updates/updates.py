@@ -84,9 +84,16 @@ class Updates:
         self._on_news = on_news
 
     def use_own_code(self, own_code: OwnCode | None) -> None:
-        """Say what knows which code of the agent this is."""
+        """Say what knows which code of the agent this is. What was kept and does not run any more
+        is not held any more; its counter stays."""
         if self._working is not None:
             self._working.own_code = own_code
+        lost = own_code.lost if own_code is not None else ""
+        for product, kept in list(self.memory.held.items()):
+            if lost and any(part.sha256 == lost for part in kept.parts):
+                del self.memory.held[product]
+                with contextlib.suppress(Unreachable):
+                    self._save()
 
     @property
     def waiting_words(self) -> str:

@@ -184,6 +184,11 @@ class Working:
         self._link.begin(make_plan(attempt.read(), attempt))
 
     def _fetch(self, attempt: Attempt) -> None:
+        own = self.own_code
+        if own is not None and not own.launched and attempt.read().has_agent:
+            words = "This machine starts the agent without its launcher: fleetward-agent install"
+            trial.give_up(attempt, "no_launcher", words)
+            return
         if not attempt.surveyed:
             self.words = "looks what is there"
             self._begin(attempt)

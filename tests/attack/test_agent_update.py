@@ -315,7 +315,8 @@ def test_a_folder_with_the_agents_code_in_it_needs_the_mark(tmp_path: Path) -> N
     ground = DirectoryGround(tmp_path)
     for place in (code, code.parent, code.parents[1]):
         ground.places.write_text(
-            f'[places.place]\ninstaller = "directory"\npath = "{place.resolve()}"\n'
+            '[places.place]\nproduct = "kiosk"\ninstaller = "directory"\n'
+            f'path = "{place.resolve()}"\n'
         )
         with ground.begin("1") as session:
             assert session.surveyed.rule == "agent_not_marked"

@@ -232,6 +232,23 @@ def test_what_was_kept_and_fell_is_not_held_and_its_counter_stays(machine: Machi
     assert "not the one that was kept" in said
 
 
+def test_an_agent_makes_room_only_for_one_that_can_run(machine: Machine) -> None:
+    """A disk that takes no word of the launcher would have it end again and again otherwise."""
+
+    def has_to_go(release: str, *, launched: bool = True) -> bool:
+        own = OwnCode(machine.data, release, machine.guard.clock, launched=launched)
+        return own.makes_room
+
+    write_state(machine.data, State(active=NEW))
+    assert not has_to_go("")
+    tree = agent_folder(machine.data) / "releases" / NEW
+    tree.mkdir(parents=True)
+    tree.with_name(f".{NEW}.whole").touch()
+    assert has_to_go("") and not has_to_go(NEW) and not has_to_go("", launched=False)
+    write_state(machine.data, State())
+    assert has_to_go(NEW)
+
+
 def test_without_the_launcher_no_agent_is_taken(machine: Machine) -> None:
     """Units of an earlier release would start the package's code for ever."""
     assert machine.guard.core.seat.own_code is not None

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fleetward.device.launcher.decide import KEPT, State, note_healthy
-from fleetward.device.launcher.store import read_state, state_path, write_state
+from fleetward.device.launcher.decide import FACTORY, KEPT, State, note_healthy
+from fleetward.device.launcher.store import find_tree, read_state, state_path, write_state
 from fleetward.runtime.clock import Clock
 from fleetward.trust.errors import Unreachable
 
@@ -62,12 +62,15 @@ class OwnCode:
 
     @property
     def makes_room(self) -> bool:
-        """Whether other code is to run than this: whoever started it starts that then."""
+        """Whether other code is to run than this, and can: the launcher starts that then."""
         state = self.state
+        if not self.launched:
+            return False
         if state.phase == "asked":
             waited_ms = self._clock.boottime_ms() - self._started_ms
             return not self._asked_before or waited_ms > ASKED_MS
-        return state.runs != self.release
+        is_there = state.runs == FACTORY or find_tree(self._data, state.runs) is not None
+        return state.runs != self.release and is_there
 
     def judge(self, release: str) -> Judged:
         """Return how the trial of a release stands."""

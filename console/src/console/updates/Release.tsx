@@ -125,6 +125,9 @@ function Said({ release, manifest }: { release: ReleaseRow; manifest: ManifestVi
     ['Starts again', release.reboot ? 'Yes: the machine restarts to run it' : 'No: the machine keeps running'],
     ['Support', <State key="s" face={faceOfSupport(parseTime(release.support_ends_at), now)} />],
   ];
+  if (manifest?.replacesAgent) {
+    facts.push(['The agent', 'It replaces the agent itself: an owner approves it by its name, and no standing approval covers it']);
+  }
   if (manifest) {
     facts.push([
       'Healthy when',

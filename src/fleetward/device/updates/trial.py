@@ -1,8 +1,8 @@
 """How an attempt goes on: what is done next, and what follows from how it ended. Pure.
 
     fetching ─▶ waiting ─▶ writing ─▶ switching (─▶ restarting) ─▶ trying ─▶ committing ─▶ over
-        │           │          │           │          │
-        └───────────┴──────────┴─▶ clearing └──────────┴─▶ going_back ─▶ over (rolled_back)
+        │           │          │           │ (─▶ proving) │
+        └───────────┴──────────┴─▶ clearing └─────────────┴─▶ going_back ─▶ over (rolled_back)
                                       └─▶ over (failed, or refused)
 
 1. Until `switching` nothing of the machine's software has changed: what was written is dropped.
@@ -12,6 +12,9 @@
 4. An agent that was started more often than `MOST_STARTS` during a switch or a trial goes back:
    the release may be what keeps ending it.
 5. The counter is raised with the end `committed`, and with no other.
+
+6. A new agent proves itself to the launcher first, which may start the old one in between
+   (`launcher.decide`). What that decides is followed.
 
 The caller persists an attempt before it does what its phase says.
 """
@@ -33,7 +36,15 @@ WEAK: Final = frozenset({"wrong_hash", "wrong_length"})
 OF_THE_PART: Final = frozenset(
     {
         *("bad_archive", "bad_archive_name", "bad_archive_member", "archive_too_big"),
-        *("trailing_bytes", "bad_package", "no_way_back", "hook_not_allowed", "slot_too_small"),
+        *(
+            "trailing_bytes",
+            "bad_package",
+            "not_an_agent",
+            "agent_not_marked",
+            "no_way_back",
+            "hook_not_allowed",
+            "slot_too_small",
+        ),
     }
 )
 """Rules that say something of the part itself, however it came: it need not come otherwise."""

@@ -1,0 +1,76 @@
+"""What machines signed that they run for good, over a whole record: for the proof of a recall.
+
+A machine never commits a release below the highest counter that it has committed. So of each
+product its highest counter is its newest word, whatever its clock says and in whatever order a
+server wrote its reports down. Only a lower one that came later both by the record's order and by
+the machine's clock stands against that: then the machine has lost what it knew, and the lower
+counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from fleetward.trust.update_report import Installed, UpdateReport
+
+MAX_WORDS: Final = 1_000_000
+"""Machines and products, in pairs, and reports, that are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a machine signed that it runs of a product, and where that stands in the record."""
+
+    installed: Installed
+    report: str
+    at_ms: int
+    generation: int
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPlace:
+    """Where a report stands as an entry of its own."""
+
+    device: str
+    generation: int
+    entry: int
+
+
+@dataclass(slots=True)
+class RunningInAudit:
+    """Collects what machines run while a record is read."""
+
+    places: dict[str, ReportPlace] = field(default_factory=dict)
+    """Reports that are entries of their own, by their hash."""
+    _highest: dict[tuple[str, str], Word] = field(default_factory=dict)
+    _fallen: dict[tuple[str, str], Word] = field(default_factory=dict)
+
+    def take(self, report: UpdateReport, generation: int, entry: int, *, own_entry: bool) -> None:
+        """Take a report that was verified, in the order of the record."""
+        if own_entry and len(self.places) < MAX_WORDS:
+            place = ReportPlace(report.device, generation, entry)
+            self.places.setdefault(report.hash, place)
+        for each in report.installed:
+            word = Word(each, report.hash, report.at_ms, generation, entry)
+            self._take(report.device, each.product, word)
+
+    def find(self, device: str, product: str) -> Word | None:
+        """Return what a machine runs of a product by its own newest word, or None."""
+        key = device, product
+        return self._fallen.get(key) or self._highest.get(key)
+
+    def _take(self, device: str, product: str, word: Word) -> None:
+        key = device, product
+        before = self._highest.get(key)
+        if before is None and len(self._highest) >= MAX_WORDS:
+            return
+        if before is None or word.installed.counter > before.installed.counter:
+            self._highest[key] = word
+            self._fallen.pop(key, None)
+        elif word.at_ms > before.at_ms and word.installed.counter < before.installed.counter:
+            self._fallen[key] = word
+        elif word.at_ms > before.at_ms:
+            self._highest[key] = word
+            self._fallen.pop(key, None)

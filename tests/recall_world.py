@@ -2,14 +2,21 @@
 
 recall = open_recall(there)
 again(there, recall)
+proof, record = prove(there, recall), export(there, folder)
+check_recall(read_proof(proof), record, owner, auditor)
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
+from tests.trust_world import Machine
 from tests.updates_world import OPERATOR, PRODUCT, UpdatesWorld
 
+from fleetward.runtime.http.times import to_rfc3339
+from fleetward.server.audit.export import export_files, from_documents
 from fleetward.server.updates.decide_recall import Tally
 from fleetward.server.updates.recalls import RecallWish
 from fleetward.server.updates.store import Row
@@ -49,6 +56,16 @@ def runs(manifest: Manifest) -> dict[str, Any]:
     return {"installed": (installed,)}
 
 
+def tell(
+    there: UpdatesWorld, machine: Machine, manifest: Manifest, *outcomes: str, **said: Any
+) -> None:
+    """Let a machine report of a release by the approval that the owner gave of it."""
+    known = there.slice.book.known.approvals
+    approval = next(each.approval for each in known if each.release == manifest.hash)
+    there.world.clock.now += 1
+    there.say(machine, manifest, *outcomes, approval=approval, **said)
+
+
 def two_releases(there: UpdatesWorld) -> tuple[Manifest, Manifest]:
     """Publish 1.0 and 1.1, and approve both."""
     old, new = there.release("1.0", 10), there.release("1.1", 11)
@@ -63,3 +80,26 @@ def standings(there: UpdatesWorld, row: Row) -> list[str]:
     return [
         members[each.device].standing if each.device in members else "-" for each in there.pumps
     ]
+
+
+def prove(there: UpdatesWorld, row: Row) -> bytes:
+    """Return the proof of a recall, as the API serves it."""
+    proof = there.slice.recalls_shown.proof(there.slice.recalls.find(row.recall_id))
+    return msgspec.json.encode(proof)
+
+
+def export(there: UpdatesWorld, folder: Path) -> Path:
+    """Write the record into a folder that does not exist yet, as the API streams it."""
+    house = there.world.house
+    house.ledger.checkpoint()
+    head: dict[str, str | int] = {
+        "owner_root": house.ledger.owner_id,
+        "generation": house.ledger.generation,
+        "exported_at": to_rfc3339(there.world.clock.now),
+    }
+    held = from_documents(msgspec.structs.asdict(house.directory.show()))
+    for name, data in export_files(house.database, held, head, house.events.newest_journals()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder

@@ -224,7 +224,8 @@ def list_announcements(
         since = opened_ms + number * REMIND_MS
         found.append(Announcement(f"{base}:{number}", title, told[1], since, escalates=True))
     if late_ms and now_ms >= late_ms:
-        found.append(Announcement(f"{base}:late", f"Overdue: {told[0]}", told[1], late_ms))
+        title = f"Overdue: {told[0]}"
+        found.append(Announcement(f"{base}:late", title, told[1], late_ms, escalates=True))
     return found
 
 

@@ -333,3 +333,75 @@ def test_a_rollout_is_cancelled_by_the_keyboard_alone(
     with visit(browser, session) as visitor:
         visitor.open(demo.url)
         expect(visitor.page.locator("main")).not_to_contain_text("The rollout of kiosk 1.1 is held")
+
+
+def test_a_recall_in_three_clicks_is_over_when_all_have_signed(
+    demo: Program, maker: Maker, browser: Browser, session: StorageState
+) -> None:
+    why = "<img src=x onerror=alert(1)> Anybody on the network can log in."
+    maker.release("1.2", "file:app/page.txt", "--fixes", "CVE-2026-1002", page="mended")
+    with visit(browser, session) as visitor:
+        page, main = visitor.page, visitor.page.locator("main")
+        found = judge_twice(visitor, demo, "/updates/recalls")
+        expect(main).to_contain_text("Nothing was ever recalled here.")
+        visitor.look(WIDE, "light")
+        visitor.open(f"{demo.url}/updates/releases/kiosk/1.2")
+        # One.
+        page.get_by_role("link", name="Recall the versions before…").click()
+        form = page.get_by_role("form", name="A new recall")
+        expect(form.get_by_label("In a line")).to_have_value("kiosk before 1.2")
+        expect(form).to_contain_text("CVE-2026-1002")
+        expect(form.locator(".new-forecast")).to_contain_text("run a recalled version")
+        form.get_by_label("Why").fill(why)
+        expect(form.get_by_role("button", name="Open the recall")).to_be_enabled()
+        found += judge_here(visitor, "the form")
+        visitor.shoot("23-new-recall", whole=True)
+        # Two.
+        form.get_by_role("button", name="Open the recall").click()
+        expect(page).to_have_url(re.compile("/updates/recalls/[0-9a-f]{32}"))
+        expect(page.get_by_role("heading", level=1)).to_contain_text("It is not over")
+        expect(main.get_by_text(why)).to_be_visible()
+        assert main.locator("img").count() == 0
+        place = page.url.removeprefix(demo.url)
+        found += judge_twice(visitor, demo, place)
+        for size, scheme in LOOKS:
+            visitor.look(size, scheme)
+            visitor.shoot(f"23-recall-{size['width']}-{scheme}", whole=True)
+        visitor.look(WIDE, "light")
+        visitor.open(demo.url)
+        card = page.get_by_role("list", name="What needs you")
+        expect(card).to_contain_text("Recall: kiosk before 1.2")
+        card.get_by_role("link", name=re.compile("See what to do next")).click()
+        # Three: the rollout of what mends it. The owner's yes is a signature, and no click here.
+        page.get_by_role("button", name="Roll kiosk 1.2 out in waves").click()
+        expect(page).to_have_url(re.compile("/updates/rollouts/"))
+        demo.run("rollout", "cancel", page.url.rpartition("/")[2], "--reason", "all at once here",
+                 "--data", demo.data)  # fmt: skip
+        maker.owner("approve", "kiosk/1.2", "--device", demo.this, "--yes", "--reason", "this one")
+        visitor.open(demo.url + place)
+        row = main.get_by_role("row").filter(has_text=name_of_this(demo))
+        expect(row).to_contain_text("It signed that it runs kiosk 1.2", timeout=INSTALL_MS)
+        expect(main).to_contain_text("1 of")
+        visitor.shoot("24-recall-one-done", whole=True)
+        # Whoever is left is not done by being closed.
+        Keyboard(page).press("Close…", "BUTTON")
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_role("button", name="Close it, not proven")).to_be_disabled()
+        dialog.get_by_label("Why").fill("the others are sold")
+        dialog.get_by_role("button", name="Close it, not proven").click()
+        expect(main).to_contain_text("Closed, not proven")
+        found += judge_twice(visitor, demo, "/updates/recalls")
+        visitor.shoot("24-recalls", whole=True)
+    assert found == []
+
+
+def judge_here(visitor: Visit, what: str) -> list[str]:
+    """Return what is wrong with the page as it stands, at all four looks."""
+    found = []
+    for size, scheme in LOOKS:
+        visitor.look(size, scheme)
+        found += [f"{what}: {line}" for line in visitor.judge_access()]
+        if visitor.width_too_much() > 0:
+            found.append(f"{what} scrolls sideways")
+    visitor.look(WIDE, "light")
+    return found

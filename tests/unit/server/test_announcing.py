@@ -15,9 +15,8 @@ from fleetward.runtime.database import Database
 from fleetward.server.access.notice_plan import Recipient
 from fleetward.server.announcing import MOST_AN_HOUR, Announcer
 from fleetward.server.updates.decide_recall import REMIND_MS
-from fleetward.server.updates.decide_support import decide_due, months_before
+from fleetward.server.updates.decide_support import SupportEnd, decide_due, months_before
 from fleetward.server.updates.recall_store import MembersWanted
-from fleetward.server.updates.support import SupportEnd
 
 MINUTE = 60_000
 PLAN = """

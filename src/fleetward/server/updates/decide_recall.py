@@ -237,6 +237,19 @@ def say_headline(state: str, tally: Tally, product: str) -> str:
         return "No machine is known to be affected."
     if not tally.undone:
         return f"It is over: {_all(tally.done)} proven to be done."
+    return f"It is not over: {say_undone(tally, product)}."
+
+
+def say_found(tally: Tally, product: str) -> str:
+    """Say whom a recall would find, before it is open."""
+    if not tally.undone:
+        return "No machine is known to be affected."
+    words = say_undone(tally, product)
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def say_undone(tally: Tally, product: str) -> str:
+    """Say how many machines are not done, and how they stand; there is one at least."""
     parts = []
     if tally.affected:
         runs = "runs a recalled version" if product else "is still in service"
@@ -245,10 +258,10 @@ def say_headline(state: str, tally: Tally, product: str) -> str:
             f"{say_count(tally.affected, 'machine')} {runs if tally.affected == 1 else many}"
         )
     if tally.unknown:
-        has = "has" if tally.unknown == 1 else "have"
-        noun = say_count(tally.unknown, "machine") if not parts else str(tally.unknown)
-        parts.append(f"{noun} {has} not said what {'it runs' if has == 'has' else 'they run'}")
-    return f"It is not over: {' and '.join(parts)}."
+        has = "has not said what it runs" if tally.unknown == 1 else "have not said what they run"
+        noun = str(tally.unknown) if parts else say_count(tally.unknown, "machine")
+        parts.append(f"{noun} {has}")
+    return " and ".join(parts)
 
 
 def _all(number: int) -> str:

@@ -18,6 +18,7 @@ from fleetward.server.updates.decide_recall import (
     UPDATED,
     Tally,
     count_members,
+    say_found,
     say_headline,
 )
 from fleetward.server.updates.recall_model import (
@@ -113,7 +114,7 @@ class RecallsShown:
         meant = [version for version, counter in counters.items() if scope.is_recalled(counter)]
         return RecallForecast(
             tally=_show_tally(tally, 0),
-            headline=say_headline(OPEN, tally, scope.product),
+            headline=say_found(tally, scope.product),
             versions=sorted(meant, key=lambda version: counters[version]),
             machines=scope.machines.words(),
         )

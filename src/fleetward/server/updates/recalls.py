@@ -34,6 +34,7 @@ from fleetward.server.updates.decide_recall import (
     decide_members,
     list_announcements,
     read_versions,
+    say_found,
     say_headline,
 )
 from fleetward.server.updates.store import Row
@@ -127,7 +128,7 @@ class Recalls:
                 )
             name, now = secrets.token_hex(ID_BYTES), book.near.clock.wall_ms()
             body: dict[str, JsonValue] = {
-                "words": f"A recall was opened: {wish.title}. {say_found(found.tally)}",
+                "words": f"A recall was opened: {wish.title}. {say_found(found.tally, wish.product)}",
                 "recall": name,
                 "scope": found.scope.to_json(),
                 "by": caller.name[:200],
@@ -430,11 +431,6 @@ def _write_member(member: Member, owner: str) -> dict[str, Any]:
         "found_at": member.found_at_ms,
         "done_at": member.done_at_ms,
     }
-
-
-def say_found(tally: Tally) -> str:
-    """Say how many machines it is for, in one sentence."""
-    return say_headline(OPEN, tally, "any")
 
 
 def say_remedy(row: Row) -> str:

@@ -351,7 +351,7 @@ def test_a_recall_in_three_clicks_is_over_when_all_have_signed(
         form = page.get_by_role("form", name="A new recall")
         expect(form.get_by_label("In a line")).to_have_value("kiosk before 1.2")
         expect(form).to_contain_text("CVE-2026-1002")
-        expect(form.locator(".new-forecast")).to_contain_text("run a recalled version")
+        expect(form.locator(".new-forecast")).to_contain_text("a recalled version")
         form.get_by_label("Why").fill(why)
         expect(form.get_by_role("button", name="Open the recall")).to_be_enabled()
         found += judge_here(visitor, "the form")

@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: e1856ed1b448b0533578039797004574f627d26cc4aab61d76d8cc0d8a1fe148
+// SHA-256 of openapi.json: 4ff543da530a08ba48888fdf940b43481a653efd4bdeff0784c2046cb328907f
 
 export interface components {
     schemas: {
@@ -1201,6 +1201,16 @@ export interface components {
             reason: string;
         };
         /**
+         * RecallAbout
+         * @description What a recall is about, by what decides. No product: machines as they are; no ranges: every
+         *         version; `all` machines, or those named.
+         */
+        RecallAbout: {
+            machines: "all" | components["schemas"]["RecallMachines"];
+            product: string;
+            ranges: components["schemas"]["RecallRange"][];
+        };
+        /**
          * RecallBecause
          * @description Why somebody does something of a recall.
          */
@@ -1255,6 +1265,16 @@ export interface components {
             items: components["schemas"]["RecallRow"][];
         };
         /**
+         * RecallMachines
+         * @description Which machines can have it, by what the owner signed of them.
+         */
+        RecallMachines: {
+            devices: string[];
+            groups: string[];
+            models: string[];
+            sites: string[];
+        };
+        /**
          * RecallNote
          * @description What somebody says of machines of a recall. It proves nothing.
          */
@@ -1279,11 +1299,19 @@ export interface components {
             owner_root: string;
             recall: string;
             roster: number;
-            scope: unknown;
+            scope: components["schemas"]["RecallAbout"];
             /** @enum {unknown} */
             state: "cancelled" | "closed" | "open";
             tally: components["schemas"]["RecallTally"];
             title: string;
+        };
+        /**
+         * RecallRange
+         * @description Releases by their counters, both among them; `last` 0: all from `first` on.
+         */
+        RecallRange: {
+            first: number;
+            last: number;
         };
         /**
          * RecallRow

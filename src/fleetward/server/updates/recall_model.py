@@ -228,6 +228,31 @@ class ProofLine(_Answer, frozen=True):
     note: str
 
 
+class RecallRange(_Answer, frozen=True):
+    """Releases by their counters, both among them; `last` 0: all from `first` on."""
+
+    first: int
+    last: int
+
+
+class RecallMachines(_Answer, frozen=True):
+    """Which machines can have it, by what the owner signed of them."""
+
+    devices: list[str]
+    groups: list[str]
+    models: list[str]
+    sites: list[str]
+
+
+class RecallAbout(_Answer, frozen=True):
+    """What a recall is about, by what decides. No product: machines as they are; no ranges: every
+    version; `all` machines, or those named."""
+
+    product: str
+    ranges: list[RecallRange]
+    machines: RecallMachines | Literal["all"]
+
+
 class RecallProof(_Answer, frozen=True):
     """A recall as it stands, for `fleetward recall verify` and the owner's own copy of the record.
 
@@ -243,6 +268,6 @@ class RecallProof(_Answer, frozen=True):
     recall: str
     title: str
     state: RecallState
-    scope: msgspec.Raw
+    scope: RecallAbout
     tally: RecallTally
     lines: list[ProofLine]

@@ -25,6 +25,7 @@ from fleetward.server.updates.recall_model import (
     NoticeRow,
     ProofLine,
     ProofReport,
+    RecallAbout,
     RecallDay,
     RecallDetail,
     RecalledMachine,
@@ -181,7 +182,7 @@ class RecallsShown:
             recall=row.recall_id,
             title=row.title,
             state=row.state,
-            scope=msgspec.Raw(row.scope.encode("utf-8")),
+            scope=msgspec.json.decode(row.scope, type=RecallAbout),
             tally=self._tally(row, count_members(line.standing for line in lines)),
             lines=lines,
         )

@@ -51,19 +51,41 @@ def select_members(conn: Connection, recall: str) -> list[Row]:
     return list(conn.execute(sa.select(recalled).where(recalled.c.recall_id == recall)).all())
 
 
-def replace_members(
-    conn: Connection, recall: str, changed: Sequence[Mapping[str, Any]], gone: Iterable[str]
-) -> None:
-    """Write how machines stand that a recall found, and forget those that it is not about."""
-    for device in gone:
+def count_standings(conn: Connection, recall: str) -> dict[str, int]:
+    """Return how many machines of a recall stand how."""
+    asked = sa.select(recalled.c.standing, sa.func.count().label("number"))
+    rows = conn.execute(asked.where(recalled.c.recall_id == recall).group_by(recalled.c.standing))
+    return {row.standing: int(row.number) for row in rows}
+
+
+def insert_members(conn: Connection, recall: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write machines that a recall found."""
+    if rows:
+        conn.execute(recalled.insert(), [{**row, "recall_id": recall} for row in rows])
+
+
+def update_members(conn: Connection, recall: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write how machines stand that a recall found before."""
+    if not rows:
+        return
+    clause = sa.and_(
+        recalled.c.recall_id == recall, recalled.c.device_id == sa.bindparam("of_device")
+    )
+    names = [name for name in rows[0] if name != "device_id"]
+    statement = (
+        recalled.update().where(clause).values({name: sa.bindparam(f"to_{name}") for name in names})
+    )
+    values = [
+        {"of_device": row["device_id"], **{f"to_{name}": row[name] for name in names}}
+        for row in rows
+    ]
+    conn.execute(statement, values)
+
+
+def delete_members(conn: Connection, recall: str, devices: Iterable[str]) -> None:
+    """Forget machines that a recall is not about any more."""
+    for device in devices:
         conn.execute(recalled.delete().where(_is_member(recall, device)))
-    for values in changed:
-        wanted = dict(values)
-        device = wanted.pop("device_id")
-        if not conn.execute(
-            recalled.update().where(_is_member(recall, device)).values(**wanted)
-        ).rowcount:
-            conn.execute(recalled.insert().values(recall_id=recall, device_id=device, **wanted))
 
 
 def update_note(conn: Connection, recall: str, device: str, values: Mapping[str, Any]) -> int:

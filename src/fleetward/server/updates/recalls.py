@@ -50,7 +50,7 @@ from fleetward.trust.update_report import Installed
 
 ID_BYTES: Final = 16
 DAY_MS: Final = 86_400_000
-SETTLE_MS: Final = 2_000
+SETTLE_MS: Final = 5_000
 """How soon after a report machines are looked at again: a fleet that updates reports all the
 time."""
 ROUND_MS: Final = 60_000
@@ -127,8 +127,9 @@ class Recalls:
                     f"{MAX_OPEN} recalls are open. Close one first.", reason="too_many_recalls"
                 )
             name, now = secrets.token_hex(ID_BYTES), book.near.clock.wall_ms()
+            said = say_found(found.tally, wish.product)
             body: dict[str, JsonValue] = {
-                "words": f"A recall was opened: {wish.title}. {say_found(found.tally, wish.product)}",
+                "words": f"A recall was opened: {wish.title}. {said}",
                 "recall": name,
                 "scope": found.scope.to_json(),
                 "by": caller.name[:200],
@@ -170,7 +171,8 @@ class Recalls:
 
     def tally(self, row: Row) -> Tally:
         """Return how the machines of a recall stand."""
-        return count_members(each.standing for each in self.members(row.recall_id).values())
+        with self.book.near.database.read() as conn:
+            return Tally(**recall_store.count_standings(conn, row.recall_id))
 
     def members(self, recall: str) -> dict[str, Member]:
         """Return the machines that a recall found."""
@@ -309,9 +311,12 @@ class Recalls:
         tally = count_members(each.standing for each in found)
         owner = book.near.owner.owner_id
         with book.near.database.write() as conn:
-            recall_store.replace_members(
-                conn, row.recall_id, [_write_member(each, owner) for each in changed], gone
-            )
+            rows = {each.device: _write_member(each, owner) for each in changed}
+            fresh = [values for device, values in rows.items() if device not in before]
+            moved = [values for device, values in rows.items() if device in before]
+            recall_store.insert_members(conn, row.recall_id, fresh)
+            recall_store.update_members(conn, row.recall_id, moved)
+            recall_store.delete_members(conn, row.recall_id, gone)
             recall_store.upsert_day(
                 conn,
                 row.recall_id,

@@ -170,8 +170,7 @@ class _Check:
             self.findings.contradict(Finding("another_scope", words))
 
     def _judge(self, device: str, entry: RosterEntry, line: Line | None) -> None:
-        word = self.sight.running.find(device, self.scope.product)
-        judged = self.scope.judge(entry, (word.installed,) if word else None)
+        judged, word = self._judge_words(device, entry)
         if line is None:
             # 2.
             if judged in (AFFECTED, UNKNOWN):
@@ -189,6 +188,15 @@ class _Check:
             self.done[UPDATED] += 1
         elif judged == RETIRED:
             self.done[RETIRED] += 1
+
+    def _judge_words(self, device: str, entry: RosterEntry) -> tuple[str | None, Word | None]:
+        """Return how a machine stands by the worse of its words, and that word."""
+        judged, decisive = self.scope.judge(entry, None), None
+        for word in self.sight.running.find(device, self.scope.product):
+            said = self.scope.judge(entry, (word.installed,))
+            if decisive is None or said == AFFECTED:
+                judged, decisive = said, word
+        return judged, decisive
 
     def _judge_missing(self, device: str, judged: str, word: Word | None) -> None:
         words = (

@@ -2,9 +2,9 @@
 
 A machine never commits a release below the highest counter that it has committed. So of each
 product its highest counter is its newest word, whatever its clock says and in whatever order a
-server wrote its reports down. Only a lower one that came later both by the record's order and by
-the machine's clock stands against that: then the machine has lost what it knew, and the lower
-counts.
+server wrote its reports down. A lower one that came later both by the record's order and by the
+machine's clock stands beside it: then the machine may have lost what it knew, or its clock was set
+back and the server has turned the order round. Who judges takes both words, and the worse.
 """
 
 from __future__ import annotations
@@ -56,10 +56,12 @@ class RunningInAudit:
             word = Word(each, report.hash, report.at_ms, generation, entry)
             self._take(report.device, each.product, word)
 
-    def find(self, device: str, product: str) -> Word | None:
-        """Return what a machine runs of a product by its own newest word, or None."""
+    def find(self, device: str, product: str) -> tuple[Word, ...]:
+        """Return what a machine may run of a product by its own words: none, one, or two that
+        stand against each other, the highest first."""
         key = device, product
-        return self._fallen.get(key) or self._highest.get(key)
+        found = (self._highest.get(key), self._fallen.get(key))
+        return tuple(word for word in found if word is not None)
 
     def _take(self, device: str, product: str, word: Word) -> None:
         key = device, product

@@ -215,7 +215,7 @@ function Machines({ detail, filters, change }: PageProps) {
   const choose = (device: string): void => setChosen((old) => (old.includes(device) ? old.filter((each) => each !== device) : [...old, device]));
   const columns = useColumns(chosen, choose, recall.state !== 'cancelled');
   return (
-    <Section title="Machines" aside={<span className="small quiet">those that are not done first, the longest silent on top</span>}>
+    <Section title="Machines" aside={<span className="small quiet">the affected first, of each the longest silent on top</span>}>
       {recall.tally.found === 0 ? (
         <p className="quiet small">It found none. Whoever joins later is looked at too.</p>
       ) : (

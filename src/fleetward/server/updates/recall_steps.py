@@ -11,7 +11,7 @@ from typing import Final
 from fleetward.server.updates import recall_store, rollout_store, store
 from fleetward.server.updates.decide import Release, approves
 from fleetward.server.updates.decide_recall import DISABLE, PATCH, UNDONE, Tally
-from fleetward.server.updates.decide_rollout import CANCELLED, HELD
+from fleetward.server.updates.decide_rollout import CANCELLED, HELD, PAUSED, RUNNING
 from fleetward.server.updates.recall_model import NextStep
 from fleetward.server.updates.recalls import Recalls
 from fleetward.server.updates.store import Row
@@ -96,15 +96,21 @@ def _roll(recalls: Recalls, release: Release, page: str) -> list[NextStep]:
                 href=f"{page}#rollout",
             )
         ]
-    if mine[0].state != HELD:
+    row = mine[0]
+    words = {
+        HELD: f"Its rollout is held: {row.words or 'somebody held it.'} No other machine gets it "
+        "before somebody decides.",
+        PAUSED: "Its rollout is paused: no other machine gets it before somebody resumes it.",
+        RUNNING: "Its rollout goes on by itself, wave after wave, and is held when machines fail.",
+    }.get(row.state)
+    if words is None:
         return []
     return [
         NextStep(
             who="operator",
-            words=f"Its rollout is held: {mine[0].words or 'somebody held it.'} No other machine "
-            "gets it before somebody decides.",
-            command=f"fleetward rollout show {mine[0].rollout_id[:12]}",
-            href=f"/updates/rollouts/{mine[0].rollout_id}",
+            words=words,
+            command=f"fleetward rollout show {row.rollout_id[:12]}",
+            href=f"/updates/rollouts/{row.rollout_id}",
         )
     ]
 

@@ -108,8 +108,8 @@ class MembersWanted:
 def select_members_page(
     conn: Connection, recall: str, wanted: MembersWanted, span: tuple[int, int]
 ) -> tuple[list[Row], int]:
-    """Return a page (offset, limit) of the machines of a recall, with what is known of them, those
-    that are open first and of these the longest silent; and how many there are."""
+    """Return a page (offset, limit) of the machines of a recall, with what is known of them: the
+    affected first, the done last, of each the longest silent on top; and how many there are."""
     device = metadata.tables["identity_device"]
     joined = recalled.outerjoin(device, device.c.device_id == recalled.c.device_id)
     clause = sa.and_(recalled.c.recall_id == recall, _is_wanted(device, wanted))
@@ -126,7 +126,12 @@ def select_members_page(
         )
         .select_from(joined)
         .where(clause)
-        .order_by(recalled.c.done_at > 0, sa.text("last_seen_at"), recalled.c.device_id)
+        .order_by(
+            recalled.c.done_at > 0,
+            recalled.c.standing,
+            sa.text("last_seen_at"),
+            recalled.c.device_id,
+        )
         .offset(span[0])
         .limit(span[1])
     ).all()
@@ -200,7 +205,8 @@ def select_deeds(conn: Connection, owner: str, most: int) -> list[Row]:
     clause = (leaf.c.kind != sa.literal_column("'batch'")) & (leaf.c.subject == "fleet")
     asked = sa.select(leaf.c.at, leaf.c.kind, leaf.c.actor, leaf.c.body)
     mine = clause & leaf.c.kind.startswith("recall.") & (leaf.c.owner_id == owner)
-    return list(conn.execute(asked.where(mine).order_by(leaf.c.at.desc()).limit(most)).all())
+    order = (leaf.c.at.desc(), leaf.c.generation.desc(), leaf.c.position.desc())
+    return list(conn.execute(asked.where(mine).order_by(*order).limit(most)).all())
 
 
 def insert_notice(conn: Connection, values: Mapping[str, Any]) -> None:

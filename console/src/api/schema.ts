@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 4ff543da530a08ba48888fdf940b43481a653efd4bdeff0784c2046cb328907f
+// SHA-256 of openapi.json: dc85e47b145059fce48ac02913a70cc5d15ceeb03199cf3a7e791544961a9ecd
 
 export interface components {
     schemas: {
@@ -1153,6 +1153,7 @@ export interface components {
             note: string;
             report: components["schemas"]["ProofReport"] | null;
             roster: number;
+            simulated: boolean;
             site: string;
             /** @enum {unknown} */
             standing: "affected" | "retired" | "unknown" | "updated";

@@ -93,6 +93,7 @@ class RecallCheck:
     report: AuditReport
     updated: int
     retired: int
+    simulated: int
     open: tuple[Finding, ...]
 
     @property
@@ -140,6 +141,7 @@ class _Check:
     findings: Findings = field(default_factory=Findings)
     open: list[Finding] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+    simulated: int = 0
 
     def run(self) -> RecallCheck:
         # 1.
@@ -157,7 +159,7 @@ class _Check:
         self._check_counts(lines)
         return RecallCheck(
             self.proof, self.scope, self.findings.report(), self.done[UPDATED],
-            self.done[RETIRED], tuple(self.open),
+            self.done[RETIRED], self.simulated, tuple(self.open),
         )  # fmt: skip
 
     def _check_scope(self) -> None:
@@ -184,8 +186,8 @@ class _Check:
             self._judge_retired(line, judged)
         elif judged in (AFFECTED, UNKNOWN):
             self._leave_open(device, judged, word)
-        elif judged == CLEAR:
-            self.done[UPDATED] += 1
+        elif judged == CLEAR and word is not None:
+            self._count_updated(word)
         elif judged == RETIRED:
             self.done[RETIRED] += 1
 
@@ -215,7 +217,7 @@ class _Check:
             self.done[RETIRED] += 1
             return
         if judged == CLEAR and word is not None and self._stands_there(line):
-            self.done[UPDATED] += 1
+            self._count_updated(word)
             return
         if judged == CLEAR:
             words = "is said to be done by an entry that is not its report."
@@ -228,6 +230,10 @@ class _Check:
             words = f"is counted as done; {self._say(judged or UNKNOWN, word)}."
             newer = line.report is not None and not self._covers_entry(line.report)
             self._leave("not_proven", words, device=line.device, newer=newer)
+
+    def _count_updated(self, word: Word) -> None:
+        self.done[UPDATED] += 1
+        self.simulated += word.simulated
 
     def _judge_retired(self, line: Line, judged: str | None) -> None:
         if judged == RETIRED:
@@ -252,9 +258,10 @@ class _Check:
             self.findings.contradict(Finding("bad_counts", words))
 
     def _stands_there(self, line: Line) -> bool:
-        """Whether the entry that a line names is a report of this machine (rule 3)."""
+        """Whether the entry that a line names is a report of this machine (rule 3). One that names
+        none is judged by the record alone."""
         if line.report is None:
-            return False
+            return True
         place = self.sight.running.places.get(line.report.hash)
         named = (line.device, line.report.generation, line.report.entry)
         return place is not None and (place.device, place.generation, place.entry) == named
@@ -311,6 +318,7 @@ def show_check(check: RecallCheck) -> dict[str, Any]:
         "over": check.is_over,
         "updated": check.updated,
         "retired": check.retired,
+        "simulated": check.simulated,
         "open": [show_finding(each) for each in check.open],
         "contradicted": [show_finding(each) for each in check.report.contradicted],
         "unknown": [show_finding(each) for each in check.report.unknown],
@@ -332,7 +340,8 @@ def say_scope(scope: RecallScope) -> str:
 
 def say_done(check: RecallCheck) -> str:
     """Say how many machines are proven to be done, and by what."""
+    simulated = f" ({check.simulated} of them simulated)" if check.simulated else ""
     return (
-        f"{say_count(check.updated, 'machine')} signed another version, "
+        f"{say_count(check.updated, 'machine')} signed another version{simulated}, "
         f"{check.retired} retired by the owner's roster."
     )

@@ -14,7 +14,7 @@ from fleetward.server.overview.decide import CardFacts
 from fleetward.server.updates import rollout_store, store
 from fleetward.server.updates.book import UpdateBook
 from fleetward.server.updates.decide_recall import OPEN as OPEN_RECALL
-from fleetward.server.updates.decide_recall import UNDONE, say_headline
+from fleetward.server.updates.decide_recall import say_headline
 from fleetward.server.updates.decide_rollout import HELD, OPEN
 from fleetward.server.updates.decide_support import find_newest
 from fleetward.server.updates.recalls import Recalls
@@ -52,17 +52,13 @@ def recall_cards(recalls: Recalls) -> list[CardFacts]:
     cards: list[CardFacts] = []
     for row in recalls.all(("open", "closed")):
         tally = recalls.tally(row)
-        late = [
-            each
-            for each in recalls.members(row.recall_id).values()
-            if each.standing in UNDONE and each.found_at_ms > row.changed_at
-        ]
+        late, since_ms = recalls.count_late(row)
         is_open = row.state == OPEN_RECALL
         if not is_open and not late:
             continue
         why = say_headline(OPEN_RECALL, tally, row.product)
         if not is_open:
-            why = f"It found {say_count(len(late), 'machine')} more after it was closed. {why}"
+            why = f"It found {say_count(late, 'machine')} more after it was closed. {why}"
         cards.append(
             CardFacts(
                 f"recall-{row.recall_id[:12]}",
@@ -70,7 +66,7 @@ def recall_cards(recalls: Recalls) -> list[CardFacts]:
                 f"Recall: {row.title}",
                 f"{row.product} {row.versions or 'all versions'}" if row.product else "Machines",
                 why,
-                row.opened_at if is_open else late[0].found_at_ms,
+                row.opened_at if is_open else since_ms,
                 "See what to do next" if tally.undone else "Keep the proof, and close it",
                 f"/updates/recalls/{row.recall_id}",
             )

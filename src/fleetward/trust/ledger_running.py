@@ -27,6 +27,7 @@ class Word:
     at_ms: int
     generation: int
     entry: int
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class RunningInAudit:
             place = ReportPlace(report.device, generation, entry)
             self.places.setdefault(report.hash, place)
         for each in report.installed:
-            word = Word(each, report.hash, report.at_ms, generation, entry)
+            word = Word(each, report.hash, report.at_ms, generation, entry, report.simulated)
             self._take(report.device, each.product, word)
 
     def find(self, device: str, product: str) -> tuple[Word, ...]:

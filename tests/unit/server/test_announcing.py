@@ -95,7 +95,7 @@ def test_a_recall_is_told_escalated_and_told_again_until_somebody_answers(
     assert {notice.channel for notice in shown.notices} == {"webhook", "e-mail"}
     for each in there.pumps:
         tell(there, each, new, "committed")
-    there.slice.recalls.advance(whole=True)
+    there.slice.recalls.look(there.slice.recalls.all()[0])
     assert post.after(REMIND_MS) == []  # it is over
 
 

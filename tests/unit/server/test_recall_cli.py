@@ -111,7 +111,7 @@ def test_from_opened_to_proven_without_the_server(console: Console, tmp_path: Pa
     assert "It is not over. Nothing in the proof is contradicted." in open_yet.stdout
     for each in there.pumps:
         tell(there, each, new, "committed")
-    there.slice.recalls.advance(whole=True)
+    there.slice.recalls.look(there.slice.recalls.all()[0])
     assert console.json("close", place)["state"] == "closed"
     second = tmp_path / "second.json"
     console.json("export", place, "--out", str(second))

@@ -19,6 +19,7 @@ from fleetward.server.update_cards import recall_cards
 from fleetward.server.updates.decide_recall import Tally
 from fleetward.server.updates.recall_routes import RecallRooms, make_recall_handlers
 from fleetward.server.updates.recall_store import MembersWanted
+from fleetward.server.updates.recalls import CLOSED_MS
 from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.coverage import find_gaps
 from fleetward.trust.errors import Malformed, Refused
@@ -77,7 +78,9 @@ def test_who_joins_later_is_found_also_after_it_was_closed(there: UpdatesWorld) 
     there.slice.recalls.close(row.recall_id, "", OPERATOR)
     late = there.world.join("pump late", preapproved=True)
     there.world.confirm(late)
+    there.world.clock.now += CLOSED_MS
     assert again(there, row) == Tally(unknown=1)
+    there.world.clock.now += CLOSED_MS
     there.say(late, old, "committed")
     assert again(there, row) == Tally(affected=1)
     [card] = recall_cards(there.slice.recalls)

@@ -218,6 +218,7 @@ class ProofLine(_Answer, frozen=True):
     name: str
     site: str
     model: str
+    simulated: bool
     standing: Standing
     version: str
     counter: int

@@ -147,7 +147,7 @@ class RecallsShown:
 
     def proof(self, row: Row) -> RecallProof:
         """Return a recall with all its machines and where in the record their proof stands."""
-        self._recalls.advance(whole=True)
+        self._recalls.look(row)
         book, near = self._recalls.book, self._recalls.book.near
         with near.database.read() as conn:
             rows, _ = recall_store.select_members_page(
@@ -162,6 +162,7 @@ class RecallsShown:
                 name=each.name,
                 site=each.site,
                 model=each.model,
+                simulated=bool(each.simulated),
                 standing=each.standing,
                 version=each.version,
                 counter=each.counter,

@@ -166,6 +166,20 @@ def count_silent(conn: Connection, recall: str, standings: Sequence[str]) -> tup
     return int(row[0] or 0), int(row[1] or 0)
 
 
+def count_late(
+    conn: Connection, recall: str, standings: Sequence[str], since_ms: int
+) -> tuple[int, int]:
+    """Return how many machines of these standings were found after a time, and when the first."""
+    clause = sa.and_(
+        recalled.c.recall_id == recall,
+        recalled.c.standing.in_(list(standings)),
+        recalled.c.found_at > since_ms,
+    )
+    asked = sa.select(sa.func.count(), sa.func.min(recalled.c.found_at)).where(clause)
+    row = conn.execute(asked).one()
+    return int(row[0] or 0), int(row[1] or 0)
+
+
 def select_proofs(conn: Connection, devices: Sequence[str]) -> dict[tuple[str, str], Row]:
     """Return the newest report of machines that says that a release was committed, by machine and
     release."""

@@ -24,6 +24,7 @@ from fleetward.server.updates.decide_recall import (
     CLOSED,
     OPEN,
     PATCH,
+    UNDONE,
     Member,
     Said,
     Tally,
@@ -55,6 +56,8 @@ SETTLE_MS: Final = 5_000
 time."""
 ROUND_MS: Final = 60_000
 """How often they are without a report: for who joined, was retired, or is told again."""
+CLOSED_MS: Final = 3_600_000
+"""How often those of recalls that were closed are: there are more of these every year."""
 MAX_OPEN: Final = 64
 """Recalls that are followed at once; each is a look at the whole fleet."""
 MAX_NOTED: Final = 500
@@ -102,6 +105,7 @@ class Recalls:
         self.book: Final = book
         self._touched = True
         self._looked_ms = 0
+        self._looked_closed_ms = 0
         book.listen(self._hear)
 
     def _hear(self, what: str, _: str) -> None:
@@ -140,8 +144,7 @@ class Recalls:
                     conn, {**self._values(wish, found, caller), "recall_id": name,
                            "created_at": now, "opened_at": now, "changed_at": now}
                 )  # fmt: skip
-            self._touched = True
-        self.advance(whole=True)
+        self.look(self.find(name))
         book.tell("recall", name)
         return self.find(name)
 
@@ -192,8 +195,8 @@ class Recalls:
 
     def close(self, place: str, reason: str, caller: Caller) -> Row:
         """Close it. Machines that are not done need words, and stay in the list as they stand."""
-        self.advance(whole=True)
         row = self._require(place, (OPEN,))
+        self.look(row)
         undone = self.tally(row).undone
         if undone and not reason.strip():
             raise Refused(
@@ -251,22 +254,36 @@ class Recalls:
         book.tell("recall", row.recall_id)
         return self.find(row.recall_id)
 
-    def advance(self, *, whole: bool = False) -> int:
-        """Look at the machines of all recalls where that is due; return how many changed."""
+    def advance(self) -> int:
+        """Look at the machines of recalls where that is due; return how many changed."""
         book, now = self.book, self.book.near.clock.wall_ms()
         if book.near.owner.documents is None:
             return 0
-        waited = now - self._looked_ms
-        if not whole and waited < (SETTLE_MS if self._touched else ROUND_MS):
+        if now - self._looked_ms < (SETTLE_MS if self._touched else ROUND_MS):
             return 0
-        changed: list[str] = []
-        with book.lock:
-            self._touched, self._looked_ms = False, now
-            for row in self.all((OPEN, CLOSED)):
-                changed += self._follow(row, now)
-        for recall in dict.fromkeys(changed):
-            book.tell("recall", recall)
-        return len(changed)
+        states = {OPEN}
+        if now - self._looked_closed_ms >= CLOSED_MS:
+            states, self._looked_closed_ms = {OPEN, CLOSED}, now
+        self._touched, self._looked_ms = False, now
+        changed = {row.recall_id: self.look(row) for row in self.all(states)}
+        for recall, number in changed.items():
+            if number:
+                book.tell("recall", recall)
+        return sum(changed.values())
+
+    def look(self, row: Row) -> int:
+        """Look at the machines of one recall now; return how many changed. One that was cancelled
+        stays as it is."""
+        if row.state == CANCELLED or self.book.near.owner.documents is None:
+            return 0
+        with self.book.lock:
+            return self._follow(row, self.book.near.clock.wall_ms())
+
+    def count_late(self, row: Row) -> tuple[int, int]:
+        """Return how many machines a recall found after it was closed that are not done, and when
+        the first of these."""
+        with self.book.near.database.read() as conn:
+            return recall_store.count_late(conn, row.recall_id, sorted(UNDONE), row.changed_at)
 
     def announcements(self) -> list[Announcement]:
         """Return what people are to be told of recalls, now or before."""
@@ -302,8 +319,7 @@ class Recalls:
         entries: Collection[RosterEntry] = book.entries.values()
         return decide_members(scope, entries, said, before, book.near.clock.wall_ms())
 
-    def _follow(self, row: Row, now: int) -> list[str]:
-        """Look at the machines of one recall; return its id once for each that changed."""
+    def _follow(self, row: Row, now: int) -> int:
         book, before = self.book, self.members(row.recall_id)
         found = self._find(scope_of(row), before)
         changed = [each for each in found if before.get(each.device) != each]
@@ -329,7 +345,7 @@ class Recalls:
                     "done": tally.done,
                 },
             )
-        return [str(row.recall_id)] * (len(changed) + len(gone))
+        return len(changed) + len(gone)
 
     def _change(
         self, row: Row, values: dict[str, Any], deed: tuple[str, str], caller: Caller
@@ -344,7 +360,7 @@ class Recalls:
             changed = {**values, "changed_at": book.near.clock.wall_ms()}
             with book.near.database.write() as conn:
                 recall_store.update_recall(conn, row.recall_id, changed)
-        self.advance(whole=True)
+        self.look(self.find(row.recall_id))
         book.tell("recall", row.recall_id)
         return self.find(row.recall_id)
 

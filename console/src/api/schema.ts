@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: dc85e47b145059fce48ac02913a70cc5d15ceeb03199cf3a7e791544961a9ecd
+// SHA-256 of openapi.json: 33ba86cb8211e8d4f716405c3c7a543512deb7e66fb712f799dcf713f43976e8
 
 export interface components {
     schemas: {
@@ -499,6 +499,7 @@ export interface components {
          * @description A machine's products, what it was told of last, and a page of its reports, newest first.
          */
         DeviceUpdates: {
+            counters: ("doubted" | "file" | "tpm") | null;
             device_id: string;
             items: components["schemas"]["ReportRow"][];
             name: string;
@@ -1546,6 +1547,7 @@ export interface components {
             /** @example 2026-11-23T14:02:05.123Z */
             released_at: string;
             repository: string;
+            rollouts: number;
             size_bytes: number;
             support_ends_at: string | null;
             version: string;

@@ -7,6 +7,7 @@ stand in the order in which a fleet comes to its updates. The pictures are in `b
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -391,6 +392,28 @@ def test_a_recall_in_three_clicks_is_over_when_all_have_signed(
         found += judge_twice(visitor, demo, "/updates/recalls")
         visitor.shoot("24-recalls", whole=True)
     assert found == []
+    check_without_the_server(demo, maker, place.rpartition("/")[2])
+
+
+def check_without_the_server(demo: Program, maker: Maker, recall: str) -> None:
+    """Compare the proof with the record, as the owner would on another computer."""
+    proof, record = maker.folder / "recall.json", maker.folder / "record"
+    demo.run("recall", "export", recall, "--out", proof, "--data", demo.data)
+    demo.run("audit", "export", "--out", record, "--data", demo.data)
+    # The demo's owner folder lies on this computer: its root is what the owner knows.
+    root = json.loads((record / "export.json").read_bytes())["owner_root"]
+    where = ("--record", record, "--root", root)
+    checked = demo.run_json("recall", "verify", proof, *where, code=1)
+    assert (checked["contradicted"], checked["over"]) == ([], False)
+    assert checked["updated"] >= 1 and checked["open"]
+    lie = json.loads(proof.read_bytes())
+    for line in lie["lines"]:
+        line["standing"] = "updated"
+    lie["tally"] |= {"affected": 0, "unknown": 0, "updated": len(lie["lines"])}
+    proof.write_text(json.dumps(lie), "ascii")
+    checked = demo.run_json("recall", "verify", proof, *where, code=1)
+    # One finding for each machine that is not proven, whatever the server says of it.
+    assert {each["id"] for each in checked["contradicted"]} == {"not_proven"}
 
 
 def judge_here(visitor: Visit, what: str) -> list[str]:

@@ -345,8 +345,11 @@ def test_a_recall_in_three_clicks_is_over_when_all_have_signed(
         page, main = visitor.page, visitor.page.locator("main")
         found = judge_twice(visitor, demo, "/updates/recalls")
         expect(main).to_contain_text("Nothing was ever recalled here.")
+        visitor.look(NARROW, "dark")
+        visitor.shoot("23-no-recalls")
         visitor.look(WIDE, "light")
         visitor.open(f"{demo.url}/updates/releases/kiosk/1.2")
+        visitor.shoot("23-release", whole=True)
         # One.
         page.get_by_role("link", name="Recall the versions before…").click()
         form = page.get_by_role("form", name="A new recall")
@@ -372,6 +375,7 @@ def test_a_recall_in_three_clicks_is_over_when_all_have_signed(
         visitor.open(demo.url)
         card = page.get_by_role("list", name="What needs you")
         expect(card).to_contain_text("Recall: kiosk before 1.2")
+        visitor.shoot("23-today")
         card.get_by_role("link", name=re.compile("See what to do next")).click()
         # Three: the rollout of what mends it. The owner's yes is a signature, and no click here.
         page.get_by_role("button", name="Roll kiosk 1.2 out in waves").click()

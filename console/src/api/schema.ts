@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: 33ba86cb8211e8d4f716405c3c7a543512deb7e66fb712f799dcf713f43976e8
+// SHA-256 of openapi.json: d7f0ec8cf274a69b12ede4c6ef242d6bd8b46fd4c92a2a3c3a4c41d34ba00922
 
 export interface components {
     schemas: {
@@ -1320,6 +1320,7 @@ export interface components {
          * @description A recall and how it stands.
          */
         RecallRow: {
+            about: string;
             acknowledged_at: string | null;
             acknowledged_by: string;
             acknowledged_words: string;

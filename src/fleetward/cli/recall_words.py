@@ -29,12 +29,11 @@ def tell_forecast(forecast: dict[str, Any]) -> str:
 
 def tell_recall(row: dict[str, Any], steps: list[dict[str, Any]]) -> str:
     """Return whether a recall is over, and what is to be done."""
-    what = f"{row['product']} {row['versions'] or 'all versions'}" if row["product"] else "Machines"
     tally = row["tally"]
     lines = [
         f"{row['title']} ({row['state']}{', overdue' if row['overdue'] else ''})",
         row["headline"],
-        f"{what}, for {row['machines']}. {row['remedy_words']}"
+        f"Of {row['about']}, for {row['machines']}. {row['remedy_words']}"
         + (f" Until {row['until'][:10]}." if row["until"] else ""),
         row["why"],
         f"Known as: {', '.join(row['advisories'])}" if row["advisories"] else "",

@@ -14,7 +14,7 @@ from fleetward.server.overview.decide import CardFacts
 from fleetward.server.updates import rollout_store, store
 from fleetward.server.updates.book import UpdateBook
 from fleetward.server.updates.decide_recall import OPEN as OPEN_RECALL
-from fleetward.server.updates.decide_recall import say_headline
+from fleetward.server.updates.decide_recall import say_about, say_headline
 from fleetward.server.updates.decide_rollout import HELD, OPEN
 from fleetward.server.updates.decide_support import find_newest
 from fleetward.server.updates.recalls import Recalls
@@ -64,7 +64,7 @@ def recall_cards(recalls: Recalls) -> list[CardFacts]:
                 f"recall-{row.recall_id[:12]}",
                 "recall",
                 f"Recall: {row.title}",
-                f"{row.product} {row.versions or 'all versions'}" if row.product else "Machines",
+                say_about(row.product, row.versions),
                 why,
                 row.opened_at if is_open else since_ms,
                 "See what to do next" if tally.undone else "Keep the proof, and close it",

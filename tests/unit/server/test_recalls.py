@@ -16,7 +16,7 @@ from tests.updates_world import OPERATOR, UpdatesWorld, failed, updates_world
 from fleetward.runtime.database import Database
 from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.server.update_cards import recall_cards
-from fleetward.server.updates.decide_recall import Tally
+from fleetward.server.updates.decide_recall import Tally, say_about
 from fleetward.server.updates.recall_routes import RecallRooms, make_recall_handlers
 from fleetward.server.updates.recall_store import MembersWanted
 from fleetward.server.updates.recalls import CLOSED_MS
@@ -144,6 +144,13 @@ def test_versions_are_named_by_name_by_range_and_by_counter(there: UpdatesWorld)
     with refused(Refused, "fix_is_recalled"):
         recalls.preview(wish(versions=(":1.1",)))
     assert there.world.count("updates_recall") == 0
+
+
+def test_what_is_recalled_is_said_as_a_person_says_it() -> None:
+    assert say_about("", "") == "machines"
+    assert say_about("kiosk", "") == "kiosk all versions"
+    said = say_about("kiosk", "1.1, 1.3:1.5, :1.0, 2.0:")
+    assert said == "kiosk 1.1, 1.3 to 1.5, up to 1.0, 2.0 and later"
 
 
 def test_a_recall_of_machines_without_a_product_ends_by_the_roster_alone(

@@ -16,7 +16,7 @@ import { Pager, Table, sayCount, type Column } from '../../shared/ui/Table';
 import { safeHref } from '../../shared/words/words';
 import { RecallActions } from './RecallActions';
 import { RecallProgress } from './RecallProgress';
-import { SHOWN, WHO, faceOfRecall, faceOfStanding, questionOf, readFilters, sayAbout, sayHeard, sayRuns, writeFilters, type Filters } from './recall';
+import { SHOWN, WHO, faceOfRecall, faceOfStanding, questionOf, readFilters, sayHeard, sayRuns, writeFilters, type Filters } from './recall';
 import { EMPTY_FORM, readForm as readRollout } from './wish';
 import './updates.css';
 import './recall.css';
@@ -285,7 +285,7 @@ function NoteForm({ recall, chosen, onDone }: { recall: RecallData; chosen: stri
 
 function Asked({ recall }: { recall: RecallData }) {
   const facts: [string, React.ReactNode][] = [
-    ['Of', <span key="o" className="recall-title">{sayAbout(recall)}</span>],
+    ['Of', <span key="o" className="recall-title">{recall.about}</span>],
     ['For', recall.machines],
     ['What to do', recall.remedy_words],
     ['Until', recall.until ? recall.until.slice(0, 10) : 'No day was named'],

@@ -10,7 +10,7 @@ import { Icon } from '../../shared/ui/Icon';
 import { Page, Panel, Section } from '../../shared/ui/Page';
 import { State } from '../../shared/ui/State';
 import { Table, sayCount, type Column } from '../../shared/ui/Table';
-import { faceOfRecall, sayAbout } from './recall';
+import { faceOfRecall } from './recall';
 import './updates.css';
 import './recall.css';
 
@@ -26,7 +26,7 @@ export default function Recalls() {
 
 const COLUMNS: Column<Recall>[] = [
   { id: 'title', title: 'Recall', width: 'minmax(0, 1.5fr)', cell: (row) => <Link href={`/updates/recalls/${row.id}`} className="recall-title">{row.title}</Link> },
-  { id: 'about', title: 'Of', width: 'minmax(0, 1fr)', cell: (row) => <span className="recall-title">{sayAbout(row)}</span> },
+  { id: 'about', title: 'Of', width: 'minmax(0, 1fr)', cell: (row) => <span className="recall-title">{row.about}</span> },
   { id: 'state', title: 'Stands', width: '170px', cell: (row) => <State face={faceOfRecall(row)} /> },
   {
     id: 'done',

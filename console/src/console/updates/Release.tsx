@@ -247,7 +247,7 @@ function RecallLinks({ detail }: { detail: ReleaseDetail }) {
     <Section title="Recall">
       <div className="rollout-buttons">
         {before !== '' && (
-          <Button component={Link} href={of({ fix: release.version })} variant={release.fixes.length > 0 ? 'filled' : 'default'}>
+          <Button component={Link} href={of({ fix: release.version })} variant="default">
             Recall the versions before…
           </Button>
         )}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Recall, ReleaseRow } from '../../api/types';
-import { EMPTY, changeCommand, deedsOf, faceOfRecall, openCommand, questionOf, readFilters, readForm, readStart, sayHeard, sayRuns, sayVersions, writeFilters } from './recall';
+import { EMPTY, changeCommand, deedsOf, faceOfRecall, openCommand, questionOf, readFilters, readForm, readStart, sayHeard, sayRuns, writeFilters } from './recall';
 
 const tally = { found: 4, affected: 1, unknown: 1, updated: 1, retired: 1, silent: 1 };
 const recall = (part: Partial<Recall>): Recall => ({ state: 'open', overdue: false, acknowledged_at: null, tally, ...part }) as Recall;
@@ -23,10 +23,6 @@ describe('how a recall stands', () => {
 });
 
 describe('words', () => {
-  it('says versions as a person does', () => {
-    expect(sayVersions('')).toBe('all versions');
-    expect(sayVersions('1.1, 1.3:1.5, :1.0, 2.0:')).toBe('1.1, 1.3 to 1.5, up to 1.0, 2.0 and later');
-  });
   it('gives silence its age, and never calls it fine', () => {
     const now = Date.parse('2026-11-27T12:00:00.000Z');
     expect(sayHeard({ connected: true, last_heard_at: null }, now)).toBe('Connected');

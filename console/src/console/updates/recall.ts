@@ -24,23 +24,6 @@ export function faceOfRecall(recall: Pick<Recall, 'state' | 'overdue' | 'tally'>
   return recall.overdue ? { tone: 'bad', icon: 'alert', words: 'Overdue' } : { tone: 'warn', icon: 'clock', words: 'Open' };
 }
 
-export const sayAbout = (recall: Pick<Recall, 'product' | 'versions'>): string =>
-  recall.product === '' ? 'Machines' : `${recall.product} ${sayVersions(recall.versions)}`;
-
-/** "1.0:1.2" is for the command line; a person reads "1.0 to 1.2". */
-export function sayVersions(versions: string): string {
-  if (versions === '') return 'all versions';
-  return versions
-    .split(', ')
-    .map((each) => {
-      const [first, last] = each.split(':');
-      if (last === undefined) return each;
-      if (!first) return `up to ${last}`;
-      return last ? `${first} to ${last}` : `${first} and later`;
-    })
-    .join(', ');
-}
-
 /** How old what is known of a machine is: never just "fine". */
 export function sayHeard(machine: Pick<RecalledMachine, 'connected' | 'last_heard_at'>, now: number): string {
   if (machine.connected) return 'Connected';

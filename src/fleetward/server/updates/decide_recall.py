@@ -229,6 +229,23 @@ def list_announcements(
     return found
 
 
+def say_about(product: str, versions: str) -> str:
+    """Say what is recalled: `1.0:1.2` is how it is written, and `1.0 to 1.2` how it is said."""
+    if not product:
+        return "machines"
+    said = ", ".join(_say_range(each) for each in versions.split(", ")) if versions else ""
+    return f"{product} {said or 'all versions'}"
+
+
+def _say_range(text: str) -> str:
+    first, colon, last = text.partition(":")
+    if not colon:
+        return text
+    if not first:
+        return f"up to {last}"
+    return f"{first} to {last}" if last else f"{first} and later"
+
+
 def say_headline(state: str, tally: Tally, product: str) -> str:
     """Answer whether it is over."""
     if state == CANCELLED:

@@ -121,6 +121,8 @@ class RecallRow(_Answer, frozen=True):
     product: str
     versions: str
     """As they were named; empty: every version."""
+    about: str
+    """What is recalled, in words."""
     machines: str
     why: str
     advisories: list[str]

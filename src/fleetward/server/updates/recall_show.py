@@ -18,6 +18,7 @@ from fleetward.server.updates.decide_recall import (
     UPDATED,
     Tally,
     count_members,
+    say_about,
     say_found,
     say_headline,
 )
@@ -87,6 +88,7 @@ class RecallsShown:
             title=row.title,
             product=row.product,
             versions=row.versions,
+            about=say_about(row.product, row.versions),
             machines=scope_of(row).machines.words(),
             why=row.why,
             advisories=msgspec.json.decode(row.advisories, type=list[str]),

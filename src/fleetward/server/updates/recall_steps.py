@@ -82,7 +82,7 @@ def _find(recalls: Recalls, row: Row) -> Release | None:
 
 
 def _roll(recalls: Recalls, release: Release, page: str) -> list[NextStep]:
-    """A rollout comes before the approval: else it goes to all machines at once."""
+    """A rollout says who comes first, and how many at most before somebody looks."""
     with recalls.book.near.database.read() as conn:
         rows = rollout_store.select_rollouts(conn)
     mine = [row for row in rows if row.release_id == release.id and row.state != CANCELLED]
@@ -90,8 +90,8 @@ def _roll(recalls: Recalls, release: Release, page: str) -> list[NextStep]:
         return [
             NextStep(
                 who="operator",
-                words=f"Make a rollout of {release.product} {release.version}, before the owner "
-                "approves it: in waves, and held by itself when machines fail.",
+                words=f"Make a rollout of {release.product} {release.version}: in waves, and held "
+                "by itself when machines fail.",
                 command=f"fleetward rollout create {release.product}/{release.version} --all",
                 href=f"{page}#rollout",
             )

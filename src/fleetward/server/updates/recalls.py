@@ -35,6 +35,7 @@ from fleetward.server.updates.decide_recall import (
     decide_members,
     list_announcements,
     read_versions,
+    say_about,
     say_found,
     say_headline,
 )
@@ -461,10 +462,9 @@ def say_remedy(row: Row) -> str:
 
 def write_message(row: Row, tally: Tally) -> tuple[str, str]:
     """Return title and text of a notice: plain lines, whatever was written into the recall."""
-    product = f"{row.product} {row.versions or 'all versions'}" if row.product else "machines"
     advisories = msgspec.json.decode(row.advisories, type=list[str])
     lines = [
-        f"A recall of {product} is open.",
+        f"A recall of {say_about(row.product, row.versions)} is open.",
         say_headline(row.state, tally, row.product),
         "",
         _line(row.why, 600),

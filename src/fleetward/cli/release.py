@@ -9,6 +9,7 @@ import typer
 
 from fleetward.cli.maker_options import AsJson, MakerOption, Named, PassphraseFile, open_desk
 from fleetward.cli.plain import PLAIN
+from fleetward.cli.release_failures import failures
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.maker.building import (
     STEADY_SECONDS,
@@ -49,6 +50,7 @@ release_app = typer.Typer(
 )
 
 Many = list[str] | None
+release_app.command("failures")(failures)
 
 
 @release_app.command("build")

@@ -500,26 +500,6 @@ def test_no_path_of_the_directors_leads_anywhere(guard: UpdateGuard, path: str) 
     assert sorted(p for p in guard.folder.rglob("*") if "journal" not in str(p)) == files
 
 
-def test_a_makers_files_that_are_withheld_hold_up_no_other_maker(guard: UpdateGuard) -> None:
-    """The director names two products, and the server has nothing of the first one's maker."""
-    world = guard.fleet.world
-    roots = world.next_payload()["roots"]
-    assert isinstance(roots, dict) and isinstance(roots["makers"], dict)
-    roots["makers"]["alarm"] = "ab" * 32
-    world.next_policy({"roots": roots})
-    guard.confirm()
-    before = len(guard.outcomes())
-    guard.release("1.1", 11)
-    guard.approve()
-    other = TargetFile.from_data("alarm/2.0/release.json", b"{}", ["sha256"])
-    guard.server.directed.insert(0, other)
-    guard.run()
-    assert guard.outcomes()[before:] == ["accepted", "installed", "committed"]
-    guard.server.directed = [other]
-    guard.run()
-    assert guard.outcomes()[before:] == ["accepted", "installed", "committed"]
-
-
 def test_another_root_for_the_director(tmp_path: Path) -> None:
     """Whoever answers first hands a root of his own to a machine that has none yet."""
     guard = UpdateGuard.make(tmp_path / "m")

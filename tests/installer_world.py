@@ -197,7 +197,7 @@ class Session:
 class Ground:
     """One place of some kind, in a folder."""
 
-    kind: ClassVar[Literal["directory", "file-slot", "dpkg", "rauc"]]
+    kind: ClassVar[Literal["directory", "file-slot", "dpkg", "rauc", "agent"]]
     bounds = (64 * 1024 * 1024, 500)
     """How many bytes and files a part says that it unpacks to."""
     patched: ClassVar[bool] = False

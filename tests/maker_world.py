@@ -131,7 +131,8 @@ class Maker:
             add_product(self.desk, product, SUPPORT_ENDS, "")
         if files is not None:
             source = self.write(f"{product}-{version}", files)
-            wish["parts"] = (self.part("app", source, hook=wish.pop("hook", "")),)
+            given = (wish.pop("installer", ""), wish.pop("hook", ""))
+            wish["parts"] = (self.part("app", source, *given),)
         return build_release(self.desk, BuildWish(product, version, **wish), quiet=True)
 
     def release(

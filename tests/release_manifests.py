@@ -53,5 +53,13 @@ def manifest_bytes(*named: Any, **changes: Any) -> bytes:
 
 
 def agent_part() -> Part:
-    """Return a part that replaces the agent itself."""
-    return make_part("agent", "agent", blob=Blob("cd" * 32, 9, "ef" * 32))
+    """Return a part that is the agent itself."""
+    return make_part("agent", "agent", blob=Blob("cd" * 32, 9, "ef" * 32), hook="")
+
+
+AGENT_RELEASE: Final[dict[str, Any]] = {
+    "parts": (agent_part(),), "health": Health(60, 10, ()), "replaces_agent": True,
+}  # fmt: skip
+"""What makes a release one of the agent's own code."""
+MARKED_RELEASE: Final[dict[str, Any]] = {"replaces_agent": True}
+"""What makes a release one that holds the agent in a form that only its maker can see."""

@@ -59,6 +59,8 @@ from fleetward.device.updates.installer_words import (
     read_downward,
 )
 from fleetward.device.updates.link import InstallerLink
+from fleetward.device.updates.own_code import OwnCode
+from fleetward.runtime.clock import Clock
 from fleetward.trust.canonical import from_base64url, to_base64url
 from fleetward.trust.envelope import seal
 from fleetward.trust.errors import FleetwardError, Unreachable
@@ -346,6 +348,8 @@ class UpdateGuard(Guarded):
     """What a TPM keeps; None on a machine without one."""
     repository: Repository = field(default_factory=lambda: make_repository())
     director: Director = field(default_factory=Director)
+    own_code: Callable[[Clock], OwnCode] | None = None
+    """What says which code of the agent this is; without it nothing is asked."""
     server: ReleaseServer = field(init=False)
     newest: Manifest = field(init=False)
 
@@ -378,6 +382,7 @@ class UpdateGuard(Guarded):
             spread=0.0,
             installers=lambda clock: InstallerLink(self.installer, clock),
             counter=None if (counter := self.counter) is None else lambda device: counter,
+            own_code=self.own_code(self.clock) if self.own_code else None,
         )
         self.core = GuardCore(self.folder, seat)
         return self.core

@@ -28,6 +28,7 @@ PACKAGE: Final = "fleetward"
 PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "agent": "fleetward.device.cli",
+        "launcher": "fleetward.device.launcher.main",
         "guard": "fleetward.device.guard",
         "uplink": "fleetward.device.uplink",
         "collector": "fleetward.device.posture.collect",

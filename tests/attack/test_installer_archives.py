@@ -375,7 +375,7 @@ def test_without_the_makers_file_only_folders_of_ours(ground: DirectoryGround) -
         assert session.do(Switch()) == Done()
     assert ground.listing() == was
     assert (ground.data / "software/kiosk/place/current/version").read_text() == "2"
-    for other in ("file-slot", "dpkg", "rauc", "agent"):
+    for other in ("file-slot", "dpkg", "rauc"):
         with ground.begin("2", installer=other) as session:
             assert session.surveyed.rule == "wrong_installer"
             assert session.write().rule == "wrong_installer"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.release_manifests import agent_part, make_manifest, make_part, manifest_bytes
+from tests.release_manifests import AGENT_RELEASE, MARKED_RELEASE, make_manifest, manifest_bytes
 from tests.release_world import edit
 from tests.unit.keyholder.access_scene import now_ms
 from tests.unit.keyholder.owner_fixtures import (  # noqa: F401
@@ -232,10 +232,11 @@ def test_many_words_of_the_maker_do_not_hide_the_question(scene: ReleaseScene) -
     assert len(shown.splitlines()) < 20 and len(shown) < 3000 and "and 244 more" in shown
 
 
+@pytest.mark.parametrize("marks", [AGENT_RELEASE, MARKED_RELEASE])
 def test_a_release_that_replaces_the_agent_is_never_shown_without_that(
-    scene: ReleaseScene,
+    scene: ReleaseScene, marks: dict[str, Any]
 ) -> None:
-    scene.release("kiosk", "1.5", 15, parts=(make_part(), agent_part()))
+    scene.release("kiosk", "1.5", 15, **marks)
     found = scene.look("kiosk", "1.5")
     assert "AGENT" in tell_release(found.manifest)
     policy = scene.desk.documents().policy

@@ -23,7 +23,7 @@ from tests.adversary.update_watch import (
 )
 from tests.trust_world import NOW_MS, strange_signature
 from tests.update_world import DAY_MS, PRODUCT, UpdateGuard, big_payload, make_manifest
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, TargetFile
 
 from fleetward.device.port import GetUpdate, TakePushed, TakeUpdateAnswer
 from fleetward.device.updates import memory as remembered
@@ -435,3 +435,23 @@ def test_no_release_is_fetched_without_end(how: str) -> None:
     with pytest.raises(Malformed) as caught:
         read_manifest(write_manifest(replace(honest, parts=parts)))
     assert caught.value.reason == "bad_blob"
+
+
+def test_a_makers_files_that_are_withheld_hold_up_no_other_maker(guard: UpdateGuard) -> None:
+    """The director names two products, and the server has nothing of the first one's maker."""
+    world = guard.fleet.world
+    roots = world.next_payload()["roots"]
+    assert isinstance(roots, dict) and isinstance(roots["makers"], dict)
+    roots["makers"]["alarm"] = "ab" * 32
+    world.next_policy({"roots": roots})
+    guard.confirm()
+    before = len(guard.outcomes())
+    guard.release("1.1", 11)
+    guard.approve()
+    other = TargetFile.from_data("alarm/2.0/release.json", b"{}", ["sha256"])
+    guard.server.directed.insert(0, other)
+    guard.run()
+    assert guard.outcomes()[before:] == ["accepted", "installed", "committed"]
+    guard.server.directed = [other]
+    guard.run()
+    assert guard.outcomes()[before:] == ["accepted", "installed", "committed"]

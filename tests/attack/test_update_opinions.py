@@ -291,7 +291,13 @@ def of_the_same_version_by_name(guard: UpdateGuard) -> None:
 def standing_for_the_agent(guard: UpdateGuard) -> None:
     blob = make_blob(b"agent")
     parts = (Part("agent", "agent", "agent", blob, (), 5, 1),)
-    guard.release("2.0", 20, b"agent", parts=parts)
+    guard.release("2.0", 20, b"agent", parts=parts, replaces_agent=True)
+    guard.allow_all()
+
+
+def standing_for_a_marked_one(guard: UpdateGuard) -> None:
+    """A release of another installer whose maker says that it holds the agent."""
+    guard.release("2.0", 20, replaces_agent=True)
     guard.allow_all()
 
 
@@ -443,6 +449,7 @@ ATTACKS: dict[Attack, str] = {
     withdrawn_and_replayed: "not_approved",
     of_the_same_version_by_name: "not_approved",
     standing_for_the_agent: "not_approved",
+    standing_for_a_marked_one: "not_approved",
     agent_without_the_word: "not_approved",
     of_another_owner: "another_owner",
     of_another_epoch: "old_epoch",

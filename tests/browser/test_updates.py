@@ -7,6 +7,7 @@ stand in the order in which a fleet comes to its updates. The pictures are in `b
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -333,3 +334,99 @@ def test_a_rollout_is_cancelled_by_the_keyboard_alone(
     with visit(browser, session) as visitor:
         visitor.open(demo.url)
         expect(visitor.page.locator("main")).not_to_contain_text("The rollout of kiosk 1.1 is held")
+
+
+def test_a_recall_in_three_clicks_is_over_when_all_have_signed(
+    demo: Program, maker: Maker, browser: Browser, session: StorageState
+) -> None:
+    why = "<img src=x onerror=alert(1)> Anybody on the network can log in."
+    maker.release("1.2", "file:app/page.txt", "--fixes", "CVE-2026-1002", page="mended")
+    with visit(browser, session) as visitor:
+        page, main = visitor.page, visitor.page.locator("main")
+        found = judge_twice(visitor, demo, "/updates/recalls")
+        expect(main).to_contain_text("Nothing was ever recalled here.")
+        visitor.look(NARROW, "dark")
+        visitor.shoot("23-no-recalls")
+        visitor.look(WIDE, "light")
+        visitor.open(f"{demo.url}/updates/releases/kiosk/1.2")
+        visitor.shoot("23-release", whole=True)
+        # One.
+        page.get_by_role("link", name="Recall the versions before…").click()
+        form = page.get_by_role("form", name="A new recall")
+        expect(form.get_by_label("In a line")).to_have_value("kiosk before 1.2")
+        expect(form).to_contain_text("CVE-2026-1002")
+        expect(form.locator(".new-forecast")).to_contain_text("a recalled version")
+        form.get_by_label("Why").fill(why)
+        expect(form.get_by_role("button", name="Open the recall")).to_be_enabled()
+        found += judge_here(visitor, "the form")
+        visitor.shoot("23-new-recall", whole=True)
+        # Two.
+        form.get_by_role("button", name="Open the recall").click()
+        expect(page).to_have_url(re.compile("/updates/recalls/[0-9a-f]{32}"))
+        expect(page.get_by_role("heading", level=1)).to_contain_text("It is not over")
+        expect(main.get_by_text(why)).to_be_visible()
+        assert main.locator("img").count() == 0
+        place = page.url.removeprefix(demo.url)
+        found += judge_twice(visitor, demo, place)
+        for size, scheme in LOOKS:
+            visitor.look(size, scheme)
+            visitor.shoot(f"23-recall-{size['width']}-{scheme}", whole=True)
+        visitor.look(WIDE, "light")
+        visitor.open(demo.url)
+        card = page.get_by_role("list", name="What needs you")
+        expect(card).to_contain_text("Recall: kiosk before 1.2")
+        visitor.shoot("23-today")
+        card.get_by_role("link", name=re.compile("See what to do next")).click()
+        # Three: the rollout of what mends it. The owner's yes is a signature, and no click here.
+        page.get_by_role("button", name="Roll kiosk 1.2 out in waves").click()
+        expect(page).to_have_url(re.compile("/updates/rollouts/"))
+        maker.approve("1.2")
+        visitor.open(demo.url + place)
+        done = main.get_by_role("row").filter(has_text="It signed that it runs kiosk 1.2")
+        expect(done.first).to_be_visible(timeout=INSTALL_MS)
+        expect(page.get_by_role("heading", level=1)).to_contain_text("It is not over")
+        visitor.shoot("24-recall-one-done", whole=True)
+        # Whoever is left is not done by being closed.
+        Keyboard(page).press("Close…", "BUTTON")
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_role("button", name="Close it, not proven")).to_be_disabled()
+        dialog.get_by_label("Why").fill("the others are sold")
+        dialog.get_by_role("button", name="Close it, not proven").click()
+        expect(main).to_contain_text("Closed, not proven")
+        found += judge_twice(visitor, demo, "/updates/recalls")
+        visitor.shoot("24-recalls", whole=True)
+    assert found == []
+    check_without_the_server(demo, maker, place.rpartition("/")[2])
+
+
+def check_without_the_server(demo: Program, maker: Maker, recall: str) -> None:
+    """Compare the proof with the record, as the owner would on another computer."""
+    proof, record = maker.folder / "recall.json", maker.folder / "record"
+    demo.run("recall", "export", recall, "--out", proof, "--data", demo.data)
+    demo.run("audit", "export", "--out", record, "--data", demo.data)
+    # The demo's owner folder lies on this computer: its root is what the owner knows.
+    root = json.loads((record / "export.json").read_bytes())["owner_root"]
+    where = ("--record", record, "--root", root)
+    checked = demo.run_json("recall", "verify", proof, *where, code=1)
+    assert (checked["contradicted"], checked["over"]) == ([], False)
+    assert checked["updated"] >= 1 and checked["open"]
+    lie = json.loads(proof.read_bytes())
+    for line in lie["lines"]:
+        line["standing"] = "updated"
+    lie["tally"] |= {"affected": 0, "unknown": 0, "updated": len(lie["lines"])}
+    proof.write_text(json.dumps(lie), "ascii")
+    checked = demo.run_json("recall", "verify", proof, *where, code=1)
+    # One finding for each machine that is not proven, whatever the server says of it.
+    assert {each["id"] for each in checked["contradicted"]} == {"not_proven"}
+
+
+def judge_here(visitor: Visit, what: str) -> list[str]:
+    """Return what is wrong with the page as it stands, at all four looks."""
+    found = []
+    for size, scheme in LOOKS:
+        visitor.look(size, scheme)
+        found += [f"{what}: {line}" for line in visitor.judge_access()]
+        if visitor.width_too_much() > 0:
+            found.append(f"{what} scrolls sideways")
+    visitor.look(WIDE, "light")
+    return found

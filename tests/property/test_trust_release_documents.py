@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.release_manifests import agent_part, make_manifest, make_part, manifest_bytes
+from tests.release_manifests import AGENT_RELEASE, MARKED_RELEASE, make_manifest, manifest_bytes
 from tests.trust_world import NOW_MS, World
 
 from fleetward.trust import canonical
@@ -73,7 +73,7 @@ def name_blob(digest: str) -> Blob:
 BLOBS = DIGESTS.map(name_blob)
 PARTS = st.one_of(
     st.builds(
-        Part, NAMES, st.sampled_from(("directory", "dpkg", "agent")), NAMES, BLOBS,
+        Part, NAMES, st.sampled_from(("directory", "dpkg")), NAMES, BLOBS,
         st.lists(st.builds(Delta, DIGESTS, BLOBS), max_size=2).map(tuple),
         st.integers(0, 10**9), st.integers(0, 1000), st.one_of(st.just(""), PATHS),
     ),
@@ -157,7 +157,6 @@ def test_a_manifest_is_read_as_it_was_written(manifest: Any) -> None:
     data = write_manifest(manifest)
     read = read_manifest(data)
     assert replace(read, hash="") == manifest and write_manifest(read) == data
-    assert read.replaces_agent == any(p.installer == "agent" for p in manifest.parts)
 
 
 @given(TERMS, st.integers(0, 365 * 86_400))
@@ -179,12 +178,12 @@ def test_approvals_are_read_as_they_were_signed(terms: Terms, wait: int) -> None
 def test_what_is_allowed_is_allowed_by_every_word(
     terms: Terms, known: int, now: int, wait: int
 ) -> None:
-    agent = read_manifest(manifest_bytes(parts=(make_part(), agent_part())))
+    marked = [read_manifest(manifest_bytes(**m)) for m in (AGENT_RELEASE, MARKED_RELEASE)]
     payload = make_standing_payload(WORLD.policy, "kiosk", terms, wait, NOW_MS)
     ahead = verify_approval(seal(payload, [ADA]), WORLD.policy)
     allowed = terms.not_before_ms <= now < terms.not_after_ms and known + wait * 1000 <= now
     assert ahead.allows(KIOSK, known, now) is allowed
-    assert not ahead.allows(agent, known, now)
+    assert not any(ahead.allows(agent, known, now) for agent in marked)
 
 
 @given(SELECTORS)

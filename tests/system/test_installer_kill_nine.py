@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.agent_world import AgentGround
 from tests.installer_rauc_world import RaucGround, has_rauc
 from tests.installer_world import (
     DirectoryGround,
@@ -180,6 +181,7 @@ SMALL = [
     pytest.param(FewPatchedFiles, id="directory-deltas"),
     pytest.param(SmallSlots, id="file-slot"),
     pytest.param(SmallPatchedSlots, id="file-slot-deltas"),
+    pytest.param(AgentGround, id="agent"),
     pytest.param(DpkgGround, id="dpkg", marks=needs_root),
 ]
 

@@ -6,7 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from tests.access_world import AccessWorld
-from tests.release_manifests import agent_part, make_manifest, make_part, manifest_bytes
+from tests.release_manifests import (
+    AGENT_RELEASE,
+    MARKED_RELEASE,
+    make_manifest,
+    make_part,
+    manifest_bytes,
+)
 from tests.trust_world import NOW_MS, alter, resign
 from tests.vectors.making import Vectors, public, seeded_key
 from tests.vectors.of_owners import chain_of
@@ -51,6 +57,12 @@ def release_vectors() -> Vectors:
     return v
 
 
+def _parts(manifest: JsonObject) -> list[Any]:
+    parts = manifest["parts"]
+    assert isinstance(parts, list)
+    return parts
+
+
 def _add_manifests(v: Vectors) -> None:
     check = "release.manifest"
     whole = make_manifest(
@@ -58,7 +70,6 @@ def _add_manifests(v: Vectors) -> None:
         parts=(
             make_part(),
             make_part("os", "rauc", deltas=(), unpacked_bytes=0, unpacked_files=0, hook=""),
-            agent_part(),
         ),
         health=Health(60, 0, (
             Check("process", name="kiosk"), Check("port", port=8080),
@@ -70,6 +81,19 @@ def _add_manifests(v: Vectors) -> None:
     )  # fmt: skip
     v.good("a small release", check, manifest=b64(manifest_bytes()))
     v.good("every kind of part and check", check, manifest=b64(write_manifest(whole)))
+    own = canonical.decode_object(manifest_bytes(**AGENT_RELEASE))
+    v.good("the agent itself", check, manifest=b64(canonical.encode(own)))
+    marked = manifest_bytes(**MARKED_RELEASE)
+    v.good("the agent, in a form that its maker alone sees", check, manifest=b64(marked))
+    for name, reason, lie in (
+        ("the agent without the mark", "agent_not_marked", {"agent": False}),
+        ("the agent and a restart", "agent_not_alone", {"reboot": True}),
+        ("the agent beside another part", "agent_not_alone",
+         {"parts": [*_parts(own), *_parts(canonical.decode_object(manifest_bytes()))]}),
+        ("the agent with a hook", "agent_not_alone",
+         {"parts": [{**_parts(own)[0], "hook": "bin/hook"}]}),
+    ):  # fmt: skip
+        v.bad(name, check, f"Malformed/{reason}", manifest=b64(canonical.encode({**own, **lie})))
     value = canonical.decode_object(manifest_bytes())
     parts = value["parts"]
     assert isinstance(parts, list) and isinstance(parts[0], dict)
@@ -177,7 +201,7 @@ def _add_approvals(v: Vectors, world: AccessWorld) -> None:
     check, policy = "release.approval", world.trust.policy
     ada, ben = world.trust.signers
     kiosk = read_manifest(manifest_bytes())
-    agent = read_manifest(manifest_bytes(parts=(make_part(), agent_part())))
+    agent = read_manifest(manifest_bytes(**AGENT_RELEASE))
     other = read_manifest(manifest_bytes("kiosk", "1.2", 12))
     terms = Terms(Selector(groups=("a",)), NOW_MS, NOW_MS + DAY_MS, (NIGHT,), "tested")
     one = seal(make_approval_payload(policy, kiosk, terms, NOW_MS), [ada])

@@ -10,6 +10,7 @@ export type Search = Record<string, string | number | null | undefined>;
 
 const release = (product: string, version: string): string =>
   `/updates/releases/${encodeURIComponent(product)}/${encodeURIComponent(version)}`;
+const recall = (id: string): string => `/updates/recalls/${encodeURIComponent(id)}`;
 const of = (id: string): string => `/devices/${encodeURIComponent(id)}`;
 
 export const api = {
@@ -64,6 +65,13 @@ export const api = {
   createRollout: (wish: T.RolloutWish) => http.post<T.Rollout>('/updates/rollouts', wish),
   changeRollout: (id: string, verb: string, reason: string) =>
     http.post<T.Rollout>(`/updates/rollouts/${encodeURIComponent(id)}/${verb}`, { reason }),
+  recalls: () => http.get<T.RecallList>('/updates/recalls'),
+  recall: (id: string, search: Search) => http.get<T.RecallDetail>(`${recall(id)}${query(search)}`),
+  forecastRecall: (wish: T.RecallWish) => http.post<T.RecallForecast>('/updates/recall-forecasts', wish),
+  openRecall: (wish: T.RecallWish) => http.post<T.Recall>('/updates/recalls', wish),
+  changeRecall: (id: string, verb: string, reason: string) => http.post<T.Recall>(`${recall(id)}/${verb}`, { reason }),
+  noteRecalled: (id: string, devices: string[], words: string) => http.post<T.Recall>(`${recall(id)}/notes`, { devices, words }),
+  recallFile: async (id: string, name: 'proof' | 'machines.csv') => (await http.send('GET', `${recall(id)}/${name}`)).blob(),
 
   timeline: (search: Search) => http.get<T.Page<T.HistoryItem>>(`/timeline${query(search)}`),
   record: () => http.get<T.LogRecord>('/record'),

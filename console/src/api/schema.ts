@@ -1,5 +1,5 @@
 // Made from openapi.json by `make openapi`; a change here is lost.
-// SHA-256 of openapi.json: d971a3a9874031def1844f9cf861c4e8a1a2ce8b9406bdefa46398bb3da3e1f7
+// SHA-256 of openapi.json: d7f0ec8cf274a69b12ede4c6ef242d6bd8b46fd4c92a2a3c3a4c41d34ba00922
 
 export interface components {
     schemas: {
@@ -784,6 +784,28 @@ export interface components {
             files: components["schemas"]["NamedFile"][];
         };
         /**
+         * NewRecall
+         * @description A recall: which versions of which product, why, and what is to be done until when.
+         */
+        NewRecall: {
+            /** @default [] */
+            advisories: string[];
+            /** @default  */
+            fix_version: string;
+            /** @default null */
+            machines: components["schemas"]["MachineSelector"] | null;
+            /** @default  */
+            product: string;
+            /** @enum {unknown} */
+            remedy: "disable" | "patch" | "stop";
+            title: string;
+            /** @default null */
+            until: string | null;
+            /** @default [] */
+            versions: string[];
+            why: string;
+        };
+        /**
          * NewRelease
          * @description A release's manifest in base64url, and the path of its target.
          */
@@ -818,6 +840,28 @@ export interface components {
             /** @example 2026-11-23T14:02:05.123Z */
             at: string;
             names: string[];
+        };
+        /**
+         * NextStep
+         * @description What is to be done next, and by whom. This server does none of it by itself.
+         */
+        NextStep: {
+            command: string;
+            href: string;
+            /** @enum {unknown} */
+            who: "maker" | "operator" | "owner" | "technician";
+            words: string;
+        };
+        /**
+         * NoticeRow
+         * @description Somebody who was told, or could not be.
+         */
+        NoticeRow: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            at: string;
+            channel: string;
+            good: boolean;
+            name: string;
         };
         /**
          * OpenPort
@@ -1098,6 +1142,35 @@ export interface components {
             last_sequence: number;
         };
         /**
+         * ProofLine
+         * @description A machine in a proof, and where in the record that stands which shows it.
+         */
+        ProofLine: {
+            counter: number;
+            device: string;
+            last_heard_at: string | null;
+            model: string;
+            name: string;
+            note: string;
+            report: components["schemas"]["ProofReport"] | null;
+            roster: number;
+            simulated: boolean;
+            site: string;
+            /** @enum {unknown} */
+            standing: "affected" | "retired" | "unknown" | "updated";
+            version: string;
+        };
+        /**
+         * ProofReport
+         * @description A machine's report in the owner's record: `sha256` is of its bytes as they stand there.
+         */
+        ProofReport: {
+            entry: number;
+            generation: number;
+            hash: string;
+            sha256: string;
+        };
+        /**
          * PropertyView
          * @description One of the seven properties, with its evidence and one next step.
          */
@@ -1128,6 +1201,193 @@ export interface components {
          */
         Reason: {
             reason: string;
+        };
+        /**
+         * RecallAbout
+         * @description What a recall is about, by what decides. No product: machines as they are; no ranges: every
+         *         version; `all` machines, or those named.
+         */
+        RecallAbout: {
+            machines: "all" | components["schemas"]["RecallMachines"];
+            product: string;
+            ranges: components["schemas"]["RecallRange"][];
+        };
+        /**
+         * RecallBecause
+         * @description Why somebody does something of a recall.
+         */
+        RecallBecause: {
+            /** @default  */
+            reason: string;
+        };
+        /**
+         * RecallDay
+         * @description One day of the history.
+         */
+        RecallDay: {
+            affected: number;
+            /** @example 2026-11-23T14:02:05.123Z */
+            day: string;
+            done: number;
+            found: number;
+            unknown: number;
+        };
+        /**
+         * RecallDetail
+         * @description A recall with a page of its machines, what is next, who was told, and what people did.
+         */
+        RecallDetail: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            as_of: string;
+            deeds: components["schemas"]["RolloutDeed"][];
+            history: components["schemas"]["RecallDay"][];
+            items: components["schemas"]["RecalledMachine"][];
+            notices: components["schemas"]["NoticeRow"][];
+            page: number;
+            per_page: number;
+            recall: components["schemas"]["RecallRow"];
+            steps: components["schemas"]["NextStep"][];
+            total: number;
+        };
+        /**
+         * RecallForecast
+         * @description What a recall would find. Nothing is stored.
+         */
+        RecallForecast: {
+            headline: string;
+            machines: string;
+            tally: components["schemas"]["RecallTally"];
+            versions: string[];
+        };
+        /**
+         * RecallList
+         * @description All recalls, newest first.
+         */
+        RecallList: {
+            items: components["schemas"]["RecallRow"][];
+        };
+        /**
+         * RecallMachines
+         * @description Which machines can have it, by what the owner signed of them.
+         */
+        RecallMachines: {
+            devices: string[];
+            groups: string[];
+            models: string[];
+            sites: string[];
+        };
+        /**
+         * RecallNote
+         * @description What somebody says of machines of a recall. It proves nothing.
+         */
+        RecallNote: {
+            devices: string[];
+            words: string;
+        };
+        /**
+         * RecallProof
+         * @description A recall as it stands, for `fleetward recall verify` and the owner's own copy of the record.
+         *
+         *         Nothing in it is to be believed by itself.
+         */
+        RecallProof: {
+            /** @example 2026-11-23T14:02:05.123Z */
+            as_of: string;
+            entries: number;
+            /** @enum {unknown} */
+            format: "fleetward-recall/1";
+            generation: number;
+            lines: components["schemas"]["ProofLine"][];
+            owner_root: string;
+            recall: string;
+            roster: number;
+            scope: components["schemas"]["RecallAbout"];
+            /** @enum {unknown} */
+            state: "cancelled" | "closed" | "open";
+            tally: components["schemas"]["RecallTally"];
+            title: string;
+        };
+        /**
+         * RecallRange
+         * @description Releases by their counters, both among them; `last` 0: all from `first` on.
+         */
+        RecallRange: {
+            first: number;
+            last: number;
+        };
+        /**
+         * RecallRow
+         * @description A recall and how it stands.
+         */
+        RecallRow: {
+            about: string;
+            acknowledged_at: string | null;
+            acknowledged_by: string;
+            acknowledged_words: string;
+            advisories: string[];
+            /** @example 2026-11-23T14:02:05.123Z */
+            changed_at: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            created_at: string;
+            created_by: string;
+            fix_version: string;
+            headline: string;
+            id: string;
+            machines: string;
+            /** @example 2026-11-23T14:02:05.123Z */
+            opened_at: string;
+            overdue: boolean;
+            product: string;
+            /** @enum {unknown} */
+            remedy: "disable" | "patch" | "stop";
+            remedy_words: string;
+            /** @enum {unknown} */
+            state: "cancelled" | "closed" | "open";
+            tally: components["schemas"]["RecallTally"];
+            title: string;
+            until: string | null;
+            versions: string;
+            why: string;
+            words: string;
+        };
+        /**
+         * RecallTally
+         * @description How many machines a recall found, and how they stand.
+         */
+        RecallTally: {
+            affected: number;
+            found: number;
+            retired: number;
+            silent: number;
+            unknown: number;
+            updated: number;
+        };
+        /**
+         * RecalledMachine
+         * @description A machine of a recall.
+         */
+        RecalledMachine: {
+            connected: boolean;
+            device_id: string;
+            done_at: string | null;
+            /** @example 2026-11-23T14:02:05.123Z */
+            found_at: string;
+            found_version: string;
+            last_heard_at: string | null;
+            model: string;
+            name: string;
+            note: string;
+            note_at: string | null;
+            note_by: string;
+            proof: string;
+            quarantined: boolean;
+            report: string;
+            said_at: string | null;
+            simulated: boolean;
+            site: string;
+            /** @enum {unknown} */
+            standing: "affected" | "retired" | "unknown" | "updated";
+            version: string;
         };
         /**
          * Record

@@ -20,6 +20,9 @@ import { SignIn } from './session/SignIn';
 import Timeline from './timeline/Timeline';
 import { Today } from './today/Today';
 import Tour from './tour/Tour';
+import NewRecall from './updates/NewRecall';
+import Recall from './updates/Recall';
+import Recalls from './updates/Recalls';
 import Release from './updates/Release';
 import Rollout from './updates/Rollout';
 import Updates from './updates/Updates';
@@ -41,6 +44,9 @@ function Pages() {
         <Route path="/updates" component={Updates} />
         <Route path="/updates/releases/:product/:version" component={Release} />
         <Route path="/updates/rollouts/:id" component={Rollout} />
+        <Route path="/updates/recalls" component={Recalls} />
+        <Route path="/updates/recalls/new" component={NewRecall} />
+        <Route path="/updates/recalls/:id" component={Recall} />
         <Route path="/timeline" component={Timeline} />
         <Route path="/proof" component={Proof} />
         <Route path="/setup/:step?" component={Tour} />

@@ -9,6 +9,7 @@ import typer
 
 from fleetward.cli.maker_options import AsJson, MakerOption, Named, PassphraseFile, open_desk
 from fleetward.cli.plain import PLAIN
+from fleetward.cli.release_failures import failures
 from fleetward.keyholder.api import ApiClient
 from fleetward.keyholder.maker.building import (
     STEADY_SECONDS,
@@ -49,6 +50,7 @@ release_app = typer.Typer(
 )
 
 Many = list[str] | None
+release_app.command("failures")(failures)
 
 
 @release_app.command("build")
@@ -90,6 +92,12 @@ def build(
         int, typer.Option("--from-at-least", help="Older machines take one in between first.")
     ] = 0,
     reboot: Annotated[bool, typer.Option("--reboot", help="The machine starts again.")] = False,
+    replaces_agent: Annotated[
+        bool,
+        typer.Option(
+            "--replaces-agent", help="It holds the agent itself, as an image of the system does."
+        ),
+    ] = False,
     notes: Annotated[str, typer.Option("--notes", help="What is new: TEXT, or @FILE.")] = "",
     fixes: Annotated[Many, typer.Option("--fixes", help="A weakness that it mends: CVE-…")] = None,
     sbom: Annotated[
@@ -134,6 +142,7 @@ def build(
             fixes=tuple(fixes or ()),
             bill=sbom,
             deltas=DeltaWish(tuple(delta_from or ()), are_made=not no_delta, is_best=best),
+            replaces_agent=replaces_agent,
         )
         manifest = build_release(open_desk(maker), wish)
         words = (

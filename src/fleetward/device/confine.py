@@ -38,6 +38,7 @@ from typing import IO, Any, Final, Literal, Protocol, cast
 
 import msgspec
 
+from fleetward.device.launcher.interpreter import module_argv, own_tree
 from fleetward.trust.errors import FleetwardError, Misuse, Unreachable
 
 MAX_REPORT_BYTES: Final = 8192
@@ -123,7 +124,7 @@ def run_confined(
         memory_bytes=memory_bytes,
         processor_seconds=max(1, int(timeout_seconds) + 1),
     )
-    command = [sys.executable, "-I", "-m", "fleetward.device.confine"]
+    command = module_argv("fleetward.device.confine", own_tree())
     command += [msgspec.json.encode(specification).decode(), *given]
     started = time.monotonic()
     try:

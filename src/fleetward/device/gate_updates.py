@@ -62,8 +62,9 @@ APPROVAL: Final = "approval"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A release that was named and signed, and what came of it: a meeting, or a refusal. `maker` is
-    the root of the policy by which it was signed."""
+    """A release that was named and signed, and what came of it: a meeting, or a refusal; neither
+    where its maker's files were not there this time. `maker` is the root of the policy by which it
+    was signed."""
 
     path: str
     manifest: Manifest | None
@@ -160,8 +161,17 @@ class UpdateGate:
     def _judge_all(self, wanted: list[tuple[str, Target | None]]) -> Look:
         self._shelf.forget_others(self._anchors())
         found: list[Candidate] = []
+        missing: Unreachable | None = None
         for path, directed in wanted:
-            found.append((yield from self._judge(path, directed)))
+            try:
+                found.append((yield from self._judge(path, directed)))
+            except Unreachable as e:
+                # One maker's files are not there: that holds up no other's.
+                missing = missing or e
+                found.append(Candidate(path, None, b"", None, None))
+        is_mute = not any(each.meeting or each.refusal for each in found)
+        if missing is not None and is_mute:
+            raise missing
         return tuple(found)
 
     def _judge(self, path: str, directed: Target | None) -> _Talk[Candidate]:

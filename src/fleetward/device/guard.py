@@ -19,6 +19,7 @@ from typing import Final
 from fleetward.device.access.panel_door import PanelDoor
 from fleetward.device.frames import Connection
 from fleetward.device.guard_core import GuardCore
+from fleetward.device.launcher.vitals import Vitals
 
 ONCE_SECONDS: Final = 180.0
 """`run --once` gives up after this long, and says what is missing."""
@@ -36,10 +37,12 @@ class GuardLoop:
         source: socket.socket,
         peer_uid: int | None,
         panel: PanelDoor | None = None,
+        vitals: Vitals | None = None,
     ) -> None:
         source.setblocking(False)
         self._core = core
         self._panel = panel
+        self._vitals = vitals or Vitals(None)
         self._source = source
         self._listens = source.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
         self._peer_uid = peer_uid
@@ -59,6 +62,9 @@ class GuardLoop:
         try:
             while not self._stop:
                 delay_ms = min(self._core.tick(), self._panel.tick() if self._panel else 60_000)
+                self._vitals.tell(healthy=self._core.healthy, connected=self._core.connected)
+                if self._core.makes_room:
+                    return 0
                 if self._core.seat.once:
                     if self._core.settled:
                         return 0

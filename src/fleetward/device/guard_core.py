@@ -39,7 +39,7 @@ from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.identity.keys import load_identity
 from fleetward.device.looking import Eyes, Looking
 from fleetward.device.outbox import INTACT, Outbox, Writer, kept_cut
-from fleetward.device.port import Reply, Request
+from fleetward.device.port import GetKit, Reply, Request
 from fleetward.device.presses import Presses
 from fleetward.device.refusals import Refusals
 from fleetward.device.report import report_status
@@ -50,6 +50,7 @@ from fleetward.device.timekeeper import Timekeeper
 from fleetward.device.updates.floors import Counter, Floors
 from fleetward.device.updates.link import Link
 from fleetward.device.updates.memory import MemoryFile
+from fleetward.device.updates.own_code import OwnCode
 from fleetward.device.updates.reports import Reports
 from fleetward.device.updates.reports import Speaker as UpdateSpeaker
 from fleetward.device.updates.shelf import Shelf
@@ -94,6 +95,8 @@ class Seat:
     counter: Callable[[str], Counter] | None = None
     """What binds this device's counters against older releases to the machine; None where they are
     kept in a file alone."""
+    own_code: OwnCode | None = None
+    """What is known of the code that guard is; None where nothing could replace it."""
 
 
 class GuardCore:
@@ -144,6 +147,7 @@ class GuardCore:
         """Why the server took nothing, as it says; empty once it does."""
         self._next_save_ms = self._next_status_ms = self._next_chores_ms = 0
         self._batches_seen = 0
+        self._was_asked = False
         self._looked_at = self.state.inventory_powered_ms
         self._begin(damage, state_damaged=state_damaged)
 
@@ -158,6 +162,9 @@ class GuardCore:
 
     def handle(self, request: Request, body: bytes) -> Reply:
         """Answer one request of uplink. Raises the families of `trust.errors`."""
+        if isinstance(request, GetKit):
+            self._check_uplink(request)
+        self._was_asked = True
         return self.verbs.handle(request, body)
 
     def tick(self) -> int:
@@ -181,6 +188,8 @@ class GuardCore:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
         self.gate.tick()
+        if self._was_asked and self.seat.own_code is not None:
+            self.seat.own_code.say_healthy()
         doing = self.updates.waiting_words
         sessions_ms = min(self.sessions.tick(), self.updates.tick())
         if self.updates.waiting_words != doing:
@@ -194,8 +203,28 @@ class GuardCore:
         looking_ms = self.looking.next_ms() - now
         return max(20, min(LONGEST_SLEEP_MS, looking_ms, sessions_ms, closings_ms))
 
+    @property
+    def healthy(self) -> bool:
+        """Whether guard and uplink stand: it has its documents, its journal and its key, or it
+        would not be here, and uplink has everything that it needs, or it would not have asked."""
+        return self._was_asked
+
+    @property
+    def connected(self) -> bool:
+        """Whether a greeting went to the server and back."""
+        return self.connection.state == "connected"
+
+    @property
+    def makes_room(self) -> bool:
+        """Whether guard is to end, so that other code of the agent is started."""
+        own, attempt = self.seat.own_code, self.updates.memory.attempt
+        steady = attempt is None or attempt.phase == "proving"
+        return own is not None and steady and self.updates.memory.owed is None and own.makes_room
+
     def close(self) -> None:
         """End every session, write that the agent stops, and close the journal."""
+        if self.seat.own_code is not None:
+            self.seat.own_code.say_healthy()
         self.sessions.close()
         self.closings.close()
         self.updates.close()
@@ -252,6 +281,7 @@ class GuardCore:
         """Note how the connection stands."""
         if (state, words) != (self.connection.state, self.connection.words):
             self.connection = Connection(state, self.time.wall_ms(), words[:500])
+        self.updates.connected = state == "connected"
         if state != "connected":
             self.outbox.end_session()
             self.updates.take_silence("The connection to the server ended.")
@@ -274,15 +304,35 @@ class GuardCore:
             self._start_lease(self.view)
         if damage is not None:
             self._note_damage(damage)
+        self._check_key()
         words = "The agent started."
         if state_damaged:
             words += " What it remembered between starts was damaged, and is built anew."
+        if self.seat.own_code is not None and self.seat.own_code.lost:
+            words += f" It is not the one that was kept. {self.seat.own_code.state.words}"
         with contextlib.suppress(Unreachable):
             self.diary.order(
                 "agent.started",
-                {"version": AGENT_VERSION, "wall": self.seat.wall, "words": words},
+                {
+                    "release": self.seat.own_code.release if self.seat.own_code else "",
+                    "version": AGENT_VERSION,
+                    "wall": self.seat.wall,
+                    "words": words,
+                },
             )
         self.sessions.begin_probe()
+
+    def _check_uplink(self, kit: GetKit) -> None:
+        """Return when uplink is of the same code as guard: on trial, one would be judged for what
+        the other does. Raises `Unreachable`, at which uplink ends and the right one is started."""
+        own = self.seat.own_code
+        if own is not None and kit.release != own.release:
+            raise Unreachable("This uplink is of another agent than guard.", reason="guard_gone")
+
+    def _check_key(self) -> None:
+        """Return when the identity key signs. Raises `Untrusted` when what it makes is none."""
+        said = f"fleetward.start:{self.seat.boot}".encode()
+        self.signer.public.verify(self.signer.sign(said), said)
 
     def _note_damage(self, damage: Damage) -> None:
         words = f"The end of the journal was damaged; {damage.cut_bytes} bytes were cut off."
@@ -378,6 +428,7 @@ class GuardCore:
             Reports(speaker, self.diary, self.time, lambda: floors.keeping),
             (clock, self.time, self.seat.spread),
         )
+        updates.use_own_code(self.seat.own_code)
         updates.bundled.call_on_documents(lambda data: self._take_documents(to_base64url(data)))
         return updates
 

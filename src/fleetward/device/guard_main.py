@@ -23,11 +23,14 @@ from fleetward.device.guard_core import GuardCore, Seat, Wall
 from fleetward.device.hardware.tpm import DeviceLine
 from fleetward.device.hardware.tpm_counter import TpmCounter
 from fleetward.device.kernel_clock import MachineClock
+from fleetward.device.launcher.interpreter import own_release
+from fleetward.device.launcher.vitals import Vitals
 from fleetward.device.looking import Eyes
 from fleetward.device.posture.watch import SocketWatch
 from fleetward.device.privileges import deny_network, seal_process, uplink_ids
 from fleetward.device.status import hold_folder
 from fleetward.device.updates.link import InstallerLink
+from fleetward.device.updates.own_code import OwnCode
 from fleetward.trust.errors import FleetwardError
 
 TPM: Final = Path("/dev/tpmrm0")
@@ -58,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     source = socket.socket(fileno=descriptor)
     root = os.geteuid() == 0
     wall: Wall = "uid" if root else "none"
-    hidden = (arguments.data.resolve(),)
+    hidden = list_hidden(arguments.data.resolve())
     doors = ServiceDoors() if arguments.control is None else SupervisedDoors(source)
     seat = Seat(
         clock=MachineClock(),
@@ -74,13 +77,26 @@ def _run(arguments: argparse.Namespace) -> int:
         closers=doors,
         installers=lambda clock: InstallerLink(doors, clock),
         counter=_find_counter() if arguments.control is None else None,
+        own_code=OwnCode(
+            arguments.data, own_release(), MachineClock(), launched=arguments.launched
+        ),
     )
     with hold_folder(folder):
         core = GuardCore(folder, seat)
         listens = arguments.control is None
         panel = None if arguments.once else open_panel(arguments.data, core)
         peer_uid = uplink_ids().uid if listens and root else None
-        return GuardLoop(core, source, peer_uid, panel).run()
+        vitals = Vitals(arguments.launcher)
+        return GuardLoop(core, source, peer_uid, panel, vitals).run()
+
+
+def list_hidden(data: Path) -> tuple[Path, ...]:
+    """Return what collectors must not see of the data folder: all of it, but for the code that
+    they are themselves, where a release of the agent runs."""
+    if not own_release():
+        return (data,)
+    known = {data / name for name in ("guard", "panel", "software", "uplink")}
+    return tuple(sorted({*known, *data.iterdir()} - {data / "agent"}))
 
 
 def _find_counter() -> Callable[[str], TpmCounter] | None:
@@ -97,6 +113,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--control", type=int, help="descriptor over which uplinks come")
     parser.add_argument("--parent", type=int, default=0)
     parser.add_argument("--once", action="store_true")
+    parser.add_argument("--launched", action="store_true", help="the launcher started this")
+    parser.add_argument("--launcher", type=int, help="descriptor on which to say how it is")
     return parser.parse_args(argv)
 
 

@@ -34,7 +34,12 @@ class _Word(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
 
 class GetKit(_Word, frozen=True, tag="kit"):
-    """What to connect with: addresses, the server's CA, the certificate. Answer body: `Kit`."""
+    """What to connect with: addresses, the server's CA, the certificate. Answer body: `Kit`.
+
+    `release` names the code of the agent that uplink is; guard wants its own.
+    """
+
+    release: str = ""
 
 
 class Vouch(_Word, frozen=True, tag="vouch"):

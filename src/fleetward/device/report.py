@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fleetward.device.access.closings import find_missing
 from fleetward.device.identity.joined import GuardFiles
 from fleetward.device.status import (
+    AgentStatus,
     CertificateStatus,
     CheckpointStatus,
     ClosingStatus,
@@ -22,6 +23,7 @@ from fleetward.device.status import (
     UpdateStatus,
     Versions,
 )
+from fleetward.device.version import AGENT_VERSION
 from fleetward.trust.closing import say_closed
 from fleetward.trust.words import device_words
 
@@ -197,7 +199,16 @@ def _describe_updates(core: GuardCore) -> UpdateStatus:
         missing=updates.missing,
         counters=updates.floors.keeping,
         counters_words=updates.floors.words,
+        agent=_describe_agent(core),
     )
+
+
+def _describe_agent(core: GuardCore) -> AgentStatus:
+    own = core.seat.own_code
+    if own is None:
+        return AgentStatus(version=AGENT_VERSION)
+    state = own.state
+    return AgentStatus(AGENT_VERSION, own.release, state.phase, state.ended, state.words)
 
 
 def _describe_sight(core: GuardCore) -> Sight:

@@ -4,6 +4,8 @@ It also starts the process of a session when guard asks for one, and kills what 
 leave behind. This process does nothing else: no network, no keys, no parsing. Every uplink gets a
 fresh pair of sockets, one end of which guard receives over its control socket, so that half a frame
 of an uplink that died never meets the next one.
+
+Which code guard is, the launcher decides that every guard is started by (`launcher`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from fleetward.device.access.doors import CLOSER_WORD, INSTALLER_WORD, SESSION_WORD
+from fleetward.device.launcher.interpreter import module_argv, own_tree
+from fleetward.device.launcher.store import find_tree, read_state
 from fleetward.device.privileges import adopt_orphans
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -28,6 +31,7 @@ STEADY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 GUARD: Final = "fleetward.device.guard_main"
 UPLINK: Final = "fleetward.device.uplink_main"
+LAUNCHER: Final = "fleetward.device.launcher.main"
 TELL_SECONDS: Final = 5.0
 """How often `once` says how far it is."""
 SESSION: Final = "fleetward.device.access.session_main"
@@ -39,16 +43,24 @@ MOST_SESSIONS: Final = 32
 """Processes of sessions at once; guard has a lower bound of its own."""
 
 
-def spawn_module(module: str, arguments: list[str], descriptor: int, stdout: int = 1) -> int:
+def spawn_module(
+    module: str,
+    arguments: list[str],
+    descriptor: int,
+    stdout: int = 1,
+    tree: Path | None = None,
+) -> int:
     """Start one of our modules in an interpreter of its own; return its pid.
 
-    It inherits `descriptor` and the standard streams, and an environment of two names.
+    It inherits `descriptor` and the standard streams, and an environment of two names. `tree` is
+    the release of the agent that it is taken from; None: the code that this is.
     """
+    command = module_argv(module, tree or own_tree())
     os.set_inheritable(descriptor, True)
     try:
         return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-m", module, *arguments, "--parent", str(os.getpid())],
+            command[0],
+            [*command, *arguments, "--parent", str(os.getpid())],
             {"LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             file_actions=[] if stdout == 1 else [(os.POSIX_SPAWN_DUP2, stdout, 1)],
         )
@@ -70,11 +82,11 @@ class _Child:
         """Start it."""
         self.pid, self.started_at = self.start(), now
 
-    def note_end(self, now: float) -> None:
-        """It ended: start it again after a pause that grows while it keeps ending."""
+    def note_end(self, now: float, status: int) -> None:
+        """It ended: start it again after a pause that grows while it keeps ending badly."""
         self.pause = (
             FIRST_PAUSE_SECONDS
-            if now - self.started_at > STEADY_SECONDS
+            if status == 0 or now - self.started_at > STEADY_SECONDS
             else min(self.pause * 2, LONGEST_PAUSE_SECONDS)
         )
         self.pid, self.start_at = 0, now + self.pause
@@ -136,11 +148,10 @@ class Supervisor:
             self._control.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._control = ours
-        arguments = ["--data", str(self._data), "--control", str(theirs.fileno())]
+        arguments = [str(self._data), GUARD, "--data", str(self._data)]
+        arguments += ["--control", str(theirs.fileno()), *(["--once"] if self._once else [])]
         with theirs:
-            return spawn_module(
-                GUARD, arguments + (["--once"] if self._once else []), theirs.fileno()
-            )
+            return spawn_module(LAUNCHER, arguments, theirs.fileno())
 
     def _start_uplink(self) -> int:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -148,7 +159,12 @@ class Supervisor:
             if self._control is not None:
                 socket.send_fds(self._control, [b"u"], [ours.fileno()])
             arguments = ["--folder", str(self._data / "uplink"), "--fd", str(theirs.fileno())]
-            return spawn_module(UPLINK, arguments, theirs.fileno())
+            return self._spawn(UPLINK, arguments, theirs.fileno())
+
+    def _spawn(self, module: str, arguments: list[str], descriptor: int) -> int:
+        """Start a module of the code that guard runs."""
+        tree = find_tree(self._data, read_state(self._data).runs)
+        return spawn_module(module, arguments, descriptor, tree=tree)
 
     def _start_session(self) -> None:
         """Take a word of guard: a socket for a process of a moment, and which one it is."""
@@ -167,7 +183,7 @@ class Supervisor:
                 arguments = ["--guard", str(descriptor)]
                 if data == INSTALLER_WORD:
                     arguments += ["--data", str(self._data)]
-                self._sessions.add(spawn_module(STARTED[data], arguments, descriptor))
+                self._sessions.add(self._spawn(STARTED[data], arguments, descriptor))
             os.close(descriptor)
 
     def _kill_orphans(self) -> None:
@@ -187,14 +203,14 @@ class Supervisor:
                 return
             self._sessions.discard(pid)
             if pid == self._guard.pid:
-                self._guard.note_end(now)
+                self._guard.note_end(now, status)
                 # Without guard an uplink has nothing to carry; the next guard gets a fresh one.
                 _signal(self._uplink.pid, signal.SIGTERM)
                 if self._once:
                     self._stopping = True
                     self._result = os.waitstatus_to_exitcode(status)
             elif pid == self._uplink.pid:
-                self._uplink.note_end(now)
+                self._uplink.note_end(now, status)
             self._kill_orphans()
 
     def _end_all(self) -> None:

@@ -18,8 +18,8 @@ from fleetward.trust.errors import FleetwardError
 MAX_STATE_BYTES: Final = 256 * 1024
 
 
-class _Word(msgspec.Struct, forbid_unknown_fields=True):
-    """Common settings of what is kept."""
+class _Word(msgspec.Struct):
+    """Common settings of what is kept. What a newer agent on trial added is passed over."""
 
 
 class KeptCut(_Word):

@@ -162,6 +162,17 @@ class InstalledStatus(msgspec.Struct, frozen=True):
     floor: int
 
 
+class AgentStatus(msgspec.Struct, frozen=True):
+    """Which code of the agent this is. `release` is empty for what the system's package brought;
+    `trial` is a phase of `launcher.decide`, `last` how the last trial ended, or the last fall."""
+
+    version: str = ""
+    release: str = ""
+    trial: str = "settled"
+    last: str = ""
+    last_words: str = ""
+
+
 class UpdateStatus(msgspec.Struct, frozen=True):
     """How releases stand here. `release` is the one under way, empty when none is."""
 
@@ -181,6 +192,7 @@ class UpdateStatus(msgspec.Struct, frozen=True):
     """How the highest counters are kept: `tpm`, `file` (weak), or `doubted`."""
     counters_words: str = ""
     """Why not in the TPM."""
+    agent: AgentStatus = AgentStatus()
 
 
 class Status(msgspec.Struct, frozen=True):

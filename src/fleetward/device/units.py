@@ -24,6 +24,7 @@ from typing import Final
 
 from fleetward.device.access.doors import CLOSER_SOCKET, INSTALLER_SOCKET, SESSION_SOCKET
 from fleetward.device.identity.joined import GuardFiles
+from fleetward.device.launcher.store import agent_folder
 from fleetward.device.privileges import UPLINK_USER
 from fleetward.runtime.files import atomic_write
 from fleetward.trust.errors import Refused, Unreachable
@@ -44,7 +45,8 @@ TPM_GROUP: Final = "tss"
 SOCKET_PATH: Final = "/run/fleetward/guard.sock"
 _HIDDEN: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """What the units' `ProtectHome` takes out of sight."""
-_PYTHON_ARGUMENTS: Final = "-I -m"
+_LAUNCHED: Final = "-I -m fleetward.device.launcher.main"
+"""Everything is started by the launcher: it knows whether a release of the agent is to run."""
 _ENABLED: Final = (
     UPLINK_UNIT, GUARD_UNIT, INSTALLER_SOCKET_UNIT, CLOSER_SOCKET_UNIT, SESSION_SOCKET_UNIT,
     SOCKET_UNIT,
@@ -87,8 +89,10 @@ After={SOCKET_UNIT} local-fs.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.guard_main --data {data}
+ExecStart={python} {_LAUNCHED} {data} fleetward.device.guard_main --data {data}
 ReadWritePaths={data}
+# Code is written by the installer alone.
+ReadOnlyPaths=-{data}/agent
 # Reading every file and process, and building the walls around collectors; nothing else.
 CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_SYS_PTRACE CAP_SYS_ADMIN
 CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_KILL
@@ -123,7 +127,7 @@ StartLimitIntervalSec=0
 [Service]
 User={UPLINK_USER}
 Group={UPLINK_USER}
-ExecStart={python} {_PYTHON_ARGUMENTS} fleetward.device.uplink_main --folder {data}/uplink \
+ExecStart={python} {_LAUNCHED} {data} fleetward.device.uplink_main --folder {data}/uplink \
 --connect {SOCKET_PATH}
 ReadWritePaths={data}/uplink
 InaccessiblePaths=-{data}/guard -{data}/panel
@@ -194,7 +198,7 @@ WantedBy=sockets.target
 """
 
 
-def closer_unit(python: str) -> str:
+def closer_unit(data: Path, python: str) -> str:
     """Return the unit of what closes ports, for a moment."""
     return f"""\
 [Unit]
@@ -203,7 +207,7 @@ PartOf={GUARD_UNIT}
 CollectMode=inactive-or-failed
 
 [Service]
-ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.access.closer_main --guard 0
+ExecStart=-{python} {_LAUNCHED} {data} fleetward.device.access.closer_main --guard 0
 StandardInput=socket
 StandardOutput=journal
 StandardError=journal
@@ -252,7 +256,7 @@ PartOf={GUARD_UNIT}
 CollectMode=inactive-or-failed
 
 [Service]
-ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.updates.installer_main --guard 0 \
+ExecStart=-{python} {_LAUNCHED} {data} fleetward.device.updates.installer_main --guard 0 \
 --data {data}
 StandardInput=socket
 StandardOutput=journal
@@ -291,7 +295,7 @@ SystemCallArchitectures=native
 """
 
 
-def session_unit(python: str) -> str:
+def session_unit(data: Path, python: str) -> str:
     """Return the unit of one session."""
     return f"""\
 [Unit]
@@ -300,7 +304,7 @@ PartOf={GUARD_UNIT}
 CollectMode=inactive-or-failed
 
 [Service]
-ExecStart=-{python} {_PYTHON_ARGUMENTS} fleetward.device.access.session_main --guard 0
+ExecStart=-{python} {_LAUNCHED} {data} fleetward.device.access.session_main --guard 0
 StandardInput=socket
 StandardOutput=journal
 StandardError=journal
@@ -358,9 +362,9 @@ def install(root: Path, data: Path, python: str = "") -> list[str]:
         units / UPLINK_UNIT: uplink_unit(data, python),
         units / SOCKET_UNIT: socket_unit(),
         units / SESSION_SOCKET_UNIT: session_socket_unit(),
-        units / SESSION_UNIT: session_unit(python),
+        units / SESSION_UNIT: session_unit(data, python),
         units / CLOSER_SOCKET_UNIT: closer_socket_unit(),
-        units / CLOSER_UNIT: closer_unit(python),
+        units / CLOSER_UNIT: closer_unit(data, python),
         units / INSTALLER_SOCKET_UNIT: installer_socket_unit(),
         units / INSTALLER_UNIT: installer_unit(data, python),
         root / SYSUSERS: f'u {UPLINK_USER} - "Fleetward uplink" /nonexistent /usr/sbin/nologin\n',
@@ -438,6 +442,8 @@ def _start(data: Path) -> list[str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (folder, *folder.iterdir()):
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+    # It has to be there for guard's unit to have it read-only.
+    agent_folder(data).mkdir(mode=0o755, exist_ok=True)
     data.chmod(0o711)
     if not _runs_systemd():
         return [*said, "systemd does not run here now; the units start with it at the next start."]

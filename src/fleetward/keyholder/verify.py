@@ -22,7 +22,7 @@ from fleetward.keyholder.export_folder import MAX_ENTRIES, ExportFolder
 from fleetward.trust.errors import Malformed, Misuse, Unreachable
 from fleetward.trust.fields import require_digest
 from fleetward.trust.keys import PublicKey
-from fleetward.trust.ledger import Auditor, LedgerAudit
+from fleetward.trust.ledger import Auditor, LedgerAudit, Sight
 from fleetward.trust.ledger_findings import AuditReport
 from fleetward.trust.ledger_leaves import DOCUMENT, LeafFact, LeafReader
 from fleetward.trust.note import read_checkpoint
@@ -62,6 +62,7 @@ class Verification:
     entries: int
     exported_at: str
     report: AuditReport
+    sight: Sight
 
 
 class BundleChecker:
@@ -118,7 +119,8 @@ def verify_export(
                 if checked.missing or checked.broken:
                     break
             audit.close_generation()
-    return Verification(owner, head.generation, done, head.exported_at, audit.finish())
+    report = audit.finish()
+    return Verification(owner, head.generation, done, head.exported_at, report, audit.sight)
 
 
 def _feed(audit: LedgerAudit, checked: Checked) -> None:

@@ -28,7 +28,8 @@ from fleetward.server.owner_cards import owner_cards
 from fleetward.server.posture.decide import Context
 from fleetward.server.posture.routes import make_posture_handlers
 from fleetward.server.program import Program
-from fleetward.server.update_cards import held_cards, update_cards
+from fleetward.server.update_cards import held_cards, recall_cards, update_cards
+from fleetward.server.updates.recall_routes import RecallRooms, make_recall_handlers
 from fleetward.server.updates.rollout_routes import RolloutRooms, make_rollout_handlers
 from fleetward.server.updates.routes import UpdateRooms, make_update_handlers
 
@@ -61,6 +62,7 @@ def make_handlers(program: Program) -> list[Any]:
                 house.updates.courses, house.updates.rollouts, house.updates.rollouts_shown
             )
         ),
+        *make_recall_handlers(RecallRooms(house.updates.recalls, house.updates.recalls_shown)),
         *make_overview_handlers(overview),
         *make_posture_handlers(house.posture, house.devices),
         *make_record_handlers(
@@ -94,7 +96,10 @@ def _make_sources(program: Program) -> Sources:
         witnesses=lambda: _witnesses(program),
         set_up=lambda: _set_up_cards(program),
         urgent=lambda: owner_cards(house.directory, house.devices),
-        held=lambda: held_cards(house.updates.book),
+        held=lambda: [
+            *recall_cards(house.updates.recalls),
+            *held_cards(house.updates.book),
+        ],
         updates=lambda: update_cards(house.updates.book),
     )
 

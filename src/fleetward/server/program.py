@@ -22,6 +22,7 @@ from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.runtime.keys import FileSigner, from_pkcs8, make_key, to_pkcs8
 from fleetward.server.access.notice_send import send_by_apprise
 from fleetward.server.access.notifying import Notifier
+from fleetward.server.announcing import Announcer
 from fleetward.server.audit.check import RecordCheck
 from fleetward.server.bus_side import BusSide
 from fleetward.server.callout import Callout, Verdict, read_disconnect
@@ -250,6 +251,7 @@ class Program:
         house.access.book.on_end(self.bus_side.session_ended)
         self.notifier = Notifier(house.access.book, self.places.notices, send_by_apprise)
         house.access.shown.use_notifier(self.notifier)
+        self.announcer = Announcer(house.updates, self.places.notices, send_by_apprise)
 
     def _clean(self) -> None:
         """Forget inventories that no machine has had for a month, and uploads that stopped."""
@@ -322,23 +324,26 @@ class Program:
                 _log.exception("heartbeats could not be written")
 
     async def _keep_telling(self) -> None:
-        """Tell approvers who asks, and others when nobody answers."""
+        """Tell approvers who asks, and of recalls, and others when nobody answers."""
         while True:
             await asyncio.sleep(TELL_SECONDS)
             try:
                 await asyncio.to_thread(self.notifier.run_round)
+                await asyncio.to_thread(self.announcer.run_round)
             except Exception:  # noqa: BLE001 - one failed round: said, and tried again
                 _log.exception("approvers could not be told")
 
     async def _keep_rolling(self) -> None:
-        """Let rollouts go on, and write down every hour how fresh the fleet is."""
+        """Let rollouts and recalls go on, and write down every hour how fresh the fleet is."""
         updates = self.house.updates
         for round_number in itertools.count():
             try:
                 await asyncio.to_thread(updates.motion.advance)
+                await asyncio.to_thread(updates.recalls.advance)
                 if round_number % int(FRESH_SECONDS / ROLL_SECONDS) == 0:
                     await asyncio.to_thread(updates.rollouts.begin_standing)
                     await asyncio.to_thread(updates.rollouts_shown.note_day)
+                    await asyncio.to_thread(updates.support.advance)
             except Exception:  # noqa: BLE001 - one failed round: said, and tried again
                 _log.exception("rollouts could not go on")
             await asyncio.sleep(ROLL_SECONDS)

@@ -36,12 +36,15 @@ from fleetward.server.updates.answers import UpdateDesk
 from fleetward.server.updates.book import Neighbours as UpdateNeighbours
 from fleetward.server.updates.book import UpdateBook, UpdatePlace
 from fleetward.server.updates.ingest import UpdateDoor
+from fleetward.server.updates.recall_show import RecallsShown, RecordPlaces
+from fleetward.server.updates.recalls import Recalls
 from fleetward.server.updates.robbed import RobbedDesk
 from fleetward.server.updates.rollout_course import RolloutCourses
 from fleetward.server.updates.rollout_motion import RolloutMotion
 from fleetward.server.updates.rollout_show import RolloutsShown
 from fleetward.server.updates.rollouts import Rollouts
 from fleetward.server.updates.show import Shown as UpdateShown
+from fleetward.server.updates.support import Support
 from fleetward.server.web.guard import WatchedRecorder
 from fleetward.server.web.stream import EventHub
 from fleetward.trust.journal import Entry
@@ -84,6 +87,9 @@ class UpdateSlice:
     door: UpdateDoor
     shown: UpdateShown
     rollouts_shown: RolloutsShown
+    recalls: Recalls
+    recalls_shown: RecallsShown
+    support: Support
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ def open_house(
     )
     closing.closings.listen(_announce_closing(hub))
     updates = _open_updates(
-        UpdateNeighbours(database, directory, devices, ledger, deeds, clock), place
+        UpdateNeighbours(database, directory, devices, ledger, deeds, clock), place, ledger
     )
     updates.book.listen(_announce_updates(hub))
     doors = (access.door.read_entries, closing.door.read_entries, updates.door.read_entries)
@@ -210,10 +216,11 @@ def _policy_at(near: ClosingNeighbours, version: int) -> Policy | None:
     return policy if policy is not None and policy.version == version else None
 
 
-def _open_updates(near: UpdateNeighbours, place: UpdatePlace) -> UpdateSlice:
+def _open_updates(near: UpdateNeighbours, place: UpdatePlace, record: RecordPlaces) -> UpdateSlice:
     book = UpdateBook(near, place)
     courses = RolloutCourses(book)
     motion = RolloutMotion(courses)
+    recalls = Recalls(book)
     return UpdateSlice(
         book,
         Updates(book),
@@ -224,6 +231,9 @@ def _open_updates(near: UpdateNeighbours, place: UpdatePlace) -> UpdateSlice:
         UpdateDoor(book, motion),
         UpdateShown(book),
         RolloutsShown(book, courses),
+        recalls,
+        RecallsShown(recalls, record),
+        Support(book),
     )
 
 

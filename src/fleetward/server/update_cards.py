@@ -6,15 +6,18 @@ They say what people and machines handed in. What a machine installs, it judges 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from fleetward.runtime.http.times import to_rfc3339
 from fleetward.server.overview.decide import CardFacts
 from fleetward.server.updates import rollout_store, store
 from fleetward.server.updates.book import UpdateBook
-from fleetward.server.updates.decide import Release
+from fleetward.server.updates.decide_recall import OPEN as OPEN_RECALL
+from fleetward.server.updates.decide_recall import say_about, say_headline
 from fleetward.server.updates.decide_rollout import HELD, OPEN
+from fleetward.server.updates.decide_support import find_newest
+from fleetward.server.updates.recalls import Recalls
 from fleetward.trust.sayings import say_count
 from fleetward.trust.update_report import FAILURES
 
@@ -42,6 +45,33 @@ def held_cards(book: UpdateBook) -> list[CardFacts]:
         )
         for row in rows[:MAX_CARDS]
     ]
+
+
+def recall_cards(recalls: Recalls) -> list[CardFacts]:
+    """Return a card for each recall that is open, or that found machines after it was closed."""
+    cards: list[CardFacts] = []
+    for row in recalls.all(("open", "closed")):
+        tally = recalls.tally(row)
+        late, since_ms = recalls.count_late(row)
+        is_open = row.state == OPEN_RECALL
+        if not is_open and not late:
+            continue
+        why = say_headline(OPEN_RECALL, tally, row.product)
+        if not is_open:
+            why = f"It found {say_count(late, 'machine')} more after it was closed. {why}"
+        cards.append(
+            CardFacts(
+                f"recall-{row.recall_id[:12]}",
+                "recall",
+                f"Recall: {row.title}",
+                say_about(row.product, row.versions),
+                why,
+                row.opened_at if is_open else since_ms,
+                "See what to do next" if tally.undone else "Keep the proof, and close it",
+                f"/updates/recalls/{row.recall_id}",
+            )
+        )
+    return cards[:MAX_CARDS]
 
 
 def update_cards(book: UpdateBook) -> list[CardFacts]:
@@ -90,7 +120,7 @@ def _failed(release: str, failed: Sequence[store.Row]) -> CardFacts:
 def _support(book: UpdateBook, now_ms: int) -> list[CardFacts]:
     ends = book.known.support_ends
     cards: list[CardFacts] = []
-    for release in _newest(book.offerable()):
+    for release in find_newest(book.offerable()):
         end = ends.get(release.id, 0)
         if not end or end - now_ms > SUPPORT_MS:
             continue
@@ -111,11 +141,3 @@ def _support(book: UpdateBook, now_ms: int) -> list[CardFacts]:
             )
         )
     return cards[:MAX_CARDS]
-
-
-def _newest(releases: Iterable[Release]) -> list[Release]:
-    newest: dict[str, Release] = {}
-    for each in releases:
-        if each.product not in newest or each.counter > newest[each.product].counter:
-            newest[each.product] = each
-    return [newest[product] for product in sorted(newest)]

@@ -60,11 +60,13 @@ from fleetward.trust.ledger_leaves import (
     LeafReader,
 )
 from fleetward.trust.ledger_machines import MachinesInAudit
+from fleetward.trust.ledger_running import RunningInAudit
 from fleetward.trust.ledger_seen import StatesSeen
 from fleetward.trust.ledger_sessions import SessionsInAudit
 from fleetward.trust.ledger_tree import RecordTree
 from fleetward.trust.ledger_updates import UpdatesInAudit
 from fleetward.trust.note import Checkpoint, origin_of, read_checkpoint, verify_checkpoint
+from fleetward.trust.roster import RosterEntry
 
 MAX_GENERATIONS: Final = 1000
 """Restores of one server. Each is signed by a person."""
@@ -80,6 +82,18 @@ class Auditor:
     witnesses: Mapping[str, PublicKey] = field(default_factory=dict)
     """Witnesses that the auditor knows himself, by the names under which they sign."""
     own: OwnFolder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a record shows of machines: the owner's newest roster, what each signed that it runs,
+    what recalls were opened about (canonical JSON by their ids), and how many entries were read."""
+
+    machines: Mapping[str, RosterEntry]
+    roster: int
+    running: RunningInAudit
+    recalls: Mapping[str, bytes]
+    sizes: Mapping[int, int]
 
 
 class LedgerAudit:
@@ -107,7 +121,17 @@ class LedgerAudit:
         self._closings = ClosingsInAudit(owner, self._documents, self._findings)
         self._updates = UpdatesInAudit(owner, self._documents, self._findings)
         self._current: Generation | None = None
+        self._recalls: dict[str, bytes] = {}
         self._strange = 0
+
+    @property
+    def sight(self) -> Sight:
+        """What a record shows of machines, for who compares something with it."""
+        roster = self._documents.roster.version if self._documents.roster else 0
+        generations = self._seen.generations.values()
+        sizes = {each.number: each.tree.size for each in generations}
+        running = self._updates.running
+        return Sight(self._documents.machines, roster, running, self._recalls, sizes)
 
     @property
     def hopeless(self) -> bool:
@@ -157,6 +181,8 @@ class LedgerAudit:
             # 10.
             if fact.join is not None:
                 self._documents.judge_join(fact.join, current.number, entry)
+            if fact.recall is not None:
+                self._recalls.setdefault(fact.recall.recall, fact.recall.scope)
         elif fact.kind == DOCUMENT:
             self._take_document(current, fact, leaf, entry)
         elif fact.kind == STRANGE:

@@ -48,6 +48,8 @@ STRANGE: Final = "strange"
 BAD: Final = "bad"
 
 DEED_TYPE: Final = "fleetward.deed.v1"
+RECALL_OPENED: Final = "recall.opened"
+"""The kind of a deed that opens a recall: its body names it, and what it is about."""
 JOINED: Final = "device.joined"
 """The kind of a deed that lets a machine in: its body names the invitation."""
 SESSION_TYPES: Final = frozenset(
@@ -162,6 +164,14 @@ class JoinFact(NamedTuple):
     invitation: str
 
 
+class RecallFact(NamedTuple):
+    """What a deed says of a recall that somebody opened: its id, and what it is about."""
+
+    recall: str
+    scope: bytes
+    """Canonical JSON."""
+
+
 class LeafFact(NamedTuple):
     """What one entry is. `reason` and `words` say what is wrong with a bad one."""
 
@@ -173,6 +183,7 @@ class LeafFact(NamedTuple):
     reason: str = ""
     words: str = ""
     join: JoinFact | None = None
+    recall: RecallFact | None = None
 
 
 class LeafReader:
@@ -267,7 +278,8 @@ class LeafReader:
     def _read_other(self, leaf: bytes, digest: bytes, kind: str, value: JsonObject) -> LeafFact:
         if kind == DEED_TYPE:
             at_ms, join = self._read_deed(value)
-            return LeafFact(DEED, digest, type=kind, at_ms=at_ms, join=join)
+            recall = _read_recall(value) if value.get("kind") == RECALL_OPENED else None
+            return LeafFact(DEED, digest, type=kind, at_ms=at_ms, join=join, recall=recall)
         if kind in _KNOWN_TYPES:
             if kind != ROOT_TYPE:
                 read_envelope(leaf)
@@ -296,6 +308,17 @@ def _read_join(value: JsonObject, body: JsonObject) -> JoinFact:
             "Expected a join to name its machine and its invitation.", reason="bad_field"
         )
     return JoinFact(subject.removeprefix("device:"), require_digest(invitation, "an invitation"))
+
+
+def _read_recall(value: JsonObject) -> RecallFact | None:
+    """Return what was opened; None where the deed does not say it as this release would."""
+    body = value.get("body")
+    if not isinstance(body, dict):
+        return None
+    recall, scope = body.get("recall"), body.get("scope")
+    if not isinstance(recall, str) or not isinstance(scope, dict):
+        return None
+    return RecallFact(recall[:64], canonical.encode(scope))
 
 
 def read_closing(entry: Entry) -> ClosingFact | None:

@@ -40,6 +40,7 @@ from fleetward.trust.ledger_documents import DocumentsInAudit
 from fleetward.trust.ledger_findings import Finding, Findings
 from fleetward.trust.ledger_leaves import REPORT_OF_UPDATE, WITHDRAWAL_OF_RELEASE, UpdateFact
 from fleetward.trust.ledger_papers import Papers, Place
+from fleetward.trust.ledger_running import RunningInAudit
 from fleetward.trust.release_approval import (
     Approval,
     Withdrawal,
@@ -91,6 +92,7 @@ class UpdatesInAudit:
     owner: str
     documents: DocumentsInAudit
     findings: Findings
+    running: RunningInAudit = field(default_factory=RunningInAudit)
     _approvals: Papers[Approval] = field(default_factory=lambda: Papers(verify_approval))
     _withdrawals: Papers[Withdrawal] = field(default_factory=lambda: Papers(verify_withdrawal))
     _places: dict[str, Place] = field(default_factory=dict)
@@ -103,7 +105,9 @@ class UpdatesInAudit:
         """Judge a paper of a release that stands in the record."""
         try:
             if kind == REPORT_OF_UPDATE:
-                self._judge(self._read_report(leaf), Place(generation, entry))
+                report = self._read_report(leaf)
+                self.running.take(report, generation, entry, own_entry=True)
+                self._judge(report, Place(generation, entry))
             elif kind == WITHDRAWAL_OF_RELEASE:
                 subject = str(read_envelope(leaf).payload.get("approval"))[:64]
                 self._withdrawals.take(subject, leaf, self.documents.policy_in_force)
@@ -133,6 +137,7 @@ class UpdatesInAudit:
             with contextlib.suppress(FleetwardError):
                 report = self._read_report(fact.report)
                 if (report.device, report.outcome) == (device, fact.outcome):
+                    self.running.take(report, generation, entry, own_entry=False)
                     self._judge(report, Place(generation, entry))
 
     def finish(self) -> None:

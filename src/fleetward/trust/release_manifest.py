@@ -16,6 +16,8 @@ firmware, system, application and policy, and they are one version.
    a meaning (`places.toml`), never a path. Paths in a manifest are relative and lie below a part.
 5. What a delta yields is verified as the part itself is: a delta is never believed.
 6. Commands are files inside a part, named by their path, with the arguments that stand here.
+7. A release that replaces the agent itself, in whatever part, says so (`agent`). A part of the
+   installer `agent` comes alone, so that what goes wrong in its trial is its own.
 
     >>> manifest = read_manifest(data)
     >>> manifest.product, manifest.version, manifest.counter
@@ -160,6 +162,8 @@ class Manifest:
     sbom: Blob | None
     """Its bill of materials, CycloneDX JSON."""
     hash: str
+    replaces_agent: bool = False
+    """Whether what it installs holds the agent itself, in whatever form (rule 7)."""
 
     @property
     def path(self) -> str:
@@ -167,8 +171,8 @@ class Manifest:
         return make_path(self.product, self.version)
 
     @property
-    def replaces_agent(self) -> bool:
-        """Whether a part of it is the agent itself."""
+    def has_agent(self) -> bool:
+        """Whether it is the agent's own code, for the launcher."""
         return any(part.installer == "agent" for part in self.parts)
 
     def blobs(self) -> tuple[Blob, ...]:
@@ -223,6 +227,7 @@ def make_blob(data: bytes) -> Blob:
 def write_manifest(manifest: Manifest) -> bytes:
     """Return the bytes of a manifest; its own `hash` is ignored."""
     value: JsonObject = {
+        "agent": manifest.replaces_agent,
         "conflicts": [
             {"first": each.first, "last": each.last, "product": each.product}
             for each in manifest.conflicts
@@ -277,9 +282,9 @@ def read_manifest(data: bytes) -> Manifest:
         canonical.decode(data, max_bytes=MAX_MANIFEST_BYTES),
         "the release",
         {
-            "conflicts", "counter", "fixes", "hardware", "health", "least_before", "needs",
-            "notes", "parts", "product", "reboot", "released_at", "support_ends_at", "type",
-            "version",
+            "agent", "conflicts", "counter", "fixes", "hardware", "health", "least_before",
+            "needs", "notes", "parts", "product", "reboot", "released_at", "support_ends_at",
+            "type", "version",
         },
         {"sbom"},
     )  # fmt: skip
@@ -289,6 +294,8 @@ def read_manifest(data: bytes) -> Manifest:
         raise Malformed("Expected parts, each with a name of its own.", reason="bad_parts")
     health = _read_health(fields.map("health"))
     _check_paths(health, parts)
+    agent, reboot = fields.boolean("agent"), fields.boolean("reboot")
+    _check_agent(parts, agent=agent, reboot=reboot)
     sbom = None
     if fields.has("sbom"):
         sbom = read_blob(Fields(fields.map("sbom"), "the bill of materials", BLOB_FIELDS))
@@ -304,12 +311,13 @@ def read_manifest(data: bytes) -> Manifest:
         conflicts=tuple(_read_conflict(each) for each in fields.items("conflicts", most=MAX_RULES)),
         least_before=fields.integer("least_before"),
         health=health,
-        reboot=fields.boolean("reboot"),
+        reboot=reboot,
         notes=_read_notes(fields),
         fixes=fields.texts("fixes", most=MAX_FIXES),
         support_ends_at_ms=fields.integer("support_ends_at"),
         sbom=sbom,
         hash=hashlib.sha256(data).hexdigest(),
+        replaces_agent=agent,
     )
 
 
@@ -379,6 +387,25 @@ def _check_blobs(parts: Sequence[Part], sbom: Blob | None) -> None:
     names = {blob.sha256 for blob in blobs}
     if len(names) != len(blobs) or not names.isdisjoint(blob.segments for blob in blobs):
         raise Malformed("Expected each blob to be named in one way.", reason="bad_blob")
+
+
+def _check_agent(parts: Sequence[Part], *, agent: bool, reboot: bool) -> None:
+    """Demand rule 7 of a release with the agent's own code."""
+    own = [part for part in parts if part.installer == "agent"]
+    if not own:
+        return
+    if not agent:
+        raise Malformed(
+            "Expected a release with a part of the installer agent to say that it replaces the "
+            "agent.",
+            reason="agent_not_marked",
+        )
+    if len(parts) > 1 or reboot or own[0].hook:
+        raise Malformed(
+            "Expected the agent to be the only part of its release, without a hook and without a "
+            "restart of the machine. Release the rest by itself.",
+            reason="agent_not_alone",
+        )
 
 
 def _check_paths(health: Health, parts: Sequence[Part]) -> None:

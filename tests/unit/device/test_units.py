@@ -62,6 +62,21 @@ def test_guard_speaks_to_the_tpm_by_the_group_that_the_system_gave_it(tmp_path: 
         assert line in guard and ("SupplementaryGroups" in guard) == bool(line)
 
 
+def test_the_launcher_starts_everything_and_only_the_installer_writes_code(tree: Path) -> None:
+    folder = tree / units.UNITS
+    started = [path for path in folder.glob("*.service") if "ExecStart=" in path.read_text()]
+    assert len(started) == 5
+    for path in started:
+        assert " -I -m fleetward.device.launcher.main /var/lib/fleetward fleetward." in (
+            path.read_text()
+        )
+    guard = (folder / units.GUARD_UNIT).read_text()
+    assert "ReadOnlyPaths=-/var/lib/fleetward/agent\n" in guard
+    uplink = (folder / units.UPLINK_UNIT).read_text()
+    assert "ReadWritePaths=/var/lib/fleetward/uplink\n" in uplink
+    assert uplink.count("ReadWritePaths") == 1
+
+
 def test_only_root_has_a_session_started_and_nothing_outlives_it(tree: Path) -> None:
     folder = tree / units.UNITS
     listening = (folder / units.SESSION_SOCKET_UNIT).read_text()

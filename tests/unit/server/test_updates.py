@@ -155,7 +155,8 @@ def test_a_release_that_replaces_the_agent_never_rolls_out_by_itself(there: Upda
         "agent", "agent", "agent", manifest.parts[0].blob, (), 100, 1
     )
     there.stand()
-    there.release("9", 90, parts=(agent,))
+    there.release("9", 90, parts=(agent,), replaces_agent=True)
+    there.release("10", 100, replaces_agent=True)
     assert there.slice.courses.all() == []
 
 
@@ -207,7 +208,7 @@ def test_one_that_replaces_the_agent_needs_an_approval_of_its_own(there: Updates
         "agent", "agent", "agent", manifest.parts[0].blob, (), 100, 1
     )
     there.stand()
-    release = there.release("9", 90, parts=(agent,))
+    release = there.release("9", 90, parts=(agent,), replaces_agent=True)
     there.roll_out(release)
     assert there.told(there.pumps[0]) == []
     there.approve(release)

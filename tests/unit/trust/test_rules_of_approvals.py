@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.release_manifests import agent_part, make_part, manifest_bytes
+from tests.release_manifests import AGENT_RELEASE, MARKED_RELEASE, manifest_bytes
 from tests.trust_world import NOW_MS, World, alter, payload_of, refused, resign
 
 from fleetward.trust.canonical import Json, JsonObject
@@ -34,7 +34,8 @@ WORLD = World.make(("ada", "ben"), thresholds={"approve": 2})
 ADA, BEN = WORLD.signers
 DAY_MS = 86_400_000
 KIOSK = read_manifest(manifest_bytes())
-AGENT = read_manifest(manifest_bytes(parts=(make_part(), agent_part())))
+AGENT = read_manifest(manifest_bytes(**AGENT_RELEASE))
+MARKED = read_manifest(manifest_bytes(**MARKED_RELEASE))
 NIGHT = Window("Europe/Vienna", (0, 4), 22 * 60, 5 * 60)
 TERMS = Terms(Selector(groups=("ward-3",)), NOW_MS, NOW_MS + DAY_MS, (NIGHT,), "tested")
 
@@ -110,10 +111,11 @@ def test_rule_3_from_when_to_when() -> None:
             read(changed(approval(), not_after=ends))
 
 
-def test_rule_4_the_agent_takes_an_approval_of_its_very_release() -> None:
-    assert read(approval(AGENT)).names(AGENT) and read(approval(AGENT)).agent
-    assert not read(standing()).names(AGENT)
-    assert not read(changed(approval(AGENT), agent=False)).names(AGENT)
+@pytest.mark.parametrize("agent", [AGENT, MARKED], ids=["its own part", "a mark"])
+def test_rule_4_the_agent_takes_an_approval_of_its_very_release(agent: Manifest) -> None:
+    assert read(approval(agent)).names(agent) and read(approval(agent)).agent
+    assert not read(standing()).names(agent)
+    assert not read(changed(approval(agent), agent=False)).names(agent)
     with pytest.raises(Malformed):
         read(changed(standing(), agent=True))
 

@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.release_manifests import APP, OLD, agent_part, make_manifest, make_part, manifest_bytes
+from tests.release_manifests import (
+    AGENT_RELEASE,
+    APP,
+    MARKED_RELEASE,
+    OLD,
+    agent_part,
+    make_manifest,
+    make_part,
+    manifest_bytes,
+)
 from tests.trust_world import refused
 
 from fleetward.trust import canonical
@@ -58,7 +67,7 @@ def part_of(**changes: Any) -> JsonObject:
 def test_what_was_written_is_read_again() -> None:
     image = make_part("os", "rauc", deltas=(), unpacked_bytes=0, unpacked_files=0, hook="")
     whole = make_manifest(
-        hardware=("Kiosk 12", "Kiosk 15"), parts=(make_part(), image, agent_part()),
+        hardware=("Kiosk 12", "Kiosk 15"), parts=(make_part(), image), replaces_agent=True,
         needs=(Needed("pump", 3),), conflicts=(Conflict("door", 1, 4),), least_before=7,
         health=Health(60, 0, CHECKS), reboot=True, notes="", fixes=(), support_ends_at_ms=0,
         sbom=None,
@@ -128,6 +137,24 @@ def test_rule_3_a_blob_is_whole(changes: dict[str, Json]) -> None:
         read_manifest(changed(parts=[part_of(**changes)]))
 
 
+@pytest.mark.parametrize("marks", [AGENT_RELEASE, MARKED_RELEASE])
+def test_rule_7_a_release_that_replaces_the_agent_says_so(marks: dict[str, Any]) -> None:
+    read = read_manifest(manifest_bytes(**marks))
+    assert read.replaces_agent and read.has_agent == (marks is AGENT_RELEASE)
+    assert not read_manifest(manifest_bytes()).replaces_agent
+
+
+@pytest.mark.parametrize(("changes", "reason"), [
+    ({"replaces_agent": False}, "agent_not_marked"),
+    ({"reboot": True}, "agent_not_alone"),
+    ({"parts": (agent_part(), make_part())}, "agent_not_alone"),
+    ({"parts": (replace(agent_part(), hook="bin/hook"),)}, "agent_not_alone"),
+], ids=str)  # fmt: skip
+def test_rule_7_the_agent_itself_comes_alone(changes: dict[str, Any], reason: str) -> None:
+    with refused(Malformed, reason):
+        read_manifest(manifest_bytes(**AGENT_RELEASE | changes))
+
+
 @pytest.mark.parametrize("changes", [
     {"installer": "shell"}, {"installer": ["directory"]}, {"installer": {}}, {"installer": None},
     {"place": "/etc"}, {"place": "../app"}, {"place": ""}, {"name": "App"}, {"name": "a" * 33},
@@ -147,10 +174,12 @@ def test_rule_4_an_archive_says_its_size_and_an_image_does_not(installer: str) -
     right, wrong = (sizes, bare) if installer in UNPACKED else (bare, sizes)
     checks = make_manifest(health=Health(60, 0, ())).health
     health: Json = {"checks": [], "steady_seconds": 0, "within_seconds": checks.within_seconds}
-    part = part_of(installer=installer, **right)
-    assert read_manifest(changed(parts=[part], health=health)).parts[0].installer == installer
+    rest: dict[str, Any] = {"agent": installer == "agent", "health": health}
+    part = part_of(installer=installer, hook=None, **right)
+    assert read_manifest(changed(parts=[part], **rest)).parts[0].installer == installer
     with pytest.raises(Malformed):
-        read_manifest(changed(parts=[part_of(installer=installer, **wrong)], health=health))
+        wrong_part = part_of(installer=installer, hook=None, **wrong)
+        read_manifest(changed(parts=[wrong_part], **rest))
 
 
 @pytest.mark.parametrize("parts", [[], [part_of(), part_of()]], ids=["none", "one name twice"])

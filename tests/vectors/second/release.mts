@@ -137,7 +137,7 @@ function readOthers(fields: Fields): void {
 export function readManifest(data: Buffer): Manifest {
   const value = decode(data, 256 * 1024);
   const names = [
-    "conflicts", "counter", "fixes", "hardware", "health", "least_before", "needs", "notes", "parts",
+    "agent", "conflicts", "counter", "fixes", "hardware", "health", "least_before", "needs", "notes", "parts",
     "product", "reboot", "released_at", "support_ends_at", "type", "version",
   ];
   const hasList = isObject(value) && "sbom" in value;
@@ -154,14 +154,17 @@ export function readManifest(data: Buffer): Manifest {
   }
   readOthers(fields);
   for (const name of ["least_before", "released_at", "support_ends_at"]) fields.integer(name);
-  fields.boolean("reboot");
+  const agent = fields.boolean("agent");
+  const reboot = fields.boolean("reboot");
+  const own = parts.filter(({ installer }) => installer === "agent");
+  if (own.length && !agent) malformed("agent_not_marked");
+  if (own.length && (parts.length > 1 || reboot || own[0]!.hook)) malformed("agent_not_alone");
   fields.text("notes", 4000);
   fields.texts("fixes", 256);
   const list = hasList ? [blob(new Fields(fields.map("sbom"), ["length", "segments", "sha256"]))] : [];
   const product = fields.matching("product", PRODUCT);
   const version = fields.matching("version", VERSION);
   const counter = fields.integer("counter", 1);
-  const agent = parts.some(({ installer }) => installer === "agent");
   const hash = sha256(data).toString("hex");
   const named = [...parts.flatMap((p) => p.blobs), ...parts.flatMap((p) => p.deltas), ...list];
   const found = {

@@ -1,3 +1,4 @@
+import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams } from 'wouter';
 import { api } from '../../api/client';
@@ -66,6 +67,7 @@ function ReleasePage({ detail }: { detail: ReleaseDetail }) {
         </div>
       </div>
       <Rollouts release={release} />
+      <RecallLinks detail={detail} />
       <ReleaseMachines release={release} />
     </Page>
   );
@@ -125,6 +127,9 @@ function Said({ release, manifest }: { release: ReleaseRow; manifest: ManifestVi
     ['Starts again', release.reboot ? 'Yes: the machine restarts to run it' : 'No: the machine keeps running'],
     ['Support', <State key="s" face={faceOfSupport(parseTime(release.support_ends_at), now)} />],
   ];
+  if (manifest?.replacesAgent) {
+    facts.push(['The agent', 'It replaces the agent itself: an owner approves it by its name, and no standing approval covers it']);
+  }
   if (manifest) {
     facts.push([
       'Healthy when',
@@ -235,6 +240,27 @@ function sayUntil(each: ApprovalRow, now: number): string {
   const end = parseTime(each.not_after);
   if (end === null) return '';
   return end > now ? `, good for ${sayLength(end - now)} more` : `, over for ${sayLength(now - end)}`;
+}
+
+/** From a release to a recall: of it, or of those that it mends. */
+function RecallLinks({ detail }: { detail: ReleaseDetail }) {
+  const { release, before } = detail;
+  const of = (search: Record<string, string>): string => `/updates/recalls/new?${new URLSearchParams({ product: release.product, ...search })}`;
+  return (
+    <Section title="Recall">
+      <div className="rollout-buttons">
+        {before !== '' && (
+          <Button component={Link} href={of({ fix: release.version })} variant="default">
+            Recall the versions before…
+          </Button>
+        )}
+        <Button component={Link} href={of({ version: release.version })} variant="default">
+          Recall this version…
+        </Button>
+      </div>
+      <p className="quiet small release-foot">You see which machines it finds before it is opened. A recall changes no machine.</p>
+    </Section>
+  );
 }
 
 /** Its rollouts, and the making of one. */

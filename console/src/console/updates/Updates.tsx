@@ -13,6 +13,7 @@ import { Table, sayCount, type Column } from '../../shared/ui/Table';
 import { Causes } from './Causes';
 import { approveCommand, makerCommand, publishCommand } from './commands';
 import { ProductSection } from './ProductSection';
+import { faceOfRecall } from './recall';
 import { RolloutPanel } from './RolloutPanel';
 import { faceOfRelease, faceOfRollout, needOf, otherFailures, sayHeadline, saySafe, sayUsed } from './sayings';
 import './updates.css';
@@ -58,6 +59,7 @@ function UpdatesPage({ overview, goal }: { overview: UpdatesOverview; goal: numb
               </div>
             </Section>
           )}
+          <OpenRecalls />
           <Missing overview={overview} releases={known} />
           <Behind overview={overview} releases={known} goal={goal} />
           <Failed overview={overview} />
@@ -66,6 +68,29 @@ function UpdatesPage({ overview, goal }: { overview: UpdatesOverview; goal: numb
         </>
       )}
     </Page>
+  );
+}
+
+/** Recalls that are open, and the way to all of them. */
+function OpenRecalls() {
+  const recalls = useQuery({ queryKey: ['updates', 'recalls'], queryFn: api.recalls });
+  const open = recalls.data?.items.filter((each) => each.state === 'open') ?? [];
+  return (
+    <Section title="Recalls" aside={<Link href="/updates/recalls" className="small">{open.length > 0 ? 'All recalls' : 'Open a recall'}</Link>}>
+      {open.length === 0 ? (
+        <p className="quiet small">No recall is open.</p>
+      ) : (
+        <ul className="panel rows release-rollouts" aria-label="Open recalls">
+          {open.map((each) => (
+            <li key={each.id}>
+              <Link href={`/updates/recalls/${each.id}`}>{each.title}</Link>
+              <State face={faceOfRecall(each)} />
+              <span className="small">{each.headline}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </Section>
   );
 }
 

@@ -17,6 +17,7 @@ export interface ManifestView {
   needs: string[];
   conflicts: string[];
   leastBefore: number;
+  replacesAgent: boolean;
 }
 
 type Json = Record<string, unknown>;
@@ -82,5 +83,6 @@ export function readManifest(data: string): ManifestView | null {
     needs: list(value.needs).map((need) => `${text(need.product)} from counter ${count(need.least)} on`),
     conflicts: list(value.conflicts).map((each) => `${text(each.product)}, counters ${count(each.first)} to ${count(each.last)}`),
     leastBefore: count(value.least_before),
+    replacesAgent: value.agent === true,
   };
 }

@@ -101,6 +101,14 @@ describe('a release', () => {
     expect(faceOfSupport(182 * day, 0).tone).toBe('warn');
     expect(faceOfSupport(0, day).tone).toBe('bad');
   });
+  it('counts months as the calendar does', () => {
+    const at = (text: string): number => Date.parse(`${text}T00:00:00.000Z`);
+    expect(faceOfSupport(at('2027-05-27'), at('2026-11-27')).words).toBe('Ends in 6 months');
+    expect(faceOfSupport(at('2027-05-26'), at('2026-11-27')).words).toBe('Ends in 5 months');
+    expect(faceOfSupport(at('2027-01-10'), at('2026-11-27')).words).toBe('Ends in 44 days');
+    expect(faceOfSupport(at('2031-12-31'), at('2026-11-27')).words).toBe('Ends in 5 years');
+    expect(faceOfSupport(at('2026-01-01'), at('2026-11-27')).words).toBe('Ended 10 months ago');
+  });
   it('has a size', () => expect([saySize(999), saySize(48_219_402), saySize(3e9)]).toEqual(['999 B', '48.2 MB', '3 GB']));
 });
 

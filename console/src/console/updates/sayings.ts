@@ -179,10 +179,19 @@ export function faceOfRelease(release: Stands): Face {
 
 const HALF_A_YEAR_MS = 183 * 86_400_000;
 
+/** "5 months", whole ones of the calendar; days where there are fewer than two, years where many. */
+export function sayMonths(from: number, to: number): string {
+  const [begin, end] = [new Date(from), new Date(to)];
+  const whole = (end.getUTCFullYear() - begin.getUTCFullYear()) * 12 + end.getUTCMonth() - begin.getUTCMonth();
+  const months = end.getUTCDate() < begin.getUTCDate() ? whole - 1 : whole;
+  if (months < 2) return sayLength(to - from);
+  return months < 36 ? `${months} months` : `${Math.floor(months / 12)} years`;
+}
+
 export function faceOfSupport(ends: number | null, now: number): Face {
   if (ends === null) return { tone: 'quiet', icon: 'empty', words: 'The maker has not said' };
-  if (ends <= now) return { tone: 'bad', icon: 'alert', words: `Ended ${sayLength(now - ends)} ago` };
-  const words = `Ends in ${sayLength(ends - now)}`;
+  if (ends <= now) return { tone: 'bad', icon: 'alert', words: `Ended ${sayMonths(ends, now)} ago` };
+  const words = `Ends in ${sayMonths(now, ends)}`;
   return ends - now <= HALF_A_YEAR_MS ? { tone: 'warn', icon: 'clock', words } : { tone: 'quiet', icon: 'check', words };
 }
 

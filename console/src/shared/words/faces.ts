@@ -101,7 +101,7 @@ const CARD_TONES: [RegExp, Tone][] = [
   [/^breakglass|-held$/, 'bad'],
   [/record|identity|broken|refus/, 'bad'],
   [/quarantin|contain/, 'bad'],
-  [/expos|port|chang|updat|silen|wait|confirm|pending/, 'warn'],
+  [/expos|port|chang|updat|recall|silen|wait|confirm|pending/, 'warn'],
 ];
 
 export function toneOfCard(kind: string): Tone {

@@ -51,6 +51,8 @@ const KINDS: [RegExp, string][] = [
   [/^(record|intake)\./, 'Record'],
   [/^access\./, 'Session'],
   [/^drill\./, 'Drill'],
+  [/^recall\./, 'Recall'],
+  [/^support\./, 'Support'],
   [/^(update|rollout)\.|^document\.update/, 'Update'],
   [/^device\./, 'Device'],
 ];

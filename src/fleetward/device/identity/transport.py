@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from fleetward.device.identity.enrol import fetch_pinned_ca, post_enrolment
+from fleetward.device.launcher.interpreter import own_release
 from fleetward.device.port import GetKit, GuardPort, Kit, TakeCertificate, TakeServerCa, Vouch
 from fleetward.runtime.files import atomic_write, read_bounded
 from fleetward.runtime.keys import from_pkcs8, make_key, to_pkcs8
@@ -83,7 +84,7 @@ class Transport:
 
 async def get_kit(port: GuardPort) -> Kit:
     """Return what guard says is needed to connect."""
-    reply = await port.ask(GetKit())
+    reply = await port.ask(GetKit(own_release()))
     return msgspec.json.decode(reply.body, type=Kit)
 
 

@@ -24,7 +24,7 @@ from fleetward.device.updates.bundle import (
 )
 from fleetward.device.updates.surroundings import free_bytes
 from fleetward.runtime.files import make_private_directory, sync_directory
-from fleetward.trust.errors import Malformed, Refused, Unreachable
+from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
 from fleetward.trust.update_report import ENDS
 
 PAUSE_SECONDS: Final = 0.2
@@ -32,6 +32,8 @@ CHECK_SECONDS: Final = 90.0
 """How long `check` waits for the answer: two looks are at least a minute apart."""
 SILENT_SECONDS: Final = 60.0
 """How long a bundle may lie there before the agent says anything of it."""
+CHANGE_SECONDS: Final = 90.0
+"""How long nobody may answer while one agent makes room for another."""
 ROOM_BYTES: Final = 64 * 1024 * 1024
 """What a copied bundle leaves on the disk for the agent itself."""
 _COPY_BYTES: Final = 1024 * 1024
@@ -130,6 +132,7 @@ def _copy(source: Path, target: Path) -> None:
 def _follow(folder: Path, incoming: Path, before: BundleOutcome | None) -> BundleOutcome:
     said = ""
     silent_until = time.monotonic() + SILENT_SECONDS
+    change_until = 0.0
     while True:
         outcome = read_outcome(incoming)
         if outcome is not None and outcome != before:
@@ -145,12 +148,21 @@ def _follow(folder: Path, incoming: Path, before: BundleOutcome | None) -> Bundl
                 "The agent has not read the bundle. `fleetward-agent status` says how it is.",
                 reason="bundle_not_read",
             )
-        if not is_running(folder):
+        if is_running(folder):
+            change_until = time.monotonic() + CHANGE_SECONDS
+        elif not _changes(folder) or time.monotonic() > change_until:
             raise Unreachable(
                 "The agent has stopped. It goes on with the bundle when it is started again.",
                 reason="agent_stopped",
             )
         time.sleep(PAUSE_SECONDS)
+
+
+def _changes(folder: Path) -> bool:
+    """Say whether one agent makes room for another, so that none may run for a moment."""
+    with contextlib.suppress(FleetwardError):
+        return read_last_words(folder).updates.phase == "proving"
+    return False
 
 
 def _await(folder: Path, good: Callable[[Status], bool], seconds: float) -> Status | None:
@@ -175,6 +187,14 @@ def _require_running(data: Path) -> Path:
 
 
 def _show(updates: UpdateStatus, *, running: bool) -> None:
+    agent = updates.agent
+    known = (
+        f"release {agent.release[:16]}" if agent.release else "as the system's package brought it"
+    )
+    sys.stdout.write(f"the agent {agent.version}, {known}\n")
+    if agent.trial != "settled" or agent.last:
+        said = f"{agent.trial} {agent.last} {agent.last_words}"
+        sys.stdout.write(f"  trial    {' '.join(said.split())}\n")
     for each in updates.installed:
         sys.stdout.write(f"{each.product:<24} {each.version:<16} counter {each.counter}\n")
     if not updates.installed:

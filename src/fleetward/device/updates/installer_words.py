@@ -39,6 +39,15 @@ Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARACTERS)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
+class TrialWord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the launcher tries a new agent: how long it may take to become healthy, how long it stays
+    so, and whether it has to reach the server."""
+
+    within_seconds: Size
+    steady_seconds: Size
+    connects: bool
+
+
 class PartWord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One part. `before` is what was active when the release was begun; empty: nothing was."""
 
@@ -51,6 +60,10 @@ class PartWord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unpacked_bytes: Size = 0
     unpacked_files: Size = 0
     hook: str = ""
+    replaces_agent: bool = False
+    """Whether the release says of itself that it replaces the agent."""
+    trial: TrialWord | None = None
+    """Of the installer `agent` alone."""
 
 
 class CheckWord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

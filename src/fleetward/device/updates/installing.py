@@ -10,7 +10,8 @@ says why in `problem`, with `rule` as the stable word for it:
 | `wrong_length`, `wrong_hash` | the bytes are not the part |
 | `wrong_source` | what comes is no plain file, or what is active was changed since it was installed: no delta starts from it |
 | `bad_archive`, `bad_archive_name`, `bad_archive_member`, `archive_too_big`, `trailing_bytes` | the archive breaks a rule of `archive` |
-| `bad_package`, `hook_not_allowed` | the part breaks a rule of its installer |
+| `bad_package`, `hook_not_allowed`, `not_an_agent`, `no_trial` | the part breaks a rule of its installer |
+| `agent_not_marked` | it would replace the agent, and the release does not say so |
 | `slot_too_small`, `disk_full`, `disk_refused` | the disk says no |
 | `in_use` | the machine must not be disturbed; nothing was touched |
 | `not_written`, `not_active`, `no_way_back` | the word does not fit what lies there |
@@ -54,7 +55,8 @@ from fleetward.device.updates.installer_words import (
 from fleetward.device.updates.installers.contract import Found, Installer, Source, Tell
 from fleetward.device.updates.installers.releases import free_bytes
 from fleetward.device.updates.making import make_installer
-from fleetward.device.updates.places import Place, Places
+from fleetward.device.updates.own_files import holds_agent, not_marked
+from fleetward.device.updates.places import DirectoryPlace, Place, Places
 from fleetward.runtime.files import atomic_write, sync_directory
 from fleetward.trust.errors import FleetwardError, Malformed, Refused
 from fleetward.trust.release_checks import check_path
@@ -268,9 +270,11 @@ class Installing:
         if part.hook:
             check_path(part.hook)
         place = self._places.find(part.place, part.installer, self._plan.product)
+        if isinstance(place, DirectoryPlace) and not part.replaces_agent:
+            _require_other(part, Path(place.path))
         # A place is the machine's, whatever the product; no product begins with a dot.
         folder = self._places.data / "software" / ".places" / part.place
-        return Room(part, place, make_installer(place, folder, self._lock))
+        return Room(part, place, make_installer(place, folder, self._lock, self._places.data))
 
     def _find_named(self, name: str) -> Room:
         for part in self._plan.parts:
@@ -284,6 +288,12 @@ class Installing:
 
     def _in_use(self) -> str:
         return "" if isinstance(self._places, FleetwardError) else self._places.read_in_use()
+
+
+def _require_other(part: PartWord, path: Path) -> None:
+    """Return when the agent's own code does not lie in a place. Raises `Refused`."""
+    if holds_agent(path):
+        raise not_marked(part.name, f"its code is below {path}")
 
 
 def measure_disks(found: list[Found]) -> tuple[int, int]:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleetward.device.updates.installers.agent import AgentInstaller
 from fleetward.device.updates.installers.choices import ActiveFile, Choice, GrubChoice
 from fleetward.device.updates.installers.contract import Installer
 from fleetward.device.updates.installers.directory import DirectoryInstaller
 from fleetward.device.updates.installers.dpkg import DpkgInstaller
 from fleetward.device.updates.installers.file_slot import FileSlotInstaller
 from fleetward.device.updates.installers.rauc import RaucInstaller
-from fleetward.device.updates.places import DirectoryPlace, DpkgPlace, FileSlotPlace, Place
+from fleetward.device.updates.places import (
+    AgentPlace,
+    DirectoryPlace,
+    DpkgPlace,
+    FileSlotPlace,
+    Place,
+)
 
 
-def make_installer(place: Place, folder: Path, lock: int) -> Installer:
+def make_installer(place: Place, folder: Path, lock: int, data: Path) -> Installer:
     """Return the installer of a place. `folder` is below the agent's data, for what it remembers;
     `lock` is held by whatever it starts that writes."""
+    if isinstance(place, AgentPlace):
+        return AgentInstaller(data)
     if isinstance(place, DirectoryPlace):
         return DirectoryInstaller(Path(place.path))
     if isinstance(place, FileSlotPlace):

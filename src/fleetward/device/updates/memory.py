@@ -3,6 +3,9 @@
 The highest counters committed stand in a second file too (`floors`). When the first is damaged they
 are still known; when both are, that is an entry, and TUF's own versions are what is left against
 old ones.
+
+A field that this code does not know is passed over: a newer agent, which was on trial and is gone
+again, may have written it.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ Phase: TypeAlias = Literal[
     "switching",
     "restarting",
     "restarting_back",
+    "proving",
     "trying",
     "committing",
     "going_back",
@@ -44,7 +48,7 @@ Phase: TypeAlias = Literal[
 ]
 
 
-class KeptConflict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeptConflict(msgspec.Struct, frozen=True):
     """What an installed release does not bear."""
 
     product: str
@@ -52,7 +56,7 @@ class KeptConflict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last: int
 
 
-class KeptPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeptPart(msgspec.Struct, frozen=True):
     """What is active in a place."""
 
     name: str
@@ -60,7 +64,7 @@ class KeptPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
-class KeptRelease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeptRelease(msgspec.Struct, frozen=True):
     """What runs of one product."""
 
     product: str
@@ -71,7 +75,7 @@ class KeptRelease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parts: tuple[KeptPart, ...] = ()
 
 
-class KeptFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeptFinding(msgspec.Struct, frozen=True):
     """How a health check ended."""
 
     check: str
@@ -79,7 +83,7 @@ class KeptFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     words: str
 
 
-class Attempt(msgspec.Struct, forbid_unknown_fields=True):
+class Attempt(msgspec.Struct):
     """The release under way. `until_powered_ms` ends the trial, `steady_powered_ms` is since when
     all checks hold (-1: they do not), `starts` counts starts of the agent during the switch, and
     then during the trial."""
@@ -96,6 +100,8 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
     surveyed: bool = False
     until_powered_ms: int = 0
     steady_powered_ms: int = -1
+    connected: bool = False
+    """Whether the machine had a connection when it began: a new agent has to have one then too."""
     boot: str = ""
     """The boot in which the switch, or the way back, was begun."""
     restarts: bool = False
@@ -119,7 +125,7 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
         return read_manifest(self.manifest)
 
 
-class Owed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Owed(msgspec.Struct, frozen=True):
     """A report that is to be made, of this very attempt."""
 
     outcome: str
@@ -134,7 +140,7 @@ class Owed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     findings: tuple[KeptFinding, ...] = ()
 
 
-class Memory(msgspec.Struct, forbid_unknown_fields=True):
+class Memory(msgspec.Struct):
     """The whole file. Fields are changed in place by guard, in its one thread."""
 
     held: dict[str, KeptRelease] = {}

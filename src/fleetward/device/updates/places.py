@@ -30,7 +30,7 @@ import stat
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -92,7 +92,17 @@ class RaucPlace(_Place, frozen=True, tag="rauc", kw_only=True):
     bus: Annotated[str, msgspec.Meta(pattern=r"^(unix:[A-Za-z0-9=/._,-]{1,200})?$")] = ""
 
 
-Place: TypeAlias = DirectoryPlace | FileSlotPlace | DpkgPlace | RaucPlace
+class AgentPlace(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="installer", tag="agent"
+):
+    """The agent itself. It has no path and restarts nothing: both are the launcher's."""
+
+    product: _Product
+    restart: ClassVar[tuple[str, ...]] = ()
+    user: ClassVar[str] = ""
+
+
+Place: TypeAlias = DirectoryPlace | FileSlotPlace | DpkgPlace | RaucPlace | AgentPlace
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +126,8 @@ class Places:
 
         Raises `Refused` (`unknown_place`, `another_product`, `wrong_installer`).
         """
+        if self.named is None and installer == "agent":
+            return AgentPlace(product=product)
         if self.named is None:
             if installer != "directory":
                 raise Refused(

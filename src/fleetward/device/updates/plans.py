@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
-from fleetward.device.updates.installer_words import CheckWord, PartWord, Plan
+from fleetward.device.updates.installer_words import CheckWord, PartWord, Plan, TrialWord
 from fleetward.device.updates.memory import Attempt
 from fleetward.trust.release_manifest import Blob, Delta, Manifest, Part
 from fleetward.wire.delta import EMPTY_SOURCE
@@ -19,7 +19,7 @@ def make_plan(manifest: Manifest, attempt: Attempt) -> Plan:
     """Return the plan; `before` of each part is what the attempt found when it began."""
     return Plan(
         product=manifest.product,
-        parts=tuple(_make_part(part, attempt) for part in manifest.parts),
+        parts=tuple(_make_part(part, manifest, attempt) for part in manifest.parts),
         checks=tuple(
             CheckWord(
                 kind=cast("Any", check.kind),
@@ -36,7 +36,9 @@ def make_plan(manifest: Manifest, attempt: Attempt) -> Plan:
     )
 
 
-def _make_part(part: Part, attempt: Attempt) -> PartWord:
+def _make_part(part: Part, manifest: Manifest, attempt: Attempt) -> PartWord:
+    health = manifest.health
+    trial = TrialWord(health.within_seconds, health.steady_seconds, attempt.connected)
     return PartWord(
         name=part.name,
         installer=cast("Any", part.installer),
@@ -47,6 +49,8 @@ def _make_part(part: Part, attempt: Attempt) -> PartWord:
         unpacked_bytes=part.unpacked_bytes,
         unpacked_files=part.unpacked_files,
         hook=part.hook,
+        replaces_agent=manifest.replaces_agent,
+        trial=trial if part.installer == "agent" else None,
     )
 
 

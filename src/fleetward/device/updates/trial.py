@@ -1,7 +1,7 @@
 """How an attempt goes on: what is done next, and what follows from how it ended. Pure.
 
     fetching ─▶ waiting ─▶ writing ─▶ switching (─▶ restarting) ─▶ trying ─▶ committing ─▶ over
-        │           │          │           │          │               │
+        │           │          │           │ (─▶ proving) │           │
         └───────────┴──────────┴─▶ clearing └──────────┴───────────────┴─▶ going_back ─▶ over
                                       └─▶ over (failed, or refused)            │ ▲    (rolled_back)
                                                                     restarting_back
@@ -15,6 +15,8 @@
 5. The counter is raised with the end `committed`, and with no other.
 6. Where the machine has to start again, nothing is committed but by the new one, and nothing is
    taken back until the old one runs. It starts again only when nobody needs it.
+7. A new agent proves itself to the launcher first, which may start the old one in between
+   (`launcher.decide`). What that decides is followed.
 
 The caller persists an attempt before it does what its phase says.
 """
@@ -38,7 +40,15 @@ WEAK: Final = frozenset({"wrong_hash", "wrong_length"})
 OF_THE_PART: Final = frozenset(
     {
         *("bad_archive", "bad_archive_name", "bad_archive_member", "archive_too_big"),
-        *("trailing_bytes", "bad_package", "no_way_back", "hook_not_allowed", "slot_too_small"),
+        *(
+            "trailing_bytes",
+            "bad_package",
+            "not_an_agent",
+            "agent_not_marked",
+            "no_way_back",
+            "hook_not_allowed",
+            "slot_too_small",
+        ),
     }
 )
 """Rules that say something of the part itself, however it came: it need not come otherwise."""

@@ -23,6 +23,7 @@ from fleetward.device.updates import trial
 from fleetward.device.updates.bundled import Bundled
 from fleetward.device.updates.link import Link
 from fleetward.device.updates.memory import Attempt, Memory, MemoryFile, Owed
+from fleetward.device.updates.own_code import OwnCode
 from fleetward.device.updates.plans import choose_blob, pass_over
 from fleetward.device.updates.reports import Reports, owe
 from fleetward.device.updates.stage import Stage
@@ -70,6 +71,8 @@ class Updates:
         """When a look last learnt something, by the wall clock."""
         self.last = ""
         """How the last attempt ended, in words."""
+        self.connected = False
+        """Whether the server is there."""
         self._on_news: Callable[[], None] = lambda: None
         if self.memory.attempt is not None:
             trial.note_start(self.memory.attempt)
@@ -79,6 +82,18 @@ class Updates:
     def call_on_news(self, on_news: Callable[[], None]) -> None:
         """Have `on_news` called when there is something to ask the server."""
         self._on_news = on_news
+
+    def use_own_code(self, own_code: OwnCode | None) -> None:
+        """Say what knows which code of the agent this is. What was kept and does not run any more
+        is not held any more; its counter stays."""
+        if self._working is not None:
+            self._working.own_code = own_code
+        lost = own_code.lost if own_code is not None else ""
+        for product, kept in list(self.memory.held.items()):
+            if lost and any(part.sha256 == lost for part in kept.parts):
+                del self.memory.held[product]
+                with contextlib.suppress(Unreachable):
+                    self._save()
 
     @property
     def waiting_words(self) -> str:
@@ -256,6 +271,8 @@ class Updates:
                 trial.meet_no_more(attempt, candidate.refusal.reason, candidate.refusal.message)
                 self._save()
                 return
+            if candidate.manifest is None:
+                return  # Nothing was heard of it this time.
         trial.meet_no_more(attempt, "named_no_more", "It is offered to this machine no more.")
         self._save()
 
@@ -271,6 +288,7 @@ class Updates:
             from_bundle=from_bundle,
             not_before_ms=meeting.not_before_ms,
             maker=candidate.maker,
+            connected=self.connected or not from_bundle,
         )
         people = ", ".join(meeting.approval.people)
         words = f"{manifest.product} {manifest.version}, which {people} approved, is fetched."
@@ -398,8 +416,8 @@ class Updates:
     # --- the end of an attempt
 
     def _tell_phase(self, attempt: Attempt) -> None:
-        if attempt.phase == "trying":
-            manifest = attempt.read()
+        manifest = attempt.read()
+        if attempt.phase == ("proving" if manifest.has_agent else "trying"):
             words = f"{manifest.product} {manifest.version} is installed, and on trial."
             owed = owe(attempt, manifest, "installed", "", words)
             self._reports.try_to_say(owed, self.memory)

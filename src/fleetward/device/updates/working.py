@@ -31,6 +31,7 @@ from fleetward.device.updates.installer_words import (
 )
 from fleetward.device.updates.link import Link
 from fleetward.device.updates.memory import Attempt, KeptConflict, KeptPart, KeptRelease
+from fleetward.device.updates.own_code import OwnCode
 from fleetward.device.updates.plans import choose_blob, choose_delta, make_plan
 from fleetward.device.updates.stage import Stage
 from fleetward.device.updates.surroundings import free_bytes, read_battery, tell_local
@@ -75,6 +76,7 @@ class Working:
         self._gate = gate
         self._clock, self._time, _ = clocks
         self._folder = folder
+        self.own_code: OwnCode | None = None
         self._surveyed: Surveyed | None = None
         self._written: set[str] = set()
         self._said_part = ""
@@ -170,6 +172,8 @@ class Working:
             self._wait(attempt, now)
         elif phase in ("restarting", "restarting_back"):
             self._await_restart(attempt, now)
+        elif phase == "proving":
+            self._await_agent(attempt, now)
         elif self._surveyed is None:
             self._begin(attempt)
         elif phase == "writing":
@@ -186,6 +190,11 @@ class Working:
         self._link.begin(make_plan(attempt.read(), attempt))
 
     def _fetch(self, attempt: Attempt) -> None:
+        own = self.own_code
+        if own is not None and not own.launched and attempt.read().has_agent:
+            words = "This machine starts the agent without its launcher: fleetward-agent install"
+            trial.give_up(attempt, "no_launcher", words)
+            return
         if not attempt.surveyed:
             self.words = "looks what is there"
             self._begin(attempt)
@@ -271,6 +280,21 @@ class Working:
             free_bytes=surveyed.free_bytes if surveyed else 0,
             needed_bytes=surveyed.needed_bytes if surveyed and needed else 0,
         )
+
+    def _await_agent(self, attempt: Attempt, now: int) -> None:
+        """The launcher tries the new agent, and may start this code and that in turns meanwhile."""
+        manifest = attempt.read()
+        part = next(part for part in manifest.parts if part.installer == "agent")
+        judged = self.own_code.judge(part.blob.sha256) if self.own_code else None
+        if judged is None or judged.kind == "kept":
+            trial.begin_trial(attempt, manifest.health, self._time.powered_ms())
+        elif judged.kind == "back":
+            trial.go_back(attempt, judged.rule, judged.words)
+        else:
+            self.words = judged.words
+            self._link.close()
+            self._surveyed = None
+            self._next_ms = now + trial.TEST_EVERY_MS
 
     def _may_begin(self, attempt: Attempt, now: int, *, written: bool = False) -> bool:
         """Whether the change may begin, or, once all is `written`, be made; it waits otherwise."""
@@ -416,6 +440,8 @@ class Working:
             trial.await_restart(attempt, boot)
         elif attempt.phase == "switching" and manifest.reboot and attempt.boot == boot:
             attempt.phase = "restarting"
+        elif attempt.phase == "switching" and manifest.has_agent:
+            attempt.phase = "proving"
         elif attempt.phase == "switching":
             trial.begin_trial(attempt, manifest.health, self._time.powered_ms())
         elif attempt.phase == "going_back" and word.restart:

@@ -60,6 +60,8 @@ from fleetward.trust.release_manifest import (
     write_manifest,
 )
 
+AGENT_NAME: Final = "fleetward"
+AGENT_FILE: Final = "fleetward/device/guard_main.py"
 WITHIN_SECONDS: Final = 60
 STEADY_SECONDS: Final = 10
 _NO_BLOB: Final = Blob("0" * 64, 1, "f" * 64)
@@ -86,6 +88,9 @@ class BuildWish:
     fixes: tuple[str, ...] = ()
     bill: Path | None = None
     deltas: DeltaWish = field(default_factory=DeltaWish)
+    replaces_agent: bool = False
+    """Whether it holds the agent in a form that cannot be seen from here, as in an image. What can
+    be seen, is: a part of the installer `agent`, and packages of the agent's name."""
 
 
 @dataclass
@@ -138,6 +143,7 @@ def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> M
         support_ends_at_ms=support_ends_at_ms(support.support_ends),
         sbom=None,
         hash="",
+        replaces_agent=wish.replaces_agent or any(p.installer == "agent" for p in wish.parts),
     )
     if not wish.parts:
         raise Malformed(
@@ -154,11 +160,18 @@ def build_release(desk: MakerDesk, wish: BuildWish, *, quiet: bool = False) -> M
     name = f"{wish.product} {wish.version}"
     parts = maker.add([each.part for each in built], name, quiet=quiet)
     bill = _store_bill(wish, built, store, desk.now_ms)
-    data = _write(replace(manifest, parts=parts, sbom=bill))
+    marked = manifest.replaces_agent or any(map(_has_agent, built))
+    data = _write(replace(manifest, parts=parts, sbom=bill, replaces_agent=marked))
     path = draft_path(desk.folder, wish.product, wish.version)
     make_private_directory(path.parent)
     atomic_write(path, data)
     return read_manifest(data)
+
+
+def _has_agent(built: _Built) -> bool:
+    """Say whether a part has a package, or a program, that is the agent's by its name."""
+    named = any(package.name.startswith(AGENT_NAME) for package in built.bill.packages)
+    return named or any(file.path.endswith(AGENT_FILE) for file in built.files)
 
 
 def _write(manifest: Manifest) -> bytes:
@@ -207,6 +220,12 @@ def _build_part(wish: PartWish, store: BlobStore, meter: Meter) -> _Built:
         blob = store.copy(first, meter)
         part = Part(wish.name, wish.installer, wish.place, blob, hook=wish.hook)
         return _Built(part, BillPart(wish.name, blob.sha256))
+    if wish.installer == "agent" and not (first / AGENT_FILE).is_file():
+        raise Malformed(
+            f"Expected an agent in {first}, and {AGENT_FILE} is not there. Make the folder by "
+            "pip install --target.",
+            reason="not_an_agent",
+        )
     packed = pack_folder(first, store, meter)
     part = Part(
         wish.name, wish.installer, wish.place, packed.blob,

@@ -98,6 +98,7 @@ def describe_release(manifest: Manifest) -> dict[str, Any]:
         ],
         "least_before": manifest.least_before,
         "reboot": manifest.reboot,
+        "replaces_agent": manifest.replaces_agent,
         "notes": manifest.notes,
         "fixes": list(manifest.fixes),
         "sbom": manifest.sbom.sha256 if manifest.sbom else "",
@@ -144,6 +145,8 @@ def tell_release(manifest: Manifest) -> str:
     ]
     if manifest.least_before:
         lines.append(f"  machines below counter {manifest.least_before} take one in between first")
+    if manifest.replaces_agent:
+        lines.append("  REPLACES THE AGENT: an owner has to approve it by its name")
     lines += _tell_health(manifest)
     if manifest.reboot:
         lines.append("  the machine starts again")
@@ -191,6 +194,10 @@ def _tell_delta(delta: Delta) -> str:
 
 def _tell_health(manifest: Manifest) -> list[str]:
     health = manifest.health
+    if manifest.has_agent:
+        within, steady = say_length(health.within_seconds), say_length(health.steady_seconds)
+        said = f"guard and uplink stand within {within} and then for {steady}"
+        return [f"  healthy when {said}, and reach the server"]
     if not health.checks:
         return ["  no health checks: it counts as healthy when it was switched to"]
     within, steady = say_length(health.within_seconds), say_length(health.steady_seconds)

@@ -65,11 +65,10 @@ def tell_release(manifest: Manifest) -> str:
     if manifest.least_before:
         lines.append(f"  after     counter {manifest.least_before}; older machines go through it")
     checks = manifest.health.checks
-    lines.append(
-        f"  healthy   {'; '.join(check.words() for check in checks)}"
-        if checks
-        else "  healthy   nothing is checked: it counts as healthy once it runs"
-    )
+    said = "; ".join(check.words() for check in checks)
+    if manifest.has_agent:
+        said = "; ".join(filter(None, ("the new agent stands and reaches the server", said)))
+    lines.append(f"  healthy   {said or 'nothing is checked: it counts as healthy once it runs'}")
     lines.append(f"  fixes     {_list(manifest.fixes, SHOWN_FIXES, 'no id of a weakness')}")
     if manifest.notes:
         lines.append(f"  notes     {one_line(manifest.notes, 1000)}")

@@ -173,6 +173,15 @@ class Ledger:
             found = store.select_references(conn, self.owner_id, self.generation, [reference])
         return found.get(reference)
 
+    def places_of(self, references: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return generation and index of the leaves with these references, of any generation."""
+        found: dict[str, tuple[int, int]] = {}
+        with self._database.read() as conn:
+            for at in range(0, len(references), ASKED_AT_ONCE):
+                asked = references[at : at + ASKED_AT_ONCE]
+                found |= store.select_places(conn, self.owner_id, asked)
+        return found
+
     def require_open(self) -> None:
         """Return when evidence can become leaves. Raises `Refused` after a restore."""
         if self._closed:

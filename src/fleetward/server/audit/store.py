@@ -227,6 +227,22 @@ def select_references(
     return {row.reference: row.position for row in rows if row.reference in wanted}
 
 
+def select_places(
+    conn: Connection, owner_id: str, references: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """Return generation and position of the newest leaves with these references."""
+    wanted = set(references)
+    starts = [start_of(reference) for reference in wanted]
+    rows = conn.execute(
+        sa.select(leaves.c.reference, leaves.c.generation, leaves.c.position)
+        .where(leaves.c.owner_id == owner_id, leaves.c.reference_start.in_(starts))
+        .order_by(leaves.c.generation, leaves.c.position)
+    )
+    return {
+        row.reference: (row.generation, row.position) for row in rows if row.reference in wanted
+    }
+
+
 def write_checkpoint(
     conn: Connection, owner_id: str, generation: int, size: int, note: tuple[bytes, int]
 ) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import fleetward.server
 from fleetward.server.schema.tables import metadata
 
-_WITH_TABLES = frozenset({"store", "standing_store", "tables"})
+_WITH_TABLES = frozenset({"store", "recall_tables", "standing_store", "tables"})
 
 
 def all_tables() -> sa.MetaData:

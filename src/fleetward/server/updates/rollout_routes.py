@@ -144,8 +144,8 @@ def _read_wish(data: NewRollout) -> Wish:
     return Wish(
         product=check_product(data.product),
         version=check_version(data.version),
-        selector=_read_selector(data.selector),
-        canaries=_read_selector(data.canaries) if data.canaries is not None else None,
+        selector=read_machines(data.selector),
+        canaries=read_machines(data.canaries) if data.canaries is not None else None,
         waves=tuple(data.waves),
         soak_seconds=data.soak_seconds,
         allowed_failures=data.allowed_failures,
@@ -153,7 +153,8 @@ def _read_wish(data: NewRollout) -> Wish:
     )
 
 
-def _read_selector(data: MachineSelector) -> Selector:
+def read_machines(data: MachineSelector) -> Selector:
+    """Return which machines are meant. Raises `Malformed`."""
     lists = {name: sorted(getattr(data, name)) for name in ("devices", "groups", "models", "sites")}
     if not any(lists.values()):
         return read_selector(ALL)

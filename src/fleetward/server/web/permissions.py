@@ -127,6 +127,10 @@ _ROWS: Final = (
     _read("rollouts.read", "rollout"),
     _deed("rollouts.create", "rollout", Role.OPERATOR),
     _deed("rollouts.change", "rollout", Role.OPERATOR),
+    # Recalls: they find machines and tell people; no machine is made to do anything
+    _read("recalls.read", "recall"),
+    _deed("recalls.open", "recall", Role.OPERATOR),
+    _deed("recalls.change", "recall", Role.OPERATOR),
     # Proof
     _read("record.read", "record"),
     _read("record.export", "record", Role.OPERATOR),

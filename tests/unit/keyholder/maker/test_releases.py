@@ -88,6 +88,24 @@ def test_a_whole_machine_is_one_version(maker: Maker) -> None:
     assert {"libfoo", "policy/p.json"} <= {each["name"] for each in bill["components"]}
 
 
+def test_a_release_that_replaces_the_agent_is_marked_where_that_can_be_seen(
+    maker: Maker, tmp_path: Path
+) -> None:
+    code = {"fleetward/device/guard_main.py": b"", "fleetward/__init__.py": b""}
+    own = maker.release("agent", "1", code, installer="agent")
+    assert own.replaces_agent and own.has_agent
+    assert "REPLACES THE AGENT" in tell_release(own)
+    folder = maker.release("kiosk", "1", {f"venv/lib/{name}": b"" for name in code})
+    assert folder.replaces_agent and not folder.has_agent
+    package = write_deb(tmp_path / "a.deb", "Package: fleetward\nVersion: 1\nArchitecture: all\n")
+    debs = maker.release("kiosk", "2", {"a.deb": package.read_bytes()}, installer="dpkg")
+    assert debs.replaces_agent
+    assert maker.release("kiosk", "3", FILES, replaces_agent=True).replaces_agent
+    assert not maker.release("kiosk", "4", FILES).replaces_agent
+    with refused("not_an_agent"):
+        maker.release("agent", "2", FILES, installer="agent")
+
+
 def test_counters_rise_by_themselves_and_never_fall(maker: Maker) -> None:
     assert maker.release("kiosk", "1", FILES).counter == 1
     assert maker.release("kiosk", "2", FILES, counter=10).counter == 10

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.release_manifests import agent_part, make_part
+from tests.release_manifests import MARKED_RELEASE
 from tests.unit.keyholder.access_scene import now_ms
 from tests.unit.keyholder.release_scene import ReleaseScene
 from typer.testing import CliRunner, Result
@@ -89,7 +89,7 @@ def test_machines_by_name_and_a_release_for_other_models(
 def test_a_release_that_replaces_the_agent_is_called_that(
     scene: ReleaseScene, passphrase_file: Path
 ) -> None:
-    scene.release("kiosk", "2", 20, parts=(make_part(), agent_part()), reboot=True, fixes=())
+    scene.release("kiosk", "2", 20, **MARKED_RELEASE, reboot=True, fixes=())
     done = scene.says(passphrase_file, "approve", "kiosk/2", "--all", "--yes")
     assert "replaces the agent itself" in done.stderr and "starts again" in done.stderr
     assert newest(scene).agent

@@ -11,8 +11,10 @@ to be. Going back installs the packages of the release before, which are kept, a
 that it did not have. For packages that this place did not install there would be no way back, so a
 release with one of those is refused, with the rule `no_way_back`.
 
-An archive holds files `*.deb` and nothing else. Scripts of packages run as root, as dpkg runs them:
-they are signed by the maker, as everything here. They get no terminal, and no answer to a question.
+A package that is the agent's, or has its files, is refused unless the release says that it replaces
+the agent. An archive holds files `*.deb` and nothing else. Scripts of packages run as root, as dpkg
+runs them: they are signed by the maker, as everything here. They get no terminal, and no answer to
+a question.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from fleetward.device.updates.installers.contract import (
     nothing_before,
 )
 from fleetward.device.updates.installers.releases import PREVIOUS, Releases
+from fleetward.device.updates.own_files import AGENT_PACKAGES, list_code_folders, not_marked
 from fleetward.device.updates.programs import Command, run_program
 from fleetward.runtime.files import atomic_write, read_bounded, sync_directory
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
@@ -97,6 +100,8 @@ class DpkgInstaller:
         releases = self._releases
         try:
             packages = self._read_packages(part.sha256, tell)
+            if not part.replaces_agent:
+                self._require_no_agent(part, packages, tell)
             if self._read_unsettled() != part.sha256:
                 self._require_way_back(part, packages, tell)
         except FleetwardError:
@@ -200,6 +205,31 @@ class DpkgInstaller:
                 "machine's image.",
                 reason="no_way_back",
             )
+
+    def _require_no_agent(self, part: PartWord, packages: Iterable[Package], tell: Tell) -> None:
+        """Return when none of them is the agent's, or has or gets its files. Raises `Refused`."""
+        folders = list_code_folders() if self._root == Path("/") else ()
+        owners = {owner for folder in folders for owner in self._find_owners(folder, tell)}
+        for package in packages:
+            named = package.name.startswith(AGENT_PACKAGES) or package.name in owners
+            if named or (folders and self._brings_any(package, folders, tell)):
+                raise not_marked(part.name, package.name)
+
+    def _brings_any(self, package: Package, folders: Iterable[Path], tell: Tell) -> bool:
+        """Say whether files of a package go below one of these folders. Raises `Malformed`."""
+        argv = ("dpkg-deb", "--contents", str(package.file))
+        command = Command(argv, ASK_SECONDS, kept_bytes=MAX_LIST_BYTES, whole=True)
+        ended = run_program(command, tell)
+        if not ended.good:
+            raise _bad(f"{package.file.name} does not list its files")
+        return any(f" .{folder}/" in ended.words for folder in folders)
+
+    def _find_owners(self, folder: Path, tell: Tell) -> list[str]:
+        """Return the packages that brought a folder."""
+        command = Command(("dpkg-query", "--search", str(folder)), ASK_SECONDS, whole=True)
+        ended = run_program(command, tell)
+        names = (line.rpartition(": ")[0] for line in ended.words.splitlines() if ended.good)
+        return [name.strip().partition(":")[0] for each in names for name in each.split(",")]
 
     def _packages_if_there(self, sha256: str, tell: Tell) -> list[Package]:
         return self._read_packages(sha256, tell) if self._releases.has(sha256) else []

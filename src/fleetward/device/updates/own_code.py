@@ -1,0 +1,98 @@
+"""What guard knows of the code that it is itself: out of the launcher's file, which it only reads.
+
+One word it writes there: that what is settled is healthy, so that its starts are counted anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fleetward.device.launcher.decide import FACTORY, KEPT, State, note_healthy
+from fleetward.device.launcher.store import find_tree, read_state, state_path, write_state
+from fleetward.runtime.clock import Clock
+from fleetward.trust.errors import Unreachable
+
+ASKED_MS: Final = 60_000
+"""A launcher that was asked, and could not have it on its disk, is asked again after so long."""
+_WORDS: Final = {
+    "asked": "the new agent is about to be started",
+    "trying": "the new agent is on trial",
+    "retrying": "the new agent does not reach the server; the one before is tried",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the launcher says of a release: `waits`, `kept` or `back`."""
+
+    kind: str
+    words: str
+    rule: str = ""
+
+
+class OwnCode:
+    """Part of guard's single thread. `release` names the code that guard is; nothing for the
+    package's own."""
+
+    def __init__(self, data: Path, release: str, clock: Clock, *, launched: bool = True) -> None:
+        self._data = data
+        self._clock = clock
+        self.release = release
+        self.launched = launched
+        """Whether the launcher started this: units of an earlier release do without it."""
+        self._read_at: tuple[int, int] | None = None
+        self._state = State()
+        self._started_ms = clock.boottime_ms()
+        self._asked_before = self.state.phase == "asked"
+
+    @property
+    def state(self) -> State:
+        """The launcher's state as it is now."""
+        try:
+            found = state_path(self._data).stat()
+            at = (found.st_mtime_ns, found.st_ino)
+        except OSError:
+            at = (0, 0)
+        if at != self._read_at:
+            self._read_at, self._state = at, read_state(self._data)
+        return self._state
+
+    @property
+    def makes_room(self) -> bool:
+        """Whether other code is to run than this, and can: the launcher starts that then."""
+        state = self.state
+        if not self.launched:
+            return False
+        if state.phase == "asked":
+            waited_ms = self._clock.boottime_ms() - self._started_ms
+            return not self._asked_before or waited_ms > ASKED_MS
+        is_there = state.runs == FACTORY or find_tree(self._data, state.runs) is not None
+        return state.runs != self.release and is_there
+
+    def judge(self, release: str) -> Judged:
+        """Return how the trial of a release stands."""
+        state = self.state
+        if state.wanted == release:
+            return Judged("waits", _WORDS[state.phase])
+        if state.active == release and state.ended in ("", KEPT):
+            return Judged("kept", state.words)
+        if state.ended_release == release:
+            return Judged("back", state.words, state.ended)
+        words = "The machine came up with the agent that was there before."
+        return Judged("back", words, "fell_back")
+
+    @property
+    def lost(self) -> str:
+        """Which release does not run though it was kept; nothing when all is well."""
+        state = self.state
+        return state.ended_release if state.ended in ("agent_fell", "agent_superseded") else ""
+
+    def say_healthy(self) -> None:
+        """What is settled is healthy, or came to a good end."""
+        state = self.state
+        if state.phase == "settled" and state.starts and state.active == self.release:
+            with contextlib.suppress(Unreachable):
+                write_state(self._data, note_healthy(state))

@@ -1,10 +1,10 @@
 """How an attempt goes on: what is done next, and what follows from how it ended. Pure.
 
     fetching ─▶ waiting ─▶ writing ─▶ switching (─▶ restarting) ─▶ trying ─▶ committing ─▶ over
-        │           │          │           │ (─▶ proving) │           │
-        └───────────┴──────────┴─▶ clearing └──────────┴───────────────┴─▶ going_back ─▶ over
+        │           │          │           │ (─▶ proving) │               │
+        └───────────┴──────────┴─▶ clearing └─────────────┴───────────────┴─▶ going_back ─▶ over
                                       └─▶ over (failed, or refused)            │ ▲    (rolled_back)
-                                                                    restarting_back
+                                                                       restarting_back
 
 1. Until `switching` nothing of the machine's software has changed: what was written is dropped.
 2. From `switching` on there are two ends: committed, or what was before.

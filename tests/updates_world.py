@@ -155,11 +155,14 @@ class UpdatesWorld:
         )
         self.slice.rollouts.create(wish, OPERATOR)
 
-    def stand(self, selector: Selector | None = None, wait_seconds: int = 0) -> Paper:
+    def stand(
+        self, selector: Selector | None = None, wait_seconds: int = 0, **changes: Any
+    ) -> Paper:
         """Approve whatever the maker releases."""
         trust = self.world.trust
+        terms = self.terms(selector, **changes)
         payload = make_standing_payload(
-            trust.policy, PRODUCT, self.terms(selector), wait_seconds, self.world.clock.now
+            trust.policy, PRODUCT, terms, wait_seconds, self.world.clock.now
         )
         return self.submit(seal(payload, trust.signers))
 

@@ -341,9 +341,9 @@ class Program:
                 await asyncio.to_thread(updates.motion.advance)
                 await asyncio.to_thread(updates.recalls.advance)
                 if round_number % int(FRESH_SECONDS / ROLL_SECONDS) == 0:
-                    await asyncio.to_thread(updates.rollouts.begin_standing)
                     await asyncio.to_thread(updates.rollouts_shown.note_day)
                     await asyncio.to_thread(updates.support.advance)
+                    await asyncio.to_thread(updates.rollouts.begin_standing)
             except Exception:  # noqa: BLE001 - one failed round: said, and tried again
                 _log.exception("rollouts could not go on")
             await asyncio.sleep(ROLL_SECONDS)

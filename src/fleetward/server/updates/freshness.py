@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fleetward.server.updates.decide import Release, is_eligible
+from fleetward.server.updates.decide import Release, approves, is_eligible
 from fleetward.server.updates.reading import Paper
 from fleetward.trust.roster import RosterEntry
 
@@ -56,12 +56,14 @@ def list_approved(
     ]
 
 
-def begin_of(release: Release, published_ms: int, holding: Sequence[Paper]) -> int:
-    """Return since when a release can be had: published here, and approved by one paper."""
+def begin_of(
+    release: Release, published_ms: int, holding: Sequence[Paper], entry: RosterEntry
+) -> int:
+    """Return since when a machine can have a release: published here, and approved for it."""
     begun = [
         max(paper.not_before_ms, paper.issued_at_ms)
         for paper in holding
-        if paper.product == release.product and paper.release in ("", release.id)
+        if approves(paper, release, entry)
     ]
     return max(published_ms, min(begun, default=published_ms))
 

@@ -34,6 +34,8 @@ from fleetward.trust.selector import Selector, read_selector
 from fleetward.trust.update_report import UpdateReport
 
 ID_BYTES: Final = 16
+BY_ITSELF: Final = "the owner's approval ahead"
+"""Who made a rollout that nobody made."""
 _PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 
 
@@ -49,6 +51,8 @@ class Wish:
     soak_seconds: int
     allowed_failures: int
     bandwidth: int
+    is_ahead: bool = False
+    """Made by itself, of what the owner approved ahead: other machines do not count."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class RolloutCourses:
         """Return what a rollout would be. Raises `Malformed` or `Refused`."""
         release = self.require_release(wish)
         fleet = self.fleet_of(release, wish.selector, wish.canaries)
+        fleet = _narrow(fleet) if wish.is_ahead else fleet
         canaries = len(fleet.canaries)
         if wish.canaries is not None and not canaries:
             raise Refused(
@@ -150,6 +155,7 @@ class RolloutCourses:
         canaries = decode_selector(row.canaries) if row.canaries else None
         fleet = self.fleet_of(release, decode_selector(row.selector), canaries)
         gone = frozenset(e.device for e in inside if not self.is_active(e.device))
+        fleet = _narrow(fleet) if row.created_by == BY_ITSELF else fleet
         return Course(_plan(row), inside, replace(fleet, gone=gone), row)
 
     def reload(self, rollout: str) -> Course:
@@ -217,6 +223,11 @@ class RolloutCourses:
 def decode_selector(text: str) -> Selector:
     """Return a selector as it is stored."""
     return read_selector(msgspec.json.decode(text))
+
+
+def _narrow(fleet: Fleet) -> Fleet:
+    """Return the machines that the owner allows it to: nobody is waited for."""
+    return replace(fleet, selected=fleet.selected & fleet.approved)
 
 
 def _plan(row: Row) -> Plan:

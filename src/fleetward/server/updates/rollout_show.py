@@ -199,7 +199,7 @@ class RolloutsShown:
         book, now = self._book, self._book.near.clock.wall_ms()
         holding = [each for each in book.holding(now) if each.product == product]
         releases = [each for each in book.offerable() if each.product == product]
-        since = {e.id: begin_of(e, book.known.published[e.id], holding) for e in releases}
+        published = book.known.published
         running = {row.device_id: row for row in states if row.product == product}
         newest: Release | None = max(releases, key=lambda each: each.counter, default=None)
         behind: list[BehindRow] = []
@@ -211,6 +211,7 @@ class RolloutsShown:
             approved = [each for each in releases if is_eligible(each, entry, holding)]
             row = running.get(entry.device)
             running_counter = int(row.counter) if row else 0
+            since = {e.id: begin_of(e, published[e.id], holding, entry) for e in approved}
             found = measure_behind(approved, since, running_counter, now)
             if found.days is None:
                 continue

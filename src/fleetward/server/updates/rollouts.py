@@ -6,13 +6,14 @@ rollout by itself, one machine first. People stop it, or make another, as with e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
 
-from fleetward.server.updates import rollout_store
-from fleetward.server.updates.decide import Release, approves
+from fleetward.server.updates import rollout_store, store
+from fleetward.server.updates.decide import Release, is_eligible
 from fleetward.server.updates.decide_rollout import (
     CANCELLED,
     DONE,
@@ -26,18 +27,25 @@ from fleetward.server.updates.decide_rollout import (
     say_failures,
 )
 from fleetward.server.updates.reading import STANDING, Paper
-from fleetward.server.updates.rollout_course import Course, Forecast, RolloutCourses, Wish
+from fleetward.server.updates.rollout_course import (
+    BY_ITSELF,
+    Course,
+    Forecast,
+    RolloutCourses,
+    Wish,
+)
 from fleetward.server.updates.rollout_motion import RolloutMotion, make_part
 from fleetward.server.web.caller import Caller
-from fleetward.trust.errors import Refused
+from fleetward.trust.errors import FleetwardError, Refused
+from fleetward.trust.release_approval import verify_approval
 from fleetward.trust.selector import Selector
 from fleetward.trust.update_report import FAILURES
+
+_log: Final = logging.getLogger(__name__)
 
 STANDING_WAVES: Final = ("1", "10%", "100%")
 """Of a rollout that nobody made."""
 STANDING_SOAK_SECONDS: Final = 3600
-BY_ITSELF: Final = ("server", "the owner's approval ahead")
-"""Under which actor and name such a rollout is written down."""
 
 
 class Rollouts:
@@ -54,30 +62,59 @@ class Rollouts:
         return self._create(wish, (caller.actor, caller.name[:200]))
 
     def begin_standing(self) -> None:
-        """Make the rollout of each product's newest release, where the owner approved the product
-        ahead and none of it was ever made."""
+        """Make the rollouts of what the owner approved ahead: for each machine, of the newest
+        release that is allowed to it. One is made once for a release; who ends it is not
+        overruled, and the release before it comes into question again."""
         with self.book.lock:
             with self.book.near.database.read() as conn:
-                had = {row.release_id for row in rollout_store.select_rollouts(conn)}
-            newest: dict[str, Release] = {}
-            for release in sorted(self.book.offerable(), key=lambda each: each.counter):
-                newest[release.product] = release
-            holding = self.book.holding(self.book.near.clock.wall_ms())
-            standing = [paper for paper in holding if paper.kind == STANDING]
-            for release in newest.values():
-                papers = [paper for paper in standing if paper.product == release.product]
-                if release.id not in had and self._has_any(release, papers):
-                    self._create(_make_standing(release, papers), BY_ITSELF)
+                rows = rollout_store.select_rollouts(conn)
+            had = {row.release_id for row in rows}
+            stopped = had - {row.release_id for row in rows if row.state != CANCELLED}
+            for release in self._list_wanted(stopped):
+                if release.id not in had:
+                    self._create(_make_ahead(release), ("server", BY_ITSELF))
 
-    def _has_any(self, release: Release, papers: Sequence[Paper]) -> bool:
-        """Whether a machine is approved for it by one of these papers, and does not run it."""
-        selected = self._courses.fleet_of(release, Selector(), None).selected
-        entries = [self.book.entries[device] for device in selected]
-        return any(approves(paper, release, entry) for paper in papers for entry in entries)
+    def _list_wanted(self, stopped: Collection[str]) -> list[Release]:
+        book, papers = self.book, self._list_ahead()
+        with book.near.database.read() as conn:
+            states = store.select_all_states(conn)
+        running = {(row.device_id, row.product): int(row.counter) for row in states}
+        releases = [each for each in book.offerable() if each.id not in stopped]
+        releases.sort(key=lambda each: each.counter, reverse=True)
+        found: dict[str, Release] = {}
+        for product, mine in papers.items():
+            offered = [each for each in releases if each.product == product]
+            for entry in book.entries.values():
+                newest = next((e for e in offered if is_eligible(e, entry, mine)), None)
+                counter = running.get((entry.device, product), 0)
+                if newest is not None and newest.counter > counter:
+                    found[newest.id] = newest
+        return list(found.values())
+
+    def _list_ahead(self) -> dict[str, list[Paper]]:
+        """Return the approvals ahead that have begun, by product. Anybody can hand in one that
+        nobody signed: machines refuse it, and nothing is begun by it here."""
+        book, now = self.book, self.book.near.clock.wall_ms()
+        held = {paper.approval for paper in book.holding(now) if paper.not_before_ms <= now}
+        found: dict[str, list[Paper]] = {}
+        for paper in book.known.approvals:
+            if paper.kind == STANDING and paper.approval in held and self._is_signed(paper):
+                found.setdefault(paper.product, []).append(paper)
+        return found
+
+    def _is_signed(self, paper: Paper) -> bool:
+        try:
+            verify_approval(paper.raw, self.book.near.owner.policy)
+        except FleetwardError:
+            return False
+        return True
 
     def _hear(self, what: str, _: str) -> None:
         if what in ("approval", "release"):
-            self.begin_standing()
+            try:
+                self.begin_standing()
+            except Exception:  # noqa: BLE001 - what was handed in stands; the next round tries again
+                _log.exception("a rollout could not be made by itself")
 
     def _create(self, wish: Wish, by: tuple[str, str]) -> Course:
         book, (actor, name) = self.book, by
@@ -223,9 +260,8 @@ class Rollouts:
             rollout_store.insert_parts(conn, before)
 
 
-def _make_standing(release: Release, papers: Sequence[Paper]) -> Wish:
-    selector = papers[0].selector if len(papers) == 1 else Selector()
+def _make_ahead(release: Release) -> Wish:
     return Wish(
-        release.product, release.version, selector, None, STANDING_WAVES, STANDING_SOAK_SECONDS,
-        allowed_failures=0, bandwidth=0,
+        release.product, release.version, Selector(), None, STANDING_WAVES, STANDING_SOAK_SECONDS,
+        allowed_failures=0, bandwidth=0, is_ahead=True,
     )  # fmt: skip

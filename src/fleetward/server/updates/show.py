@@ -84,7 +84,9 @@ class Shown:
             approvals=[
                 self._paper(paper)
                 for paper in self._book.known.approvals
-                if paper.product == row.product and paper.release in ("", row.release_id)
+                if paper.product == row.product
+                and paper.release in ("", row.release_id)
+                and (paper.agent or not manifest.replaces_agent)
             ],
         )
 
@@ -157,11 +159,11 @@ class Shown:
         now = book.near.clock.wall_ms()
         holding = book.holding(now)
         approved = list_approved(book.offerable(), holding, entry, product)
-        since = {each.id: self._begin(each, holding) for each in approved}
+        since = {each.id: self._begin(each, holding, entry) for each in approved}
         return measure_behind(approved, since, running, now)
 
-    def _begin(self, release: Release, holding: list[Paper]) -> int:
-        return begin_of(release, self._book.known.published[release.id], holding)
+    def _begin(self, release: Release, holding: list[Paper], entry: RosterEntry) -> int:
+        return begin_of(release, self._book.known.published[release.id], holding, entry)
 
     def _product(self, device: str, state: store.Row) -> ProductOnDevice:
         entry = self._book.entries.get(device)

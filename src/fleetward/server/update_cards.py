@@ -15,7 +15,7 @@ from fleetward.server.updates import rollout_store, store
 from fleetward.server.updates.book import UpdateBook
 from fleetward.server.updates.decide_recall import OPEN as OPEN_RECALL
 from fleetward.server.updates.decide_recall import say_about, say_headline
-from fleetward.server.updates.decide_rollout import HELD, OPEN
+from fleetward.server.updates.decide_rollout import ENDED, HELD, OPEN, RUNNING
 from fleetward.server.updates.decide_support import find_newest
 from fleetward.server.updates.recalls import Recalls
 from fleetward.trust.sayings import say_count
@@ -24,6 +24,8 @@ from fleetward.trust.update_report import FAILURES
 DAY_MS: Final = 86_400_000
 SUPPORT_MS: Final = 183 * DAY_MS
 """Half a year: so long it takes to find what comes after a product."""
+WAITING_MS: Final = 3 * DAY_MS
+"""So long a rollout may wait for machines that say nothing before somebody is told."""
 MAX_CARDS: Final = 3
 """Of one kind: the page of updates has the others."""
 
@@ -76,7 +78,37 @@ def recall_cards(recalls: Recalls) -> list[CardFacts]:
 
 def update_cards(book: UpdateBook) -> list[CardFacts]:
     """Return what else there is to know: machines that went back, and support that ends."""
-    return [*_went_back(book), *_support(book, book.near.clock.wall_ms())]
+    now_ms = book.near.clock.wall_ms()
+    return [*_went_back(book), *_waiting(book, now_ms), *_support(book, now_ms)]
+
+
+def _waiting(book: UpdateBook, now_ms: int) -> list[CardFacts]:
+    """Return a card for each rollout that silent machines keep from its next wave: nobody is told
+    by anything else, and it does not go on by itself."""
+    cards: list[CardFacts] = []
+    with book.near.database.read() as conn:
+        for row in rollout_store.select_rollouts(conn):
+            if row.state != RUNNING:
+                continue
+            count, since_ms = rollout_store.select_oldest(conn, row.rollout_id, sorted(ENDED))
+            if count and now_ms - since_ms >= WAITING_MS:
+                cards.append(_say_waiting(row, count, since_ms))
+    return cards[:MAX_CARDS]
+
+
+def _say_waiting(row: store.Row, count: int, since_ms: int) -> CardFacts:
+    who = say_count(count, "machine")
+    return CardFacts(
+        f"rollout-{row.rollout_id[:12]}",
+        "updates",
+        f"The rollout of {row.product} {row.version} waits",
+        f"{row.product} {row.version}",
+        f"{who} may have it, and did not say how it ended there. Nobody else gets it before that, "
+        "unless somebody goes on without waiting.",
+        since_ms,
+        "Look and decide",
+        f"/updates/rollouts/{row.rollout_id}",
+    )
 
 
 def _went_back(book: UpdateBook) -> list[CardFacts]:

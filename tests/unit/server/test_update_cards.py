@@ -12,7 +12,7 @@ from tests.updates_world import OPERATOR, UpdatesWorld, failed, updates_world
 
 from fleetward.runtime.database import Database
 from fleetward.server.overview.decide import CardFacts
-from fleetward.server.update_cards import SUPPORT_MS, held_cards, update_cards
+from fleetward.server.update_cards import SUPPORT_MS, WAITING_MS, held_cards, update_cards
 from fleetward.server.updates.rollout_course import Wish
 from fleetward.trust.selector import Selector
 
@@ -53,6 +53,23 @@ def test_a_held_rollout_is_said_once_and_leads_to_its_page(there: UpdatesWorld) 
     assert [each.title.partition(" went")[2] for each in cards(there)] == [
         " back from kiosk 1.1 by itself"
     ]
+
+
+def test_a_rollout_that_waits_for_silent_machines_is_said_after_days(there: UpdatesWorld) -> None:
+    manifest = there.release("1.1", 11)
+    there.approve(manifest)
+    there.roll_out(manifest, "1", "100%")
+    [course] = there.slice.courses.all()
+    there.world.clock.now += WAITING_MS - 1
+    assert cards(there) == []
+    there.world.clock.now += 1
+    [card] = cards(there)
+    assert card.title == "The rollout of kiosk 1.1 waits"
+    assert card.why.startswith("1 machine may have it, and did not say")
+    assert card.href == f"/updates/rollouts/{course.plan.id}"
+    machine = next(m for m in there.pumps if m.device == course.inside[0].device)
+    there.say(machine, manifest, "committed")
+    assert cards(there) == []
 
 
 def test_machines_that_failed_are_one_card_for_each_release(there: UpdatesWorld) -> None:

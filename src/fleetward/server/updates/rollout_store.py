@@ -160,6 +160,14 @@ def count_parts(conn: Connection, rollout: str, states: Sequence[str]) -> int:
     return int(conn.execute(counted).scalar() or 0)
 
 
+def select_oldest(conn: Connection, rollout: str, ended: Sequence[str]) -> tuple[int, int]:
+    """Return how many machines of a rollout have not ended, and when the first was let in."""
+    clause = sa.and_(parts.c.rollout_id == rollout, parts.c.state.not_in(list(ended)))
+    asked = sa.select(sa.func.count(), sa.func.min(parts.c.placed_at)).where(clause)
+    count, oldest = conn.execute(asked).one()
+    return int(count), int(oldest or 0)
+
+
 def upsert_day(conn: Connection, product: str, day: int, values: Mapping[str, Any]) -> None:
     """Write how fresh a product is today; the last of a day stands."""
     clause = sa.and_(days.c.product == product, days.c.day == day)

@@ -12,7 +12,7 @@ const STORIES = [
   { product: 'kiosk', version: '1.2', counter: 12, age: 2 * HOUR, approvals: 0, installed: 0, fixes: ['CVE-2026-31337'], notes: 'Opens the drawer faster.' },
   { product: 'kiosk', version: '1.1', counter: 11, age: 3 * DAY, approvals: 1, installed: 9, fixes: ['CVE-2026-1001', 'CVE-2026-1002', 'CVE-2026-20488'], notes: 'A newer openssl.\nThe screen no longer flickers when the lid opens.' },
   { product: 'kiosk', version: '1.0', counter: 10, age: 60 * DAY, approvals: 1, installed: 2, fixes: [], notes: '' },
-  { product: 'pump-firmware', version: '7.0.4', counter: 704, age: 9 * DAY, approvals: 1, installed: 11, fixes: [], notes: '', hardware: ['Infusor 3000', 'Infusor 3100'], reboot: true, support: 100 * DAY },
+  { product: 'pump-firmware', version: '7.0.4', counter: 704, age: 9 * DAY, approvals: 1, rollouts: 0, installed: 11, fixes: [], notes: '', hardware: ['Infusor 3000', 'Infusor 3100'], reboot: true, support: 100 * DAY },
   { product: 'scanner', version: '2026.11', counter: 1, age: HOUR, approvals: 0, installed: 0, fixes: [], notes: '', offerable: false },
 ];
 const BIG = { product: LONG, version: '2026.11.27-rc.1+build.20261127.0123456789abcdef~x', counter: 99, age: DAY, approvals: 1, installed: 4000, notes: 'word '.repeat(700).trim(), fixes: Array.from({ length: 60 }, (_, at) => `CVE-2026-${10_000 + at}`) };
@@ -21,7 +21,7 @@ const makeRelease = (story) => ({
   id: hash(`release ${story.product} ${story.version}`), repository: hash('repository'), product: story.product, version: story.version, counter: story.counter,
   path: `${story.product}/${story.version}/release.json`, released_at: iso(story.age + HOUR), published_at: iso(story.age), hardware: story.hardware ?? ['*'],
   reboot: story.reboot ?? false, notes: story.notes, fixes: story.fixes, support_ends_at: story.support ? iso(-story.support) : iso(-900 * DAY), size_bytes: 48_219_402,
-  offerable: story.offerable ?? true, approvals: story.approvals, installed: story.installed,
+  offerable: story.offerable ?? true, approvals: story.approvals, rollouts: story.rollouts ?? story.approvals, installed: story.installed,
 });
 
 const storiesOf = (scenario) => scenario === 'empty' || scenario === 'calm' ? [] : scenario === 'big' ? [BIG, ...STORIES] : STORIES;
@@ -114,7 +114,7 @@ function makeDeviceUpdates(row, search) {
     report(60 * DAY, { version: '1.0' }),
   ] : [];
   return {
-    device_id: row.id, name: row.name, site: row.site, told: runs ? ['kiosk 1.2'] : [], told_at: runs ? iso(HOUR) : null,
+    device_id: row.id, name: row.name, site: row.site, counters: runs ? 'file' : null, told: runs ? ['kiosk 1.2'] : [], told_at: runs ? iso(HOUR) : null,
     products: runs ? [
       { product: 'kiosk', version: '1.1', counter: 11, floor: 10, since: iso(HOUR), days_behind: 3, newest: '1.2', outcome: 'committed', target: '1.1', attempt: 2, cause: '', words: '', said_at: iso(HOUR) },
       { product: 'pump-firmware', version: '7.0.4', counter: 704, floor: 700, since: iso(9 * DAY), days_behind: 0, newest: '7.0.4', outcome: 'committed', target: '7.0.4', attempt: 1, cause: '', words: '', said_at: iso(9 * DAY) },
@@ -135,6 +135,7 @@ const STATES = { pause: 'paused', resume: 'running', hold: 'held', continue: 'ru
 export function answerUpdates(method, parts, search, body, fleet, scenario) {
   const [what, one, two, three] = parts;
   if (what === 'overview') return makeOverview(fleet, scenario, Number(search.get('goal_days') ?? 30));
+  if (what === 'recalls' && method === 'GET' && !one) return { items: [] };
   if (what === 'devices') {
     const row = fleet.find((each) => each.id === one);
     return row && makeDeviceUpdates(row, search);

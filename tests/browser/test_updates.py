@@ -216,7 +216,9 @@ def test_a_failure_holds_it_and_every_page_says_so(
         today.open(demo.url)
         roll_out(demo, visitor, "1.1", pace="Careful")
         maker.approve("1.1")
-        expect(main.get_by_text("Held: 1 machine failed")).to_be_visible(timeout=INSTALL_MS)
+        expect(main.locator(".rollout-why")).to_contain_text(
+            "Held: 1 machine failed", timeout=INSTALL_MS
+        )
         causes = main.get_by_role("list", name="Failures of kiosk 1.1 by cause")
         expect(causes).to_contain_text("port 1 answers")
         expect(causes).to_contain_text("kiosk 1.1 was taken back.")

@@ -68,7 +68,7 @@ function History({ data, onPage }: { data: DeviceUpdatesData; onPage: (page: num
         </>
       )}
       {data.counters && (
-        <p className="pair-foot small">
+        <p className="pair-foot small device-counters">
           <Counters kept={data.counters} />
         </p>
       )}

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ import pytest
 from tests.installer_world import DirectoryGround, DpkgGround, make_archive
 from tests.update_world import HeldInstaller, UpdateGuard, make_bundle
 
+from fleetward.device.guard import GuardLoop
 from fleetward.device.launcher.decide import (
     FIRST_ROUND_MS,
     MOST_BAD_STARTS,
@@ -230,6 +232,35 @@ def test_what_was_kept_and_fell_is_not_held_and_its_counter_stays(machine: Machi
     assert guard.core.updates.memory.floors == {"kiosk": 20}
     said = str(guard.bodies("agent.started")[-1]["words"])
     assert "not the one that was kept" in said
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_what_crashes_in_its_loop_falls_until_uplink_asks(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    """An end by an error is no good end, nor is one before uplink came: only those who reached a
+    healthy turn have their starts forgotten."""
+    guard = machine.guard
+    write_state(machine.data, State(active=NEW, previous=OLD))
+    monkeypatch.setattr(GuardLoop, "_take_signals", lambda _: None)
+    for _ in range(MOST_BAD_STARTS):
+        machine.launch()
+        assert machine.runs() == NEW
+        if asks:
+            guard.core.handle(GetKit(NEW), b"")
+            guard.core.tick()
+        monkeypatch.setattr(guard.core, "tick", lambda: 1 // 0)
+        ours, theirs = socket.socketpair()
+        loop = GuardLoop(guard.core, ours, None)
+        held = (ours, theirs, loop._signals, loop._signal_in, loop._selector)
+        with pytest.raises(ZeroDivisionError):
+            loop.run()
+        for each in held:
+            each.close()
+        guard.start()
+    machine.launch()
+    assert (machine.runs() == NEW) == asks
+    assert (read_state(machine.data).ended == "agent_fell") != asks
 
 
 def test_an_agent_makes_room_only_for_one_that_can_run(machine: Machine) -> None:

@@ -188,8 +188,7 @@ class GuardCore:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
         self.gate.tick()
-        if self._was_asked and self.seat.own_code is not None:
-            self.seat.own_code.say_healthy()
+        self.say_healthy()
         doing = self.updates.waiting_words
         sessions_ms = min(self.sessions.tick(), self.updates.tick())
         if self.updates.waiting_words != doing:
@@ -209,6 +208,12 @@ class GuardCore:
         would not be here, and uplink has everything that it needs, or it would not have asked."""
         return self._was_asked
 
+    def say_healthy(self) -> None:
+        """Have the starts of this code forgotten, once uplink asked. Never called for a loop that
+        ended by an error: what crashes at each start has to fall."""
+        if self._was_asked and self.seat.own_code is not None:
+            self.seat.own_code.say_healthy()
+
     @property
     def connected(self) -> bool:
         """Whether a greeting went to the server and back."""
@@ -223,8 +228,6 @@ class GuardCore:
 
     def close(self) -> None:
         """End every session, write that the agent stops, and close the journal."""
-        if self.seat.own_code is not None:
-            self.seat.own_code.say_healthy()
         self.sessions.close()
         self.closings.close()
         self.updates.close()

@@ -26,6 +26,7 @@ from tests.installer_world import DirectoryGround, DpkgGround, make_archive
 from tests.update_world import HeldInstaller, UpdateGuard, make_bundle
 
 from fleetward.device.guard import GuardLoop
+from fleetward.device.launcher import main as launcher
 from fleetward.device.launcher.decide import (
     FIRST_ROUND_MS,
     MOST_BAD_STARTS,
@@ -509,6 +510,26 @@ def test_power_cuts_without_end_come_back_to_what_was(stand: Stand) -> None:
         stand.kill()
     assert stand.log() == "bbba"
     assert read_state(stand.data).ended == "agent_starts_again"
+
+
+def test_the_power_switch_alone_brings_no_older_agent(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power is cut whenever the start is written, before guard or uplink came to a word: one
+    was kept, and its maker may have mended there what the older one lets in."""
+    stand.write_agent(NEW)
+    settled = State(active=NEW, previous=OLD, package=hash_package(), ended="kept")
+    write_state(stand.data, settled)
+    boots = iter(range(10**6))
+    monkeypatch.setattr(launcher, "read_boot", lambda: f"boot {next(boots)}")
+    for _ in range(3 * MOST_BAD_STARTS):
+        started = launcher._begin(stand.data, read_state(stand.data))
+        assert (started.runs, started.starts) == (NEW, 1)
+    # As many in one boot are its own doing, wherever the count stood.
+    monkeypatch.setattr(launcher, "read_boot", lambda: "one boot")
+    for _ in range(MOST_BAD_STARTS):
+        assert launcher._begin(stand.data, read_state(stand.data)).runs == NEW
+    assert launcher._begin(stand.data, read_state(stand.data)).runs == OLD
 
 
 def test_another_package_of_the_system_comes_first(stand: Stand, tmp_path: Path) -> None:

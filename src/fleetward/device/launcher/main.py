@@ -47,6 +47,7 @@ STARTED: Final = frozenset(
     }
 )
 HOME: Final = Path(__file__).parents[2]
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 TICK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 15.0
 
@@ -72,12 +73,14 @@ def _begin(data: Path, state: State) -> State:
     """Count this start, and have that on the disk before it is made."""
     if state.phase == "settled" and state.active == FACTORY:
         return state
-    compared = state
+    compared, boot = state, read_boot()
     with contextlib.suppress(OSError):  # One that cannot be read is no other package.
         compared = compare_package(state, hash_package())
-    begun = begin(compared) if compared.runs != FACTORY or compared.wanted else compared
+    begun = begin(compared, boot) if compared.runs != FACTORY or compared.wanted else compared
     while begun.runs != FACTORY and find_tree(data, begun.runs) is None:
-        begun = begin(replace(begun, starts=MOST_BAD_STARTS))  # Its code was removed.
+        begun = begin(
+            replace(begun, starts=MOST_BAD_STARTS, boot=boot), boot
+        )  # Its code was removed.
     try:
         write_state(data, begun)
     except Unreachable as e:
@@ -196,6 +199,14 @@ class Watch:
     def _on_stop(self, number: int, frame: object) -> None:
         del number, frame
         self._stopping = True
+
+
+def read_boot() -> str:
+    """Return the id of this boot; nothing when the kernel does not tell it."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()[:64]
+    except (OSError, ValueError):
+        return ""
 
 
 def hash_package(home: Path = HOME) -> str:

@@ -7,6 +7,7 @@ connects again. Or he has broken into uplink, which may write nothing that the l
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -39,7 +40,7 @@ from fleetward.device.launcher.decide import (
 )
 from fleetward.device.launcher.main import hash_package
 from fleetward.device.launcher.store import agent_folder, read_state, state_path, write_state
-from fleetward.device.port import GetKit
+from fleetward.device.port import GetBatch, GetKit, Note
 from fleetward.device.privileges import UPLINK_UID
 from fleetward.device.updates.bundle import BUNDLE_FILE, INCOMING
 from fleetward.device.updates.installer_words import Back, PartWord, Plan, Switch, Upward
@@ -49,7 +50,7 @@ from fleetward.device.updates.installers.dpkg import DpkgInstaller
 from fleetward.device.updates.own_code import OwnCode
 from fleetward.device.updates.own_files import list_code_folders
 from fleetward.runtime.files import make_private_directory
-from fleetward.trust.errors import Refused, Unreachable
+from fleetward.trust.errors import FleetwardError, Refused, Unreachable
 from fleetward.trust.release_manifest import Health, Part, make_blob
 
 OLD, NEW = "a" * 64, "b" * 64
@@ -300,6 +301,27 @@ def test_an_uplink_of_other_code_is_sent_away(machine: Machine) -> None:
     assert not machine.guard.core.healthy
     machine.guard.core.handle(GetKit(""), b"")
     assert machine.guard.core.healthy
+
+
+def test_an_uplink_that_never_said_which_code_it_is_proves_nothing(machine: Machine) -> None:
+    """Neither on a connection of its own, nor on the next one after the right uplink's."""
+    core = machine.guard.core
+
+    def say_all() -> None:
+        core.handle(Note("connected"), b"")
+        core.handle(GetBatch(), b"")
+        with contextlib.suppress(FleetwardError):
+            core.handle(GetKit(NEW), b"")
+        core.set_connection("connected")
+
+    say_all()
+    assert (core.healthy, core.connected) == (False, False)
+    core.handle(GetKit(""), b"")
+    assert (core.healthy, core.connected) == (True, True)
+    core.lose_uplink()
+    assert (core.healthy, core.connected) == (False, False)
+    say_all()
+    assert (core.healthy, core.connected) == (False, False)
 
 
 def test_the_old_agent_reads_what_a_newer_one_wrote(machine: Machine) -> None:

@@ -159,7 +159,7 @@ class GuardLoop:
         self._selector.unregister(self._uplink.sock)
         self._uplink.close()
         self._uplink = None
-        self._core.set_connection("disconnected", "Uplink has ended; it is started again.")
+        self._core.lose_uplink()
 
     def _wake_uplink(self) -> None:
         if self._uplink is not None:

@@ -7,13 +7,11 @@ connects again. Or he has broken into uplink, which may write nothing that the l
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,8 +24,6 @@ import pytest
 from tests.installer_world import DirectoryGround, DpkgGround, make_archive
 from tests.update_world import HeldInstaller, UpdateGuard, make_bundle
 
-from fleetward.device.guard import GuardLoop
-from fleetward.device.launcher import main as launcher
 from fleetward.device.launcher.decide import (
     FIRST_ROUND_MS,
     MOST_BAD_STARTS,
@@ -40,7 +36,7 @@ from fleetward.device.launcher.decide import (
 )
 from fleetward.device.launcher.main import hash_package
 from fleetward.device.launcher.store import agent_folder, read_state, state_path, write_state
-from fleetward.device.port import GetBatch, GetKit, Note
+from fleetward.device.port import GetKit
 from fleetward.device.privileges import UPLINK_UID
 from fleetward.device.updates.bundle import BUNDLE_FILE, INCOMING
 from fleetward.device.updates.installer_words import Back, PartWord, Plan, Switch, Upward
@@ -50,7 +46,7 @@ from fleetward.device.updates.installers.dpkg import DpkgInstaller
 from fleetward.device.updates.own_code import OwnCode
 from fleetward.device.updates.own_files import list_code_folders
 from fleetward.runtime.files import make_private_directory
-from fleetward.trust.errors import FleetwardError, Refused, Unreachable
+from fleetward.trust.errors import Refused, Unreachable
 from fleetward.trust.release_manifest import Health, Part, make_blob
 
 OLD, NEW = "a" * 64, "b" * 64
@@ -236,35 +232,6 @@ def test_what_was_kept_and_fell_is_not_held_and_its_counter_stays(machine: Machi
     assert "not the one that was kept" in said
 
 
-@pytest.mark.parametrize("asks", [False, True])
-def test_what_crashes_in_its_loop_falls_until_uplink_asks(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, asks: bool
-) -> None:
-    """An end by an error is no good end, nor is one before uplink came: only those who reached a
-    healthy turn have their starts forgotten."""
-    guard = machine.guard
-    write_state(machine.data, State(active=NEW, previous=OLD))
-    monkeypatch.setattr(GuardLoop, "_take_signals", lambda _: None)
-    for _ in range(MOST_BAD_STARTS):
-        machine.launch()
-        assert machine.runs() == NEW
-        if asks:
-            guard.core.handle(GetKit(NEW), b"")
-            guard.core.tick()
-        monkeypatch.setattr(guard.core, "tick", lambda: 1 // 0)
-        ours, theirs = socket.socketpair()
-        loop = GuardLoop(guard.core, ours, None)
-        held = (ours, theirs, loop._signals, loop._signal_in, loop._selector)
-        with pytest.raises(ZeroDivisionError):
-            loop.run()
-        for each in held:
-            each.close()
-        guard.start()
-    machine.launch()
-    assert (machine.runs() == NEW) == asks
-    assert (read_state(machine.data).ended == "agent_fell") != asks
-
-
 def test_an_agent_makes_room_only_for_one_that_can_run(machine: Machine) -> None:
     """A disk that takes no word of the launcher would have it end again and again otherwise."""
 
@@ -301,27 +268,6 @@ def test_an_uplink_of_other_code_is_sent_away(machine: Machine) -> None:
     assert not machine.guard.core.healthy
     machine.guard.core.handle(GetKit(""), b"")
     assert machine.guard.core.healthy
-
-
-def test_an_uplink_that_never_said_which_code_it_is_proves_nothing(machine: Machine) -> None:
-    """Neither on a connection of its own, nor on the next one after the right uplink's."""
-    core = machine.guard.core
-
-    def say_all() -> None:
-        core.handle(Note("connected"), b"")
-        core.handle(GetBatch(), b"")
-        with contextlib.suppress(FleetwardError):
-            core.handle(GetKit(NEW), b"")
-        core.set_connection("connected")
-
-    say_all()
-    assert (core.healthy, core.connected) == (False, False)
-    core.handle(GetKit(""), b"")
-    assert (core.healthy, core.connected) == (True, True)
-    core.lose_uplink()
-    assert (core.healthy, core.connected) == (False, False)
-    say_all()
-    assert (core.healthy, core.connected) == (False, False)
 
 
 def test_the_old_agent_reads_what_a_newer_one_wrote(machine: Machine) -> None:
@@ -532,26 +478,6 @@ def test_power_cuts_without_end_come_back_to_what_was(stand: Stand) -> None:
         stand.kill()
     assert stand.log() == "bbba"
     assert read_state(stand.data).ended == "agent_starts_again"
-
-
-def test_the_power_switch_alone_brings_no_older_agent(
-    stand: Stand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The power is cut whenever the start is written, before guard or uplink came to a word: one
-    was kept, and its maker may have mended there what the older one lets in."""
-    stand.write_agent(NEW)
-    settled = State(active=NEW, previous=OLD, package=hash_package(), ended="kept")
-    write_state(stand.data, settled)
-    boots = iter(range(10**6))
-    monkeypatch.setattr(launcher, "read_boot", lambda: f"boot {next(boots)}")
-    for _ in range(3 * MOST_BAD_STARTS):
-        started = launcher._begin(stand.data, read_state(stand.data))
-        assert (started.runs, started.starts) == (NEW, 1)
-    # As many in one boot are its own doing, wherever the count stood.
-    monkeypatch.setattr(launcher, "read_boot", lambda: "one boot")
-    for _ in range(MOST_BAD_STARTS):
-        assert launcher._begin(stand.data, read_state(stand.data)).runs == NEW
-    assert launcher._begin(stand.data, read_state(stand.data)).runs == OLD
 
 
 def test_another_package_of_the_system_comes_first(stand: Stand, tmp_path: Path) -> None:

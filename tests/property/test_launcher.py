@@ -184,10 +184,22 @@ def test_what_does_not_start_falls_to_the_one_before_and_at_last_to_the_package(
 ) -> None:
     state = State(active=NEW, previous=OLD)
     for _ in range(starts):
-        state = begin(state)
+        state = begin(state, "boot")
     wanted = (NEW, OLD, FACTORY)[min(2, max(0, starts - 1) // MOST_BAD_STARTS)]
     assert state.runs == wanted
     assert (state.ended == "agent_fell") == (wanted != NEW)
+
+
+@given(st.lists(st.sampled_from(("cut", "crash")), max_size=80))
+def test_no_number_of_boots_makes_what_is_settled_fall(events: list[str]) -> None:
+    """Only a row of starts in one boot does."""
+    state = State(active=NEW, previous=OLD)
+    boot, row, longest = 0, 0, 0
+    for event in events:
+        boot, row = (boot + 1, 1) if event == "cut" else (boot, row + 1)
+        longest = max(longest, row)
+        state = begin(state, f"{boot}")
+    assert (state.runs != NEW) == (longest > MOST_BAD_STARTS)
 
 
 @given(st.sampled_from(("settled", "asked", "trying", "retrying")), st.booleans())

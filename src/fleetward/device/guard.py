@@ -60,24 +60,29 @@ class GuardLoop:
         self._core.call_on_news(self._wake_uplink)
         deadline_ms = self._core.seat.clock.boottime_ms() + int(ONCE_SECONDS * 1000)
         try:
-            while not self._stop:
-                delay_ms = min(self._core.tick(), self._panel.tick() if self._panel else 60_000)
-                self._vitals.tell(healthy=self._core.healthy, connected=self._core.connected)
-                if self._core.makes_room:
-                    return 0
-                if self._core.seat.once:
-                    if self._core.settled:
-                        return 0
-                    if self._core.server_reason in ONLY_THE_OWNER_HELPS:
-                        return 1
-                    if self._core.seat.clock.boottime_ms() > deadline_ms:
-                        return 1
-                self._serve(delay_ms / 1000)
-            return 0
+            status = self._turn(deadline_ms)
+            self._core.say_healthy()
+            return status
         finally:
             if self._panel is not None:
                 self._panel.close()
             self._core.close()
+
+    def _turn(self, deadline_ms: int) -> int:
+        while not self._stop:
+            delay_ms = min(self._core.tick(), self._panel.tick() if self._panel else 60_000)
+            self._vitals.tell(healthy=self._core.healthy, connected=self._core.connected)
+            if self._core.makes_room:
+                return 0
+            if self._core.seat.once:
+                if self._core.settled:
+                    return 0
+                if self._core.server_reason in ONLY_THE_OWNER_HELPS:
+                    return 1
+                if self._core.seat.clock.boottime_ms() > deadline_ms:
+                    return 1
+            self._serve(delay_ms / 1000)
+        return 0
 
     def _serve(self, timeout_seconds: float) -> None:
         self._watch_uplink()
@@ -154,7 +159,7 @@ class GuardLoop:
         self._selector.unregister(self._uplink.sock)
         self._uplink.close()
         self._uplink = None
-        self._core.set_connection("disconnected", "Uplink has ended; it is started again.")
+        self._core.lose_uplink()
 
     def _wake_uplink(self) -> None:
         if self._uplink is not None:

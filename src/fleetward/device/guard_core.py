@@ -148,6 +148,7 @@ class GuardCore:
         self._next_save_ms = self._next_status_ms = self._next_chores_ms = 0
         self._batches_seen = 0
         self._was_asked = False
+        """Whether the uplink of this connection asked for its kit, and is of guard's code."""
         self._looked_at = self.state.inventory_powered_ms
         self._begin(damage, state_damaged=state_damaged)
 
@@ -162,10 +163,12 @@ class GuardCore:
 
     def handle(self, request: Request, body: bytes) -> Reply:
         """Answer one request of uplink. Raises the families of `trust.errors`."""
-        if isinstance(request, GetKit):
-            self._check_uplink(request)
+        if not isinstance(request, GetKit):
+            return self.verbs.handle(request, body)
+        self._check_uplink(request)
+        reply = self.verbs.handle(request, body)
         self._was_asked = True
-        return self.verbs.handle(request, body)
+        return reply
 
     def tick(self) -> int:
         """Do what is due; return in how many milliseconds to call again."""
@@ -188,8 +191,7 @@ class GuardCore:
             self._next_status_ms = now + STATUS_EVERY_MS
             self.write_status()
         self.gate.tick()
-        if self._was_asked and self.seat.own_code is not None:
-            self.seat.own_code.say_healthy()
+        self.say_healthy()
         doing = self.updates.waiting_words
         sessions_ms = min(self.sessions.tick(), self.updates.tick())
         if self.updates.waiting_words != doing:
@@ -209,10 +211,21 @@ class GuardCore:
         would not be here, and uplink has everything that it needs, or it would not have asked."""
         return self._was_asked
 
+    def lose_uplink(self) -> None:
+        """Uplink is gone: what the next one says counts once that has asked for its kit."""
+        self._was_asked = False
+        self.set_connection("disconnected", "Uplink has ended; it is started again.")
+
+    def say_healthy(self) -> None:
+        """Have the starts of this code forgotten, once uplink asked. Never called for a loop that
+        ended by an error: what crashes at each start has to fall."""
+        if self._was_asked and self.seat.own_code is not None:
+            self.seat.own_code.say_healthy()
+
     @property
     def connected(self) -> bool:
-        """Whether a greeting went to the server and back."""
-        return self.connection.state == "connected"
+        """Whether a greeting went to the server and back, as this uplink says."""
+        return self._was_asked and self.connection.state == "connected"
 
     @property
     def makes_room(self) -> bool:
@@ -223,8 +236,6 @@ class GuardCore:
 
     def close(self) -> None:
         """End every session, write that the agent stops, and close the journal."""
-        if self.seat.own_code is not None:
-            self.seat.own_code.say_healthy()
         self.sessions.close()
         self.closings.close()
         self.updates.close()

@@ -9,6 +9,7 @@ import argparse
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
@@ -34,6 +35,10 @@ from fleetward.device.updates.own_code import OwnCode
 from fleetward.trust.errors import FleetwardError
 
 TPM: Final = Path("/dev/tpmrm0")
+BOUND: Final = Path("guard/updates/floors.bound")
+"""Below the data folder; it is there when counters are bound to a TPM (`device/updates/floors`)."""
+TPM_SECONDS: Final = 10.0
+"""How long such a machine's driver is waited for: a start of the system may load it after guard."""
 FIRST_PASSED_FD: Final = 3
 """Where a service manager puts the socket that it listens on (sd_listen_fds(3))."""
 
@@ -76,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
         looker=ConfinedLooker(hidden, load_mark_key(folder)),
         closers=doors,
         installers=lambda clock: InstallerLink(doors, clock),
-        counter=_find_counter() if arguments.control is None else None,
+        counter=find_counter(arguments.data) if arguments.control is None else None,
         own_code=OwnCode(
             arguments.data, own_release(), MachineClock(), launched=arguments.launched
         ),
@@ -99,12 +104,21 @@ def list_hidden(data: Path) -> tuple[Path, ...]:
     return tuple(sorted({*known, *data.iterdir()} - {data / "agent"}))
 
 
-def _find_counter() -> Callable[[str], TpmCounter] | None:
+def find_counter(
+    data: Path, tpm: Path = TPM, wait: Callable[[float], None] = time.sleep
+) -> Callable[[str], TpmCounter] | None:
     """Return what makes a machine's counter in its TPM, where there is one. An agent that somebody
-    tries out by hand leaves nothing in the TPM of his computer."""
-    if not TPM.exists():
-        return None
-    return lambda device: TpmCounter(DeviceLine(TPM), device)
+    tries out by hand leaves nothing in the TPM of his computer.
+
+    Where counters are bound to one, it is waited for: without it they would be in doubt at each
+    start that is faster than the driver. One that is gone costs that wait at every start.
+    """
+    until = time.monotonic() + (TPM_SECONDS if (data / BOUND).exists() else 0)
+    while not tpm.exists():
+        if time.monotonic() >= until:
+            return None
+        wait(0.1)
+    return lambda device: TpmCounter(DeviceLine(tpm), device)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

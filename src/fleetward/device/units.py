@@ -91,7 +91,7 @@ StartLimitIntervalSec=0
 [Service]
 ExecStart={python} {_LAUNCHED} {data} fleetward.device.guard_main --data {data}
 ReadWritePaths={data}
-# Code is written by the installer alone.
+# Code is written by the installer. Against mistakes: whoever has guard may mount as well.
 ReadOnlyPaths=-{data}/agent
 # Reading every file and process, and building the walls around collectors; nothing else.
 CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_SYS_PTRACE CAP_SYS_ADMIN

@@ -14,9 +14,10 @@
    twice as long, up to `LONGEST_ROUND_MS`.
 4. When the old one does reach it, the new one gets one more turn, at once, while the server is
    there. It goes back only when it fails in that one.
-5. What is settled and is started `MOST_BAD_STARTS` times without becoming healthy makes room for
-   the one before, and that for what the system's package brought, which is run however it does.
-
+5. What is settled and is started `MOST_BAD_STARTS` times in one boot without becoming healthy
+   makes room for the one before, and that for what the system's package brought, which is run
+   however it does. Starts are counted anew in another boot: whoever has the power switch would
+   otherwise have what is older than the one that was kept.
 6. A package of the system that brings other code than it had when a release was asked for, comes
    first: who replaces that has decided later.
 
@@ -35,7 +36,7 @@ PHASES: Final = ("settled", "asked", "trying", "retrying")
 MOST_STARTS: Final = 3
 """Starts without a known end, as after a power cut. A start that ends with an error is one more."""
 MOST_BAD_STARTS: Final = 10
-"""As many of what is settled, until it says that it is healthy: it was good once."""
+"""As many of what is settled in one boot, until it says that it is healthy: it was good once."""
 HANG_MS: Final = 60_000
 """Ten times as long as a guard with nothing to do sleeps."""
 FIRST_ROUND_MS: Final = 300_000
@@ -66,6 +67,8 @@ class State:
     """Whether the old one reached the server where the new one did not."""
     starts: int = 0
     """Starts of what is to run, without a known end."""
+    boot: str = ""
+    """In which boot of the machine the last of them was."""
     ended: str = ""
     """How the last trial, or the last fall, ended: `kept`, or the rule by which it went back."""
     ended_release: str = ""
@@ -107,19 +110,23 @@ def compare_package(state: State, package: str) -> State:
     )
 
 
-def begin(state: State) -> State:
-    """Something is about to be started: count it, or have something else run."""
+def begin(state: State, boot: str = "") -> State:
+    """Something is about to be started: count it, or have something else run.
+
+    A `boot` that the kernel does not tell is the same as the last one that it did not tell.
+    """
     if state.phase == "asked":
-        return replace(state, phase="trying", starts=1)
-    counted = replace(state, starts=state.starts + 1)
+        return replace(state, phase="trying", starts=1, boot=boot)
+    anew = state.phase == "settled" and state.boot != boot
+    counted = replace(state, starts=1 if anew else state.starts + 1, boot=boot)
     if counted.starts <= (MOST_STARTS if state.on_trial else MOST_BAD_STARTS):
         return counted
     words = f"It was started {MOST_STARTS} times and did not come to an end that is known."
     if state.phase == "trying":
-        return begin(go_back(state, "agent_starts_again", words))
+        return begin(go_back(state, "agent_starts_again", words), boot)
     if state.phase == "retrying":
         return _try_again(state)
-    return begin(_fall(state)) if state.active != FACTORY else replace(state, starts=0)
+    return begin(_fall(counted), boot) if state.active != FACTORY else replace(state, starts=0)
 
 
 def judge(state: State, seen: Seen, now_ms: int) -> State:

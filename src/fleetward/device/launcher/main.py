@@ -26,12 +26,13 @@ from fleetward.device.launcher.decide import (
     State,
     begin,
     compare_package,
+    go_back,
     judge,
     note_end,
     note_stop,
 )
 from fleetward.device.launcher.interpreter import module_argv
-from fleetward.device.launcher.store import find_tree, read_state, write_state
+from fleetward.device.launcher.store import find_tree, read_state, write_last_state, write_state
 from fleetward.device.launcher.vitals import CONNECTED, HEALTHY
 from fleetward.device.privileges import seal_process
 from fleetward.trust.errors import Unreachable
@@ -47,6 +48,8 @@ STARTED: Final = frozenset(
     }
 )
 HOME: Final = Path(__file__).parents[2]
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+DISK_FULL: Final = "The disk took no word of the launcher, so it could not be tried."
 TICK_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 15.0
 
@@ -61,7 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     state = read_state(folder)
     if module == GUARD:
         state = _begin(folder, state)
-        arguments.append("--launched")
+        if read_state(folder).runs == state.runs:
+            # Else this is what runs while the disk takes no word: it is not to make room.
+            arguments.append("--launched")
         if state.on_trial:
             return Watch(folder, state).run(arguments)
     command = [*module_argv(module, find_tree(folder, state.runs)), *arguments]
@@ -72,18 +77,36 @@ def _begin(data: Path, state: State) -> State:
     """Count this start, and have that on the disk before it is made."""
     if state.phase == "settled" and state.active == FACTORY:
         return state
-    compared = state
+    compared, boot = state, read_boot()
     with contextlib.suppress(OSError):  # One that cannot be read is no other package.
         compared = compare_package(state, hash_package())
-    begun = begin(compared) if compared.runs != FACTORY or compared.wanted else compared
+    begun = begin(compared, boot) if compared.runs != FACTORY or compared.wanted else compared
     while begun.runs != FACTORY and find_tree(data, begun.runs) is None:
-        begun = begin(replace(begun, starts=MOST_BAD_STARTS))  # Its code was removed.
+        begun = begin(
+            replace(begun, starts=MOST_BAD_STARTS, boot=boot), boot
+        )  # Its code was removed.
     try:
         write_state(data, begun)
     except Unreachable as e:
-        # A disk that takes nothing is no reason to be without an agent: what ran goes on.
         sys.stderr.write(f"launcher: {e.message}\n")
+        return _do_without(data, state, begun)
+    return begun
+
+
+def _do_without(data: Path, state: State, begun: State) -> State:
+    """Return what to start on a disk that took no word: no reason to be without an agent.
+
+    What is settled goes on. A trial ends, for its starts could not be counted: a new one that
+    crashes would be started for ever.
+    """
+    if begun.on_trial:
+        begun = go_back(state, "agent_disk_full", DISK_FULL) if state.on_trial else state
+    if (begun.phase, begun.runs) == (state.phase, state.runs):
         return state
+    try:
+        write_last_state(data, begun)
+    except Unreachable:
+        return begun if state.on_trial else state
     return begun
 
 
@@ -161,8 +184,16 @@ class Watch:
         if decided == self._state or read_state(self._data) != self._state:
             return
         with contextlib.suppress(Unreachable):
-            write_state(self._data, decided)
+            self._write(decided)
             self._state = decided
+
+    def _write(self, decided: State) -> None:
+        try:
+            write_state(self._data, decided)
+        except Unreachable:
+            if decided.on_trial:
+                raise  # The next start ends the trial, in the room that this would take.
+            write_last_state(self._data, decided)
 
     def _reap(self) -> int | None:
         """Return how guard ended, if it has."""
@@ -196,6 +227,14 @@ class Watch:
     def _on_stop(self, number: int, frame: object) -> None:
         del number, frame
         self._stopping = True
+
+
+def read_boot() -> str:
+    """Return the id of this boot; nothing when the kernel does not tell it."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()[:64]
+    except (OSError, ValueError):
+        return ""
 
 
 def hash_package(home: Path = HOME) -> str:

@@ -73,14 +73,15 @@ class OwnCode:
         return state.runs != self.release and is_there
 
     def judge(self, release: str) -> Judged:
-        """Return how the trial of a release stands."""
+        """Return how the trial of a release stands. How another one ended says nothing of it: the
+        code that runs may come again, as a newer release, when the one after it was no good."""
         state = self.state
         if state.wanted == release:
             return Judged("waits", _WORDS[state.phase])
-        if state.active == release and state.ended in ("", KEPT):
-            return Judged("kept", state.words)
-        if state.ended_release == release:
+        if state.ended_release == release and state.ended not in ("", KEPT):
             return Judged("back", state.words, state.ended)
+        if state.active == release:
+            return Judged("kept", state.words)
         words = "The machine came up with the agent that was there before."
         return Judged("back", words, "fell_back")
 

@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.adversary.update_watch import machine_with_a_release
 from tests.attack.test_agent_update import NEW_CODE, Machine
+from tests.update_world import PRODUCT, UpdateGuard
 
 from fleetward.device.launcher.decide import State, begin
 from fleetward.device.launcher.store import read_state, write_state
@@ -52,3 +54,52 @@ def test_how_another_release_ended_says_nothing_of_the_one_that_runs(machine: Ma
     assert guard.outcomes()[-1] == "committed"
     assert guard.core.updates.memory.floors == {"kiosk": 22}
     assert guard.core.updates.memory.held["kiosk"].version == "2.2"
+
+
+def test_an_agent_that_nobody_saw_active_is_not_committed(machine: Machine) -> None:
+    """The power goes before the end is on the disk, the package's code comes up, and its installer
+    cannot even look what is there."""
+    guard = machine.guard
+    machine.go_to("committing")
+    superseded = State(ended="agent_superseded", ended_release=NEW_CODE, words="It was replaced.")
+    machine.launch(lambda _: superseded)
+    assert machine.runs() == ""
+    guard.installer.problems["plan"] = ("places.toml cannot be read", "place_damaged")
+    guard.go_on(3600, step_ms=30_000)
+    assert "committed" not in guard.outcomes() and guard.core.updates.memory.floors == {}
+    guard.installer.problems.clear()
+    guard.go_on(3600, step_ms=30_000)
+    assert guard.outcomes()[-1] == "rolled_back"
+    report = guard.reports()[-1]
+    assert report.rule == "not_kept" and "places.toml" in report.words
+    assert guard.core.updates.memory.held == {}
+
+
+def test_nor_is_any_other_part_and_one_that_was_seen_is() -> None:
+    for restarted in (True, False):
+        with machine_with_a_release() as guard:
+            guard.release("1.1", 11)
+            guard.approve()
+            guard.look()
+            guard.installer.dies_at = "commit"
+            until_committing(guard)
+            if restarted:
+                guard.restart()
+                guard.installer.problems["plan"] = ("places.toml cannot be read", "place_damaged")
+            guard.go_on(3600, step_ms=30_000)
+            said = "1.0" if restarted else "1.1"
+            assert guard.core.updates.memory.held[PRODUCT].version == said
+
+
+def until_committing(guard: UpdateGuard) -> None:
+    """Let it go on until the trial is over."""
+    for _ in range(60):
+        attempt = guard.core.updates.memory.attempt
+        assert attempt is not None
+        if attempt.phase == "committing":
+            return
+        guard.core.tick()
+        guard._let_the_installer_answer()
+        guard.carry()
+        guard.clock.pass_ms(1000)
+    raise AssertionError("never committing")

@@ -79,6 +79,8 @@ class Working:
         self.own_code: OwnCode | None = None
         self._surveyed: Surveyed | None = None
         self._written: set[str] = set()
+        self._seen_active = False
+        """Whether this process saw all parts active, or switched to them itself."""
         self._said_part = ""
         self._next_ms = 0
         self._failures = 0
@@ -102,7 +104,7 @@ class Working:
         """End the installer and forget what it said."""
         self._link.close()
         self._surveyed, self._over, self._remark, self.words = None, False, "", ""
-        self._by_hand = False
+        self._by_hand = self._seen_active = False
         self._written.clear()
         self._failures = self._tries = self._next_ms = 0
 
@@ -287,6 +289,7 @@ class Working:
         part = next(part for part in manifest.parts if part.installer == "agent")
         judged = self.own_code.judge(part.blob.sha256) if self.own_code else None
         if judged is None or judged.kind == "kept":
+            self._seen_active = judged is not None
             trial.begin_trial(attempt, manifest.health, self._time.powered_ms())
         elif judged.kind == "back":
             trial.go_back(attempt, judged.rule, judged.words)
@@ -366,6 +369,7 @@ class Working:
         self._written = {slot.part for slot in word.slots if slot.written}
         wanted = {part.name: part.blob.sha256 for part in attempt.read().parts}
         fell = any(s.active != wanted.get(s.part) for s in word.slots)
+        self._seen_active = not fell
         started = attempt.phase == "restarting" and attempt.boot != self._time.boot
         if fell and (started or attempt.phase in ("trying", "committing")):
             trial.find_fall(attempt)
@@ -417,9 +421,10 @@ class Working:
 
     def _end_committing(self, attempt: Attempt, problem: str) -> None:
         """It runs and is healthy, and what could not be tidied up is a remark; unless it is the
-        boot loader that could not be told: the next start would be of what was before."""
+        boot loader that could not be told: the next start would be of what was before. Nor is it
+        one where nobody could look, since guard was started, whether it is active at all."""
         self._tries = 0
-        if attempt.phase == "committing" and attempt.restarts:
+        if attempt.phase == "committing" and (attempt.restarts or not self._seen_active):
             trial.go_back(attempt, "not_kept", problem)
         else:
             self._remark, self._over = problem, True
@@ -443,6 +448,7 @@ class Working:
         elif attempt.phase == "switching" and manifest.has_agent:
             attempt.phase = "proving"
         elif attempt.phase == "switching":
+            self._seen_active = True
             trial.begin_trial(attempt, manifest.health, self._time.powered_ms())
         elif attempt.phase == "going_back" and word.restart:
             if not trial.await_restart_back(attempt, boot):

@@ -18,6 +18,8 @@ from tests.update_world import PRODUCT, UpdateGuard
 
 from fleetward.device.launcher.decide import State, begin
 from fleetward.device.launcher.store import read_state, write_state
+from fleetward.trust.release_checks import Check
+from fleetward.trust.release_manifest import Health
 
 OTHER = "c" * 64
 
@@ -26,7 +28,7 @@ OTHER = "c" * 64
 def machine(tmp_path: Path) -> Iterator[Machine]:
     """A machine whose launcher has kept the new agent; its attempt is not at its end."""
     made = Machine(tmp_path)
-    made.offer()
+    made.offer(health=Health(60, 5, (Check("port", port=8080),)))
     made.guard.approve()
     made.go_to("proving")
     made.launch(keep)
@@ -103,3 +105,68 @@ def until_committing(guard: UpdateGuard) -> None:
         guard.carry()
         guard.clock.pass_ms(1000)
     raise AssertionError("never committing")
+
+
+@pytest.mark.parametrize("how", ["dies", "is not started", "answers with a problem"])
+def test_an_agent_whose_installer_is_broken_is_gone_back_from(machine: Machine, how: str) -> None:
+    """Its installer comes out of the release that is to go. The agent of before ends the attempt,
+    and takes what comes next."""
+    guard = machine.guard
+    installer = guard.installer
+    if how == "dies":
+        installer.dies_at = "plan"
+    elif how == "is not started":
+        installer.refuses_to_start = True
+    else:
+        installer.healthy = lambda: False
+        installer.problems["back"] = ("It knows nothing of that.", "nothing_before")
+    hours = 0
+    while not guard.core.makes_room and hours < 24:
+        guard.go_on(3600, step_ms=30_000)
+        hours += 1
+    assert hours <= 1
+    assert guard.outcomes() == ["accepted", "installed"], "the one that goes signs no end"
+    assert read_state(machine.data).active == ""
+    installer.dies_at, installer.refuses_to_start = "", False
+    installer.problems.clear()
+    machine.launch()
+    assert machine.runs() == ""
+    guard.go_on()
+    assert not guard.core.makes_room
+    assert guard.outcomes()[-1] == "rolled_back"
+    rule = "unhealthy" if how == "answers with a problem" else "not_tested"
+    assert guard.reports()[-1].rule == rule
+    assert guard.core.updates.memory.floors == {} and guard.core.updates.memory.held == {}
+    machine.offer("2.1", 21)
+    guard.approve(reason="The next.")
+    guard.look()
+    assert guard.outcomes()[-1] == "accepted"
+
+
+def test_one_that_is_taken_back_signs_no_end_while_it_runs(machine: Machine) -> None:
+    """Also with an installer that does what it is told."""
+    guard = machine.guard
+    machine.go_to("trying")
+    guard.installer.healthy = lambda: False
+    guard.go_on()
+    assert read_state(machine.data).ended == "agent_taken_back"
+    assert guard.core.makes_room and guard.outcomes()[-1] == "installed"
+    guard.go_on()
+    assert guard.outcomes()[-1] == "installed"
+    machine.launch()
+    guard.go_on()
+    assert guard.outcomes()[-1] == "rolled_back"
+
+
+def test_nothing_is_gone_back_to_that_is_not_there(machine: Machine) -> None:
+    guard = machine.guard
+    machine.go_to("trying")
+    attempt = guard.core.updates.memory.attempt
+    assert attempt is not None
+    attempt.before = {"agent": OTHER}
+    guard.installer.dies_at = "plan"
+    guard.core.updates._working.close()  # type: ignore[union-attr]
+    guard.go_on(3600, step_ms=30_000)
+    assert not guard.core.makes_room and read_state(machine.data).active == NEW_CODE
+    assert guard.outcomes()[-1] == "failed"
+    assert "could not be taken back" in guard.reports()[-1].words

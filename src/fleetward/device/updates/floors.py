@@ -221,16 +221,28 @@ class Floors:
         self._catch_up()
 
     def _catch_up(self) -> bool:
-        """Have the TPM's number be the one that the file names; return whether it is."""
+        """Have the TPM's number be the one that the file names; return whether it is. That is one
+        more at most (rule 2), so it is raised once: each time wears the TPM."""
         assert self._reading is not None and self._counter is not None  # it was read
         try:
-            while self._reading.number < self._named:
-                self._reading = Reading(self._counter.increment(), self._reading.key)
+            if self._reading.number < self._named:
+                self._raise(self._counter, self._reading)
         except FleetwardError as e:
             self.words = e.message
             return False
         self.words = ""
         return True
+
+    def _raise(self, counter: Counter, reading: Reading) -> None:
+        """Raise the number. Raises `Malformed` when it did not rise, and what the TPM raises."""
+        number = counter.increment()
+        if number < self._named:
+            raise Malformed(
+                f"The TPM was to raise its number to {self._named} and says {number}. Have "
+                "it looked at: it does not keep this machine's counters.",
+                reason="tpm_garbled",
+            )
+        self._reading = Reading(number, reading.key)
 
     def _end_doubt(self, floors: Mapping[str, int]) -> None:
         """Rule 4: what was committed now is the newest state there is."""

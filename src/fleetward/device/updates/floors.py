@@ -7,7 +7,8 @@ older file, and nothing here can know. With one it is `floors.bound`, in these r
    TPM and not on the disk.
 2. A new file names the number that comes next; then the TPM's number is raised. So after a cut at
    any point the file on the disk names the TPM's number or the one after it, and an older copy
-   names a lower one.
+   names a lower one. Limit: a copy from between the two names the number to come, and whoever puts
+   an older disk back at that moment has another commit make a second file for it (record 0046).
 3. A file that names another number, is missing, or has another seal, and a TPM that forgot or is
    silent, put the counters **in doubt**. What the file says still counts, where its seal is right.
    Since when is remembered for the number that the TPM had then, sealed as the counters are; with
@@ -209,7 +210,7 @@ class Floors:
 
     def _write_bound(self, floors: Mapping[str, int]) -> None:
         """Rule 2. A TPM that falls silent behind the file leaves one that is good at the next
-        start; no second file is made for the same number."""
+        start; while the file stays, no second one is made for the same number."""
         assert self._reading is not None  # who calls looked
         if not self._catch_up():
             self._fall_into_doubt(None, self.words)

@@ -231,8 +231,11 @@ class GuardCore:
     def makes_room(self) -> bool:
         """Whether guard is to end, so that other code of the agent is started."""
         own, attempt = self.seat.own_code, self.updates.memory.attempt
-        steady = attempt is None or attempt.phase == "proving"
-        return own is not None and steady and self.updates.memory.owed is None and own.makes_room
+        if own is None or self.updates.memory.owed is not None:
+            return False
+        if attempt is not None and attempt.phase == "going_back":
+            return own.gone_back  # The agent that was there before says how it ended.
+        return own.makes_room and (attempt is None or attempt.phase == "proving")
 
     def close(self) -> None:
         """End every session, write that the agent stops, and close the journal."""

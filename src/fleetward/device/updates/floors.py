@@ -7,7 +7,8 @@ older file, and nothing here can know. With one it is `floors.bound`, in these r
    TPM and not on the disk.
 2. A new file names the number that comes next; then the TPM's number is raised. So after a cut at
    any point the file on the disk names the TPM's number or the one after it, and an older copy
-   names a lower one.
+   names a lower one. Limit: a copy from between the two names the number to come, and whoever puts
+   an older disk back at that moment has another commit make a second file for it (record 0046).
 3. A file that names another number, is missing, or has another seal, and a TPM that forgot or is
    silent, put the counters **in doubt**. What the file says still counts, where its seal is right.
    Since when is remembered for the number that the TPM had then, sealed as the counters are; with
@@ -209,7 +210,7 @@ class Floors:
 
     def _write_bound(self, floors: Mapping[str, int]) -> None:
         """Rule 2. A TPM that falls silent behind the file leaves one that is good at the next
-        start; no second file is made for the same number."""
+        start; while the file stays, no second one is made for the same number."""
         assert self._reading is not None  # who calls looked
         if not self._catch_up():
             self._fall_into_doubt(None, self.words)
@@ -221,16 +222,28 @@ class Floors:
         self._catch_up()
 
     def _catch_up(self) -> bool:
-        """Have the TPM's number be the one that the file names; return whether it is."""
+        """Have the TPM's number be the one that the file names; return whether it is. That is one
+        more at most (rule 2), so it is raised once: each time wears the TPM."""
         assert self._reading is not None and self._counter is not None  # it was read
         try:
-            while self._reading.number < self._named:
-                self._reading = Reading(self._counter.increment(), self._reading.key)
+            if self._reading.number < self._named:
+                self._raise(self._counter, self._reading)
         except FleetwardError as e:
             self.words = e.message
             return False
         self.words = ""
         return True
+
+    def _raise(self, counter: Counter, reading: Reading) -> None:
+        """Raise the number. Raises `Malformed` when it did not rise, and what the TPM raises."""
+        number = counter.increment()
+        if number < self._named:
+            raise Malformed(
+                f"The TPM was to raise its number to {self._named} and says {number}. Have "
+                "it looked at: it does not keep this machine's counters.",
+                reason="tpm_garbled",
+            )
+        self._reading = Reading(number, reading.key)
 
     def _end_doubt(self, floors: Mapping[str, int]) -> None:
         """Rule 4: what was committed now is the newest state there is."""

@@ -1,6 +1,7 @@
 """What guard knows of the code that it is itself: out of the launcher's file, which it only reads.
 
-One word it writes there: that what is settled is healthy, so that its starts are counted anew.
+Two words it writes there: that what is settled is healthy, so that its starts are counted anew; and
+what was before is settled again, where the installer that would write it is itself no good.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fleetward.device.launcher.decide import FACTORY, KEPT, State, note_healthy
+from fleetward.device.launcher.decide import FACTORY, KEPT, State, note_healthy, settle
 from fleetward.device.launcher.store import find_tree, read_state, state_path, write_state
 from fleetward.runtime.clock import Clock
 from fleetward.trust.errors import Unreachable
@@ -69,18 +70,23 @@ class OwnCode:
         if state.phase == "asked":
             waited_ms = self._clock.boottime_ms() - self._started_ms
             return not self._asked_before or waited_ms > ASKED_MS
-        is_there = state.runs == FACTORY or find_tree(self._data, state.runs) is not None
-        return state.runs != self.release and is_there
+        return state.runs != self.release and self._is_there(state.runs)
+
+    @property
+    def gone_back(self) -> bool:
+        """Whether it is settled that other code is to run than this, and that can."""
+        return self.state.phase == "settled" and self.makes_room
 
     def judge(self, release: str) -> Judged:
-        """Return how the trial of a release stands."""
+        """Return how the trial of a release stands. How another one ended says nothing of it: the
+        code that runs may come again, as a newer release, when the one after it was no good."""
         state = self.state
         if state.wanted == release:
             return Judged("waits", _WORDS[state.phase])
-        if state.active == release and state.ended in ("", KEPT):
-            return Judged("kept", state.words)
-        if state.ended_release == release:
+        if state.ended_release == release and state.ended not in ("", KEPT):
             return Judged("back", state.words, state.ended)
+        if state.active == release:
+            return Judged("kept", state.words)
         words = "The machine came up with the agent that was there before."
         return Judged("back", words, "fell_back")
 
@@ -89,6 +95,21 @@ class OwnCode:
         """Which release does not run though it was kept; nothing when all is well."""
         state = self.state
         return state.ended_release if state.ended in ("agent_fell", "agent_superseded") else ""
+
+    def take_back(self, release: str, before: str) -> bool:
+        """Have what was before be settled, as the installer would. Return whether the release is
+        gone from there; it stays where the code of the one before is not there. Raises
+        `Unreachable` when the disk says no."""
+        state = self.state
+        if release == before or release not in (state.wanted, state.active):
+            return True
+        if not self._is_there(before):
+            return False
+        write_state(self._data, settle(state, before))
+        return True
+
+    def _is_there(self, release: str) -> bool:
+        return release == FACTORY or find_tree(self._data, release) is not None
 
     def say_healthy(self) -> None:
         """What is settled is healthy, or came to a good end."""

@@ -16,7 +16,8 @@
 6. Where the machine has to start again, nothing is committed but by the new one, and nothing is
    taken back until the old one runs. It starts again only when nobody needs it.
 7. A new agent proves itself to the launcher first, which may start the old one in between
-   (`launcher.decide`). What that decides is followed.
+   (`launcher.decide`). What that decides is followed. One that is taken back later says nothing of
+   its end: the agent that was there before does, and takes it back where its installer cannot.
 
 The caller persists an attempt before it does what its phase says.
 """

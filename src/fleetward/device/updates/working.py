@@ -79,6 +79,8 @@ class Working:
         self.own_code: OwnCode | None = None
         self._surveyed: Surveyed | None = None
         self._written: set[str] = set()
+        self._seen_active = False
+        """Whether this process saw all parts active, or switched to them itself."""
         self._said_part = ""
         self._next_ms = 0
         self._failures = 0
@@ -102,7 +104,7 @@ class Working:
         """End the installer and forget what it said."""
         self._link.close()
         self._surveyed, self._over, self._remark, self.words = None, False, "", ""
-        self._by_hand = False
+        self._by_hand = self._seen_active = False
         self._written.clear()
         self._failures = self._tries = self._next_ms = 0
 
@@ -174,6 +176,8 @@ class Working:
             self._await_restart(attempt, now)
         elif phase == "proving":
             self._await_agent(attempt, now)
+        elif phase == "going_back" and self._makes_room(attempt):
+            self._rest("makes room for the agent that was there before", now + trial.TEST_EVERY_MS)
         elif self._surveyed is None:
             self._begin(attempt)
         elif phase == "writing":
@@ -185,6 +189,11 @@ class Working:
             self._link.say(Test())
         else:
             self._link.say(_ONE_WORD[phase]())
+
+    def _makes_room(self, attempt: Attempt) -> bool:
+        """Whether this is still the agent that was taken back: the one before says how it ended."""
+        own = self.own_code
+        return own is not None and attempt.read().has_agent and own.gone_back
 
     def _begin(self, attempt: Attempt) -> None:
         self._link.begin(make_plan(attempt.read(), attempt))
@@ -284,9 +293,9 @@ class Working:
     def _await_agent(self, attempt: Attempt, now: int) -> None:
         """The launcher tries the new agent, and may start this code and that in turns meanwhile."""
         manifest = attempt.read()
-        part = next(part for part in manifest.parts if part.installer == "agent")
-        judged = self.own_code.judge(part.blob.sha256) if self.own_code else None
+        judged = self.own_code.judge(_agent_part(manifest).blob.sha256) if self.own_code else None
         if judged is None or judged.kind == "kept":
+            self._seen_active = judged is not None
             trial.begin_trial(attempt, manifest.health, self._time.powered_ms())
         elif judged.kind == "back":
             trial.go_back(attempt, judged.rule, judged.words)
@@ -366,6 +375,7 @@ class Working:
         self._written = {slot.part for slot in word.slots if slot.written}
         wanted = {part.name: part.blob.sha256 for part in attempt.read().parts}
         fell = any(s.active != wanted.get(s.part) for s in word.slots)
+        self._seen_active = not fell
         started = attempt.phase == "restarting" and attempt.boot != self._time.boot
         if fell and (started or attempt.phase in ("trying", "committing")):
             trial.find_fall(attempt)
@@ -413,16 +423,27 @@ class Working:
         elif self._tries < MOST_FAILURES:
             self._next_ms = now + FIRST_PAUSE_MS * self._tries
         else:
-            self._end_committing(attempt, word.problem)
+            self._end_late(attempt, word.problem)
 
-    def _end_committing(self, attempt: Attempt, problem: str) -> None:
+    def _end_late(self, attempt: Attempt, problem: str) -> None:
         """It runs and is healthy, and what could not be tidied up is a remark; unless it is the
-        boot loader that could not be told: the next start would be of what was before."""
+        boot loader that could not be told: the next start would be of what was before. Nor is it
+        one where nobody could look, since guard was started, whether it is active at all."""
         self._tries = 0
-        if attempt.phase == "committing" and attempt.restarts:
+        if attempt.phase == "committing" and (attempt.restarts or not self._seen_active):
             trial.go_back(attempt, "not_kept", problem)
+        elif attempt.phase == "going_back" and attempt.read().has_agent:
+            self._take_agent_back(attempt, problem)
         else:
             self._remark, self._over = problem, True
+
+    def _take_agent_back(self, attempt: Attempt, problem: str) -> None:
+        """The installer comes out of the very code that is to go, and may be what is wrong with it:
+        then guard tells the launcher itself."""
+        part, own = _agent_part(attempt.read()), self.own_code
+        if own is None or not own.take_back(part.blob.sha256, attempt.before.get(part.name, "")):
+            self._remark = problem
+        self._over = not self._makes_room(attempt)
 
     def _take_restart(self, word: Done, now: int) -> None:
         if not word.problem:
@@ -443,12 +464,20 @@ class Working:
         elif attempt.phase == "switching" and manifest.has_agent:
             attempt.phase = "proving"
         elif attempt.phase == "switching":
+            self._seen_active = True
             trial.begin_trial(attempt, manifest.health, self._time.powered_ms())
         elif attempt.phase == "going_back" and word.restart:
             if not trial.await_restart_back(attempt, boot):
                 self._remark, self._over = "the machine starts with it again and again", True
         else:
-            self._over = True
+            self._over = attempt.phase != "going_back" or not self._makes_room(attempt)
+
+    @staticmethod
+    def _ends_late(attempt: Attempt) -> bool:
+        """Whether an installer that never comes ends this phase. Parts of other kinds are gone back
+        from when it comes, however late."""
+        going_back = attempt.phase == "going_back" and attempt.read().has_agent
+        return going_back or attempt.phase == "committing"
 
     def _take_failure(self, attempt: Attempt, error: Unreachable, now: int) -> None:
         self._link.close()
@@ -463,10 +492,14 @@ class Working:
         elif attempt.phase == "switching" and self._failures >= MOST_FAILURES:
             # Whatever is being switched to may be what ends it.
             trial.go_back(attempt, error.reason, error.message)
-        elif attempt.phase == "committing" and self._failures >= MOST_FAILURES:
-            self._end_committing(attempt, error.message)
+        elif self._ends_late(attempt) and self._failures >= MOST_FAILURES:
+            self._end_late(attempt, error.message)
         elif attempt.phase == "restarting" and attempt.boot != self._time.boot:
             # Nobody could look at what came up: the trial is the time that it has for that.
             trial.begin_trial(attempt, attempt.read().health, self._time.powered_ms())
         elif attempt.phase == "trying":
             trial.give_up_trial(attempt, attempt.read().health, self._time.powered_ms())
+
+
+def _agent_part(manifest: Manifest) -> Part:
+    return next(part for part in manifest.parts if part.installer == "agent")

@@ -210,6 +210,31 @@ def test_a_commit_with_a_silent_tpm_stays_in_doubt_and_is_kept(tmp_path: Path) -
     assert read(tmp_path, counter) == ({"kiosk": 9}, "doubted")
 
 
+def test_a_number_that_does_not_rise_is_asked_for_once_and_ends_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TPM that says yes and does nothing would hold guard up for ever."""
+    counter = HeldCounter()
+    bound = start(tmp_path, counter)
+    asked = 0
+
+    def stay() -> int:
+        nonlocal asked
+        asked += 1
+        assert asked < 3, "asked again and again"
+        return counter.number or 0
+
+    monkeypatch.setattr(counter, "increment", stay)
+    bound.save({"kiosk": 4}, is_commit=True)
+    assert (asked, bound.keeping) == (1, "tpm")
+    assert "was to raise its number" in bound.words
+    bound.save({"kiosk": 5}, is_commit=True)
+    assert (asked, bound.keeping) == (2, "doubted")
+    asked = 0
+    opened = open_floors(tmp_path, counter)
+    assert opened.load(None) == {"kiosk": 5} and asked == 1
+
+
 def test_a_value_of_another_kind_in_the_tpm_leaves_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,6 +146,23 @@ def test_versions_are_named_by_name_by_range_and_by_counter(there: UpdatesWorld)
     assert there.world.count("updates_recall") == 0
 
 
+def test_a_cure_that_is_not_published_yet_wants_an_end_of_what_is_recalled(
+    there: UpdatesWorld,
+) -> None:
+    old = there.release("1.0", 10)
+    there.approve(old)
+    for versions in ((), ("1.0:",), ("1.0", "#12:")):
+        with refused(Refused, "fix_not_published"):
+            there.slice.recalls.preview(wish(versions=versions))
+    there.slice.recalls.preview(wish(versions=(), remedy="stop", fix_version=""))
+    row = open_recall(there, versions=(":#10",))
+    new = there.release("1.1", 11)
+    there.approve(new)
+    for each in there.pumps:
+        there.say(each, new, "committed")
+    assert again(there, row) == Tally(updated=MACHINES)
+
+
 def test_what_is_recalled_is_said_as_a_person_says_it() -> None:
     assert say_about("", "") == "machines"
     assert say_about("kiosk", "") == "kiosk all versions"

@@ -179,7 +179,15 @@ def _read_counter(text: str, counters: Mapping[str, int]) -> int:
 
 
 def check_fix(scope: RecallScope, version: str, counters: Mapping[str, int]) -> None:
-    """Raise `Refused` for a cure that is recalled itself; one that is not here yet may come."""
+    """Raise `Refused` for a cure that is recalled itself, or would be once it is published."""
+    endless = not scope.ranges or any(each.last == EVER for each in scope.ranges)
+    if version and version not in counters and endless:
+        raise Refused(
+            f"No release {version[:64]!r} of this product is published here, and what is recalled "
+            "has no end: once it is published, it would be recalled itself. Name the versions up "
+            "to the last that is faulty, as :1.0 or :#7; or publish the release first.",
+            reason="fix_not_published",
+        )
     if version in counters and scope.is_recalled(counters[version]):
         raise Refused(
             f"{version} is itself one of the versions that are recalled. Name the release that "

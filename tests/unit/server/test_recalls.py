@@ -19,7 +19,7 @@ from fleetward.server.update_cards import recall_cards
 from fleetward.server.updates.decide_recall import Tally, say_about
 from fleetward.server.updates.recall_routes import RecallRooms, make_recall_handlers
 from fleetward.server.updates.recall_store import MembersWanted
-from fleetward.server.updates.recalls import CLOSED_MS
+from fleetward.server.updates.recalls import CLOSED_MS, MAX_OPEN
 from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.coverage import find_gaps
 from fleetward.trust.errors import Malformed, Refused
@@ -109,6 +109,21 @@ def test_closing_what_is_not_over_needs_words_and_counts_nobody_as_done(
     assert recalls.cancel(row.recall_id, "a mistake", OPERATOR).state == "cancelled"
     deeds = [deed.kind for deed in detail(there, row).deeds]
     assert deeds == ["recall.cancelled", "recall.closed", "recall.opened"]
+
+
+def test_only_so_many_are_open_at_once_also_when_one_is_opened_again(there: UpdatesWorld) -> None:
+    two_releases(there)
+    recalls = there.slice.recalls
+    closed = open_recall(there)
+    recalls.close(closed.recall_id, "so", OPERATOR)
+    rows = [open_recall(there, title=f"Fault {number}") for number in range(MAX_OPEN)]
+    with refused(Refused, "too_many_recalls"):
+        recalls.reopen(closed.recall_id, "again", OPERATOR)
+    with refused(Refused, "too_many_recalls"):
+        open_recall(there)
+    assert recalls.find(closed.recall_id).state == "closed"
+    recalls.cancel(rows[0].recall_id, "a mistake", OPERATOR)
+    assert recalls.reopen(closed.recall_id, "again", OPERATOR).state == "open"
 
 
 def test_what_somebody_says_of_a_machine_is_shown_and_proves_nothing(there: UpdatesWorld) -> None:

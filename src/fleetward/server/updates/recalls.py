@@ -59,7 +59,7 @@ ROUND_MS: Final = 60_000
 """How often they are without a report: for who joined, was retired, or is told again."""
 CLOSED_MS: Final = 3_600_000
 """How often those of recalls that were closed are: there are more of these every year."""
-MAX_OPEN: Final = 64
+MAX_OPEN: Final = 16
 """Recalls that are followed at once; each is a look at the whole fleet."""
 MAX_NOTED: Final = 500
 _PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
@@ -125,12 +125,7 @@ class Recalls:
         book = self.book
         with book.lock:
             found = self.preview(wish)
-            with book.near.database.read() as conn:
-                rows = recall_store.select_recalls(conn)
-            if sum(row.state == OPEN for row in rows) >= MAX_OPEN:
-                raise Refused(
-                    f"{MAX_OPEN} recalls are open. Close one first.", reason="too_many_recalls"
-                )
+            self._require_room()
             name, now = secrets.token_hex(ID_BYTES), book.near.clock.wall_ms()
             said = say_found(found.tally, wish.product)
             body: dict[str, JsonValue] = {
@@ -210,16 +205,18 @@ class Recalls:
 
     def reopen(self, place: str, reason: str, caller: Caller) -> Row:
         """Open it again: people are told anew, and whoever is not done is waited for."""
-        row = self._require(place, (CLOSED, CANCELLED))
-        values = {
-            "state": OPEN,
-            "words": "",
-            "opened_at": self.book.near.clock.wall_ms(),
-            "acknowledged_by": "",
-            "acknowledged_words": "",
-            "acknowledged_at": 0,
-        }
-        return self._change(row, values, ("reopened", reason), caller)
+        with self.book.lock:
+            row = self._require(place, (CLOSED, CANCELLED))
+            self._require_room()
+            values = {
+                "state": OPEN,
+                "words": "",
+                "opened_at": self.book.near.clock.wall_ms(),
+                "acknowledged_by": "",
+                "acknowledged_words": "",
+                "acknowledged_at": 0,
+            }
+            return self._change(row, values, ("reopened", reason), caller)
 
     def cancel(self, place: str, reason: str, caller: Caller) -> Row:
         """End it: it was a mistake. Raises `Refused` without words."""
@@ -370,6 +367,12 @@ class Recalls:
         if row.state not in states:
             raise Refused(f"This recall is {row.state}.", reason="recall_state")
         return row
+
+    def _require_room(self) -> None:
+        if len(self.all((OPEN,))) >= MAX_OPEN:
+            raise Refused(
+                f"{MAX_OPEN} recalls are open. Close one first.", reason="too_many_recalls"
+            )
 
     def _make_scope(self, wish: RecallWish) -> RecallScope:
         counters = self.counters_of(wish.product)

@@ -23,6 +23,7 @@ from fleetward.server.updates.recalls import write_message
 from fleetward.trust.errors import Malformed
 from fleetward.trust.ledger import Auditor
 from fleetward.trust.release_manifest import Manifest
+from fleetward.trust.selector import Selector
 
 MACHINES = 4
 OWN_TABLES = {"updates_recall", "updates_recalled", "updates_recall_day", "audit_leaf",
@@ -293,6 +294,28 @@ def test_whom_the_proof_itself_has_as_open_is_done_for_nobody(
     found = check(there, before, record)
     assert {each.device for each in found.open} == {each.device for each in there.pumps}
     assert (found.updated, found.retired, found.report.contradicted) == (0, 0, ())
+
+
+def test_who_was_found_outside_is_done_by_its_own_word_alone(
+    there: UpdatesWorld, releases: tuple[Manifest, Manifest], tmp_path: Path
+) -> None:
+    old, new = releases
+    outside, meant, strange, _ = there.pumps
+    tell(there, outside, old, "committed")
+    tell(there, meant, old, "committed")
+    row = open_recall(there, machines=Selector(devices=(meant.device,)))
+    for each in (outside, meant):
+        tell(there, each, new, "committed")
+    again(there, row)
+    proof: dict[str, Any] = msgspec.json.decode(prove(there, row))
+    record = export(there, tmp_path / "record")
+    found = check(there, proof, record)
+    assert (found.updated, found.report.contradicted, found.is_over) == (2, (), True)
+    # Of a machine that never said a word, it is not believed.
+    proof["lines"].append(line(proof, there, 0) | {"device": strange.device})
+    proof["tally"]["updated"] += 1
+    found = check(there, proof, record)
+    assert [each.id for each in found.report.contradicted] == ["not_proven"]
 
 
 def test_who_joins_after_the_proof_is_open_and_altered_entries_prove_nothing(

@@ -173,7 +173,7 @@ class _Check:
             self.findings.contradict(Finding("another_scope", words))
 
     def _judge(self, device: str, entry: RosterEntry, line: Line | None) -> None:
-        judged, word = self._judge_words(device, entry)
+        judged, word = self._judge_words(device, entry, found=line is not None)
         if line is None:
             # 2.
             if judged in (AFFECTED, UNKNOWN):
@@ -191,11 +191,14 @@ class _Check:
             # 6.
             self._judge_open(line)
 
-    def _judge_words(self, device: str, entry: RosterEntry) -> tuple[str | None, Word | None]:
-        """Return how a machine stands by the worse of its words, and that word."""
-        judged, decisive = self.scope.judge(entry, None), None
+    def _judge_words(
+        self, device: str, entry: RosterEntry, *, found: bool
+    ) -> tuple[str | None, Word | None]:
+        """Return how a machine stands by the worse of its words, and that word. `found` is whether
+        the proof has it: then it is judged as one that the recall found, wherever it is."""
+        judged, decisive = self.scope.judge(entry, None, found=found), None
         for word in self.sight.running.find(device, self.scope.product):
-            said = self.scope.judge(entry, (word.installed,))
+            said = self.scope.judge(entry, (word.installed,), found=found)
             if decisive is None or said == AFFECTED:
                 judged, decisive = said, word
         return judged, decisive

@@ -90,6 +90,25 @@ def test_who_joins_later_is_found_also_after_it_was_closed(there: UpdatesWorld) 
     assert len(recall_cards(there.slice.recalls)) == 1
 
 
+def test_who_was_found_outside_of_the_machines_that_were_meant_stays_and_is_done(
+    there: UpdatesWorld,
+) -> None:
+    old, new = two_releases(there)
+    outside, meant = there.pumps[0], there.pumps[1]
+    there.say(outside, old, "committed")
+    there.say(there.pumps[2], new, "committed")
+    row = open_recall(there, machines=Selector(devices=(meant.device,)))
+    assert standings(there, row) == ["affected", "unknown", "-", "-"]
+    there.slice.recalls.note(row.recall_id, [outside.device], "in the cellar", OPERATOR)
+    there.say(outside, new, "committed")
+    assert again(there, row) == Tally(unknown=1, updated=1)
+    item = next(e for e in detail(there, row).items if e.device_id == outside.device)
+    assert (item.note, item.found_version, item.version) == ("in the cellar", "1.0", "1.1")
+    there.world.trust.retire(outside)
+    there.world.publish()
+    assert again(there, row) == Tally(unknown=1, retired=1)
+
+
 def test_closing_what_is_not_over_needs_words_and_counts_nobody_as_done(
     there: UpdatesWorld,
 ) -> None:

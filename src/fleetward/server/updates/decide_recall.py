@@ -113,8 +113,8 @@ def _decide_member(
     scope: RecallScope, entry: RosterEntry, said: Said | None, before: Mapping[str, Member],
     now_ms: int,
 ) -> Member | None:  # fmt: skip
-    judged = scope.judge(entry, (said.installed,) if said else None)
     known = before.get(entry.device)
+    judged = scope.judge(entry, (said.installed,) if said else None, found=known is not None)
     # 1.
     if judged is None or (known is None and judged in (CLEAR, RETIRED)):
         return None

@@ -90,6 +90,24 @@ def test_who_joins_later_is_found_also_after_it_was_closed(there: UpdatesWorld) 
     assert len(recall_cards(there.slice.recalls)) == 1
 
 
+def test_who_falls_back_after_it_was_closed_is_named(there: UpdatesWorld) -> None:
+    old, new = two_releases(there)
+    for each in there.pumps:
+        there.say(each, old, "committed")
+    row = open_recall(there)
+    for each in there.pumps:
+        there.say(each, new, "committed")
+    assert again(there, row) == Tally(updated=MACHINES)
+    row = there.slice.recalls.close(row.recall_id, "", OPERATOR)
+    assert there.slice.recalls.count_late(row) == (0, 0)
+    there.world.clock.now += CLOSED_MS
+    there.say(there.pumps[1], old, "committed")
+    assert again(there, row) == Tally(affected=1, updated=MACHINES - 1)
+    assert there.slice.recalls.count_late(row) == (1, there.world.clock.now)
+    [card] = recall_cards(there.slice.recalls)
+    assert "found 1 machine more after it was closed" in card.why
+
+
 def test_who_was_found_outside_of_the_machines_that_were_meant_stays_and_is_done(
     there: UpdatesWorld,
 ) -> None:

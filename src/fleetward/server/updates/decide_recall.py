@@ -8,6 +8,7 @@
    retired. What somebody says of a machine is shown, and is never done.
 3. Silence is never done: a machine that is not heard of stays as it stood.
 4. While a recall is open, whoever joins is found too; after it was closed he is found and named.
+5. Who was done and falls back is found anew, and named as he is.
 """
 
 from __future__ import annotations
@@ -122,13 +123,15 @@ def _decide_member(
     version, counter = (said.installed.version, said.installed.counter) if said else ("", 0)
     same = known is not None and known.standing == standing and known.done_at_ms
     done_at = (known.done_at_ms if same and known else now_ms) if standing in DONE else 0
+    # 5.
+    since = None if known and known.standing in DONE and standing in UNDONE else known
     return Member(
         device=entry.device,
         standing=standing,
         version=version,
         counter=counter,
-        found_version=known.found_version if known else version,
-        found_at_ms=known.found_at_ms if known else now_ms,
+        found_version=since.found_version if since else version,
+        found_at_ms=since.found_at_ms if since else now_ms,
         done_at_ms=done_at,
         report=said.report if said else "",
         said_at_ms=said.at_ms if said else 0,

@@ -16,7 +16,13 @@ from tests.updates_world import OPERATOR, UpdatesWorld, failed, updates_world
 from fleetward.runtime.database import Database
 from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.server.update_cards import recall_cards
-from fleetward.server.updates.decide_recall import Tally, say_about
+from fleetward.server.updates.decide_recall import (
+    MAX_VERSION_WORDS,
+    MAX_VERSIONS,
+    Tally,
+    say_about,
+    write_versions,
+)
 from fleetward.server.updates.recall_routes import RecallRooms, make_recall_handlers
 from fleetward.server.updates.recall_store import MembersWanted
 from fleetward.server.updates.recalls import CLOSED_MS, MAX_OPEN
@@ -220,6 +226,17 @@ def test_what_is_recalled_is_said_as_a_person_says_it() -> None:
     assert say_about("kiosk", "") == "kiosk all versions"
     said = say_about("kiosk", "1.1, 1.3:1.5, :1.0, 2.0:")
     assert said == "kiosk 1.1, 1.3 to 1.5, up to 1.0, 2.0 and later"
+
+
+def test_a_long_list_of_versions_is_cut_between_two_and_says_how_many_more() -> None:
+    assert write_versions(()) == ""
+    assert write_versions(("1.0", "1.2:")) == "1.0, 1.2:"
+    names = [f"20{number}.1:20{number}.99" for number in range(10, 10 + MAX_VERSIONS)]
+    *kept, rest = write_versions(names).split(", ")
+    assert kept == names[: len(kept)] and rest == f"and {MAX_VERSIONS - len(kept)} more"
+    assert MAX_VERSION_WORDS - 20 < len(write_versions(names)) <= MAX_VERSION_WORDS
+    assert say_about("kiosk", write_versions(names)).endswith(f" to 20{len(kept) + 9}.99, {rest}")
+    assert write_versions(["x" * 130] * 9) == ", ".join([*["x" * 130] * 2, "and 7 more"])
 
 
 def test_a_recall_of_machines_without_a_product_ends_by_the_roster_alone(

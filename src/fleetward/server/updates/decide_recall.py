@@ -38,6 +38,8 @@ REMIND_MS: Final = 7 * 86_400_000
 """Who has not answered is told again after a week: so long `notices.toml` may wait at most."""
 MAX_REMINDERS: Final = 52
 MAX_VERSIONS: Final = 64
+MAX_VERSION_WORDS: Final = 400
+"""Characters in which versions are kept as they were named; the scope has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,16 @@ def list_announcements(
         title = f"Overdue: {told[0]}"
         found.append(Announcement(f"{base}:late", title, told[1], late_ms, escalates=True))
     return found
+
+
+def write_versions(texts: Sequence[str]) -> str:
+    """Return versions as they were named, on one line; what is too long ends in `and 3 more`."""
+    whole = ", ".join(texts)
+    kept = len(texts)
+    while len(whole) > MAX_VERSION_WORDS:
+        kept -= 1
+        whole = ", ".join([*texts[:kept], f"and {len(texts) - kept} more"])
+    return whole
 
 
 def say_about(product: str, versions: str) -> str:

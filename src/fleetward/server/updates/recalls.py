@@ -38,6 +38,7 @@ from fleetward.server.updates.decide_recall import (
     say_about,
     say_found,
     say_headline,
+    write_versions,
 )
 from fleetward.server.updates.store import Row
 from fleetward.server.web.caller import Caller
@@ -411,7 +412,7 @@ class Recalls:
             "owner_id": self.book.near.owner.owner_id,
             "scope": encode(found.scope.to_json()).decode("utf-8"),
             "product": wish.product,
-            "versions": ", ".join(wish.versions)[:400],
+            "versions": write_versions(wish.versions),
             "title": wish.title,
             "why": wish.why,
             "advisories": msgspec.json.encode(wish.advisories).decode(),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from litestar.testing import TestClient
 from tests.recall_world import again, open_recall, runs, standings, two_releases, wish
-from tests.trust_world import DAY_MS, refused
+from tests.trust_world import DAY_MS, Machine, refused
 from tests.unit.web.floor import HOST, Names
 from tests.updates_world import OPERATOR, UpdatesWorld, failed, updates_world
 
@@ -26,6 +26,7 @@ from fleetward.server.updates.decide_recall import (
 from fleetward.server.updates.recall_routes import RecallRooms, make_recall_handlers
 from fleetward.server.updates.recall_store import MembersWanted
 from fleetward.server.updates.recalls import CLOSED_MS, MAX_OPEN
+from fleetward.server.updates.rollout_course import Wish
 from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.coverage import find_gaps
 from fleetward.trust.errors import Malformed, Refused
@@ -272,6 +273,40 @@ def test_the_steps_lead_from_the_maker_to_the_owner_to_the_stick(there: UpdatesW
     there.approve(there.manifests[-1])
     assert "owner ['owner', 'approve']" not in steps()
     assert "technician ['release', 'bundle']" in steps()
+
+
+def test_a_rollout_for_others_leaves_the_step_to_make_one(there: UpdatesWorld) -> None:
+    old, new = two_releases(there)
+    for each in there.pumps:
+        there.say(each, old, "committed")
+    row = open_recall(there)
+
+    def steps() -> list[str]:
+        found = [step for step in detail(there, row).steps if " rollout " in step.command]
+        return [f"{step.command.split(' ')[2]}: {step.words}" for step in found]
+
+    def roll_out(*machines: Machine) -> str:
+        selector = Selector(devices=tuple(each.device for each in machines))
+        asked = Wish(new.product, new.version, selector, None, ("100%",), 0, 0, 0)
+        return str(there.slice.rollouts.create(asked, OPERATOR).row.rollout_id)
+
+    assert [each.partition(":")[0] for each in steps()] == ["create"]
+    first = roll_out(there.pumps[0])
+    going, another = steps()
+    assert going.startswith("show: Its rollout goes on by itself")
+    assert "none is for 3 machines of these." in another and "has to be over first" in another
+    there.slice.rollouts.cancel(first, "one is too few", OPERATOR)
+    assert "Make a rollout of kiosk 1.1: in waves" in steps()[0] and len(steps()) == 1
+    roll_out(there.pumps[0])
+    there.say(there.pumps[0], new, "committed")
+    there.world.clock.now += DAY_MS
+    there.slice.motion.advance()
+    assert again(there, row) == Tally(affected=3, updated=1)
+    [another] = steps()
+    assert another.startswith("create: Make another rollout of kiosk 1.1: none is for 3 machines")
+    assert "has to be over" not in another
+    roll_out(*there.pumps[1:])
+    assert [each.partition(":")[0] for each in steps()] == ["show"]
 
 
 def test_a_proof_names_where_in_the_record_each_word_stands(there: UpdatesWorld) -> None:

@@ -247,8 +247,8 @@ class _Check:
         self._leave("not_retired", words, device=line.device, newer=newer)
 
     def _judge_open(self, line: Line) -> None:
-        """Leave open whom the record shows as done, and the proof itself does not."""
-        words = f"is {line.standing} by the proof itself, though by this record it is done."
+        """Leave open whom the proof itself has as open, and this record does not."""
+        words = f"is {line.standing} by the proof itself, and this record does not show it."
         if self._covers(self.proof.entries):
             words = f"{self._name(line.device)} {words} Export the proof again."
             self.open.append(Finding("not_done", words, device=line.device))

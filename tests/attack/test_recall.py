@@ -23,6 +23,7 @@ from fleetward.server.updates.recalls import write_message
 from fleetward.trust.errors import Malformed
 from fleetward.trust.ledger import Auditor
 from fleetward.trust.release_manifest import Manifest
+from fleetward.trust.selector import Selector
 
 MACHINES = 4
 OWN_TABLES = {"updates_recall", "updates_recalled", "updates_recall_day", "audit_leaf",
@@ -260,6 +261,61 @@ def test_a_record_from_before_the_proof_proves_nothing_of_it(
     found = check(there, prove(there, row), record)
     assert found.report.contradicted == ()
     assert len(found.report.unknown) == MACHINES and not found.is_over
+
+
+def test_whom_the_proof_itself_has_as_open_is_done_for_nobody(
+    there: UpdatesWorld, releases: tuple[Manifest, Manifest], tmp_path: Path
+) -> None:
+    """The record shows all as done; the proof knows of a word that the record does not have."""
+    old, new = releases
+    back, gone = there.pumps[0], there.pumps[3]
+    for each in there.pumps:
+        tell(there, each, old, "committed")
+    row = open_recall(there)
+    before: dict[str, Any] = msgspec.json.decode(prove(there, row))
+    for each in there.pumps[:3]:
+        tell(there, each, new, "committed")
+    there.world.trust.retire(gone)
+    there.world.publish()
+    record = export(there, tmp_path / "record")
+    tell(there, back, old, "committed")
+    again(there, row)
+    after: dict[str, Any] = msgspec.json.decode(prove(there, row))
+    assert after["tally"]["affected"] == 1
+    found = check(there, after, record)
+    assert [each.device for each in found.report.unknown] == [back.device]
+    assert (found.updated, found.report.contradicted, found.is_over) == (2, (), False)
+    # The word was never recorded: this copy is as new as the proof, and the machine open still.
+    unrecorded = after | {"entries": before["entries"]}
+    found = check(there, unrecorded, record)
+    assert [each.device for each in found.open] == [back.device]
+    assert (found.updated, found.report.contradicted, found.is_over) == (2, (), False)
+    # A proof from before anything was done is contradicted by nothing, and proves nobody.
+    found = check(there, before, record)
+    assert {each.device for each in found.open} == {each.device for each in there.pumps}
+    assert (found.updated, found.retired, found.report.contradicted) == (0, 0, ())
+
+
+def test_who_was_found_outside_is_done_by_its_own_word_alone(
+    there: UpdatesWorld, releases: tuple[Manifest, Manifest], tmp_path: Path
+) -> None:
+    old, new = releases
+    outside, meant, strange, _ = there.pumps
+    tell(there, outside, old, "committed")
+    tell(there, meant, old, "committed")
+    row = open_recall(there, machines=Selector(devices=(meant.device,)))
+    for each in (outside, meant):
+        tell(there, each, new, "committed")
+    again(there, row)
+    proof: dict[str, Any] = msgspec.json.decode(prove(there, row))
+    record = export(there, tmp_path / "record")
+    found = check(there, proof, record)
+    assert (found.updated, found.report.contradicted, found.is_over) == (2, (), True)
+    # Of a machine that never said a word, it is not believed.
+    proof["lines"].append(line(proof, there, 0) | {"device": strange.device})
+    proof["tally"]["updated"] += 1
+    found = check(there, proof, record)
+    assert [each.id for each in found.report.contradicted] == ["not_proven"]
 
 
 def test_who_joins_after_the_proof_is_open_and_altered_entries_prove_nothing(

@@ -27,7 +27,8 @@ PER_PAGE: Final = 500
 BASE: Final = "/updates/recalls"
 MAX_PROOF_BYTES: Final = 256 * 1024 * 1024
 """A quarter of a million machines."""
-TIME: Final = "T00:00:00.000Z"
+DAY_END: Final = "T23:59:59.999Z"
+"""A day that is named is there to its end: it is overdue when the day has passed."""
 
 recall_app: Final = typer.Typer(
     help="Find the machines that something is wrong with, and prove when it is over.",
@@ -100,7 +101,7 @@ def open_recall(
         if any(words.values()):
             wish["machines"] = words
         if until:
-            wish["until"] = until + TIME if "T" not in until else until
+            wish["until"] = until + DAY_END if "T" not in until else until
         client = _client(data, server, token_file)
         forecast = client.post("/updates/recall-forecasts", wish, dict[str, Any])
         if dry_run:

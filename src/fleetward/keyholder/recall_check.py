@@ -9,6 +9,7 @@ about; `trust.recall` says how each stands. Then:
 3. Who is said to run another version signed so, at the entry that is named.
 4. Who is said to be retired is retired on the roster.
 5. The counts are those of the lines.
+6. A machine that the proof itself has as open is done for nobody, whatever the record shows.
 
 What the proof says of the time after the copy of the record, or the copy after the proof, cannot be
 known, is said, and counts as done for nobody.
@@ -172,7 +173,7 @@ class _Check:
             self.findings.contradict(Finding("another_scope", words))
 
     def _judge(self, device: str, entry: RosterEntry, line: Line | None) -> None:
-        judged, word = self._judge_words(device, entry)
+        judged, word = self._judge_words(device, entry, found=line is not None)
         if line is None:
             # 2.
             if judged in (AFFECTED, UNKNOWN):
@@ -186,16 +187,18 @@ class _Check:
             self._judge_retired(line, judged)
         elif judged in (AFFECTED, UNKNOWN):
             self._leave_open(device, judged, word)
-        elif judged == CLEAR and word is not None:
-            self._count_updated(word)
-        elif judged == RETIRED:
-            self.done[RETIRED] += 1
+        else:
+            # 6.
+            self._judge_open(line)
 
-    def _judge_words(self, device: str, entry: RosterEntry) -> tuple[str | None, Word | None]:
-        """Return how a machine stands by the worse of its words, and that word."""
-        judged, decisive = self.scope.judge(entry, None), None
+    def _judge_words(
+        self, device: str, entry: RosterEntry, *, found: bool
+    ) -> tuple[str | None, Word | None]:
+        """Return how a machine stands by the worse of its words, and that word. `found` is whether
+        the proof has it: then it is judged as one that the recall found, wherever it is."""
+        judged, decisive = self.scope.judge(entry, None, found=found), None
         for word in self.sight.running.find(device, self.scope.product):
-            said = self.scope.judge(entry, (word.installed,))
+            said = self.scope.judge(entry, (word.installed,), found=found)
             if decisive is None or said == AFFECTED:
                 judged, decisive = said, word
         return judged, decisive
@@ -242,6 +245,15 @@ class _Check:
         words = "is counted as retired; the owner's roster has it in service."
         newer = self.proof.roster > self.sight.roster
         self._leave("not_retired", words, device=line.device, newer=newer)
+
+    def _judge_open(self, line: Line) -> None:
+        """Leave open whom the proof itself has as open, and this record does not."""
+        words = f"is {line.standing} by the proof itself, and this record does not show it."
+        if self._covers(self.proof.entries):
+            words = f"{self._name(line.device)} {words} Export the proof again."
+            self.open.append(Finding("not_done", words, device=line.device))
+        else:
+            self._leave("not_done", words, device=line.device, newer=True)
 
     def _judge_stranger(self, line: Line) -> None:
         words = "stands in the proof and on no roster."

@@ -2,7 +2,8 @@
 
 Who is told stands in `notices.toml`, as for requests. A try is written down; no address is. Such a
 message allows nothing and changes no machine. A server that tells nobody delays, no more: the
-recall stands in the owner's record, and on its first page.
+recall stands in the owner's record, and on its first page. While the store refuses tries, they are
+counted in memory: nobody is told the same again with each round.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class Announcer:
     path: Path
     send: Sender
     _sent: dict[str, deque[int]] = field(default_factory=dict)
+    _unwritten: dict[str, list[Tried]] = field(default_factory=dict)
+    """Tries that the store did not take, by subject, while there is something to tell of it."""
 
     def run_round(self) -> int:
         """Send what is due; return how many were told. Raises `Unreachable` for the store alone."""
@@ -61,6 +64,8 @@ class Announcer:
         if not plan.steps or self.updates.book.near.owner.documents is None:
             return 0
         found = (*self.updates.recalls.announcements(), *self.updates.support.announcements())
+        current = {each.subject for each in found}
+        self._unwritten = {s: tries for s, tries in self._unwritten.items() if s in current}
         return sum(self._tell_all(plan, each) for each in found)
 
     def _tell_all(self, plan: Plan, what: Announcement) -> int:
@@ -68,6 +73,8 @@ class Announcer:
         with near.database.read() as conn:
             rows = recall_store.select_notices(conn, what.subject)
         tried = [Tried(row.step, row.name, row.at, bool(row.good)) for row in rows]
+        tried += self._unwritten.get(what.subject, [])
+        tried.sort(key=lambda each: each.at_ms)
         steps = plan if what.escalates else Plan(plan.steps[:1], plan.link)
         due = list_due(steps, what.since_ms, near.clock.wall_ms(), tried)
         return sum(self._tell(what, each) for each in due)
@@ -96,6 +103,11 @@ class Announcer:
             "good": good,
             "at": now,
         }
-        with near.database.write() as conn:
-            recall_store.insert_notice(conn, values)
+        try:
+            with near.database.write() as conn:
+                recall_store.insert_notice(conn, values)
+        except Exception:
+            made = Tried(due.step, to.name, now, good)
+            self._unwritten.setdefault(what.subject, []).append(made)
+            raise
         return good

@@ -10,7 +10,8 @@ same result:
 
 A machine that has named no version of the product is `unknown`, and never counts as done: the agent
 knows what it installed itself, and nothing of what was there before. A machine that says that it
-runs a recalled version is `affected`, also where the recall was meant for others.
+runs a recalled version is `affected`, also where the recall was meant for others; once it was found
+so, it stays in the recall when it names another version.
 
 Nothing here makes a machine do anything; a recall is no order.
 """
@@ -65,14 +66,18 @@ class RecallScope:
         """Whether a release with this counter is recalled."""
         return not self.ranges or any(each.holds(counter) for each in self.ranges)
 
-    def judge(self, entry: RosterEntry, installed: Iterable[Installed] | None) -> str | None:
+    def judge(
+        self, entry: RosterEntry, installed: Iterable[Installed] | None, *, found: bool = False
+    ) -> str | None:
         """Return how a machine stands, or None where the recall is not about it.
 
-        `installed` is what its newest report names; None: it has reported nothing.
+        `installed` is what its newest report names; None: it has reported nothing. `found` is
+        whether the recall found it before: then it is about it too when it names a version.
         """
         runs = next((each for each in installed or () if each.product == self.product), None)
         hit = self.product != "" and runs is not None and self.is_recalled(runs.counter)
-        if not hit and not self.machines.selects(entry):
+        kept = found and self.product != "" and runs is not None
+        if not hit and not kept and not self.machines.selects(entry):
             return None
         if entry.state == OFF_THE_ROSTER:
             return RETIRED

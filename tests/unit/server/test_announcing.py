@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from tests.updates_world import OPERATOR, UpdatesWorld, updates_world
 from fleetward.runtime.database import Database
 from fleetward.server.access.notice_plan import Recipient
 from fleetward.server.announcing import MOST_AN_HOUR, Announcer
+from fleetward.server.updates import recall_store
 from fleetward.server.updates.decide_recall import REMIND_MS
 from fleetward.server.updates.decide_support import SupportEnd, decide_due, months_before
 from fleetward.server.updates.recall_store import MembersWanted
+from fleetward.server.updates.recalls import MAX_OPEN
+from fleetward.trust.errors import Unreachable
 
 MINUTE = 60_000
 PLAN = """
@@ -114,9 +118,48 @@ def test_a_try_that_fails_is_made_again_and_shown(there: UpdatesWorld, post: Pos
 
 def test_who_opens_recalls_without_end_fills_no_mailbox(there: UpdatesWorld, post: Post) -> None:
     two_releases(there)
-    for number in range(MOST_AN_HOUR + 3):
-        open_recall(there, title=f"Fault {number}")
-    assert len(post.after(MINUTE)) == MOST_AN_HOUR
+    told = 0
+    for start in range(0, MOST_AN_HOUR + 6, MAX_OPEN - 4):
+        for row in there.slice.recalls.all(("open",)):
+            there.slice.recalls.cancel(row.recall_id, "a mistake", OPERATOR)
+        for number in range(MAX_OPEN - 4):
+            open_recall(there, title=f"Fault {start + number}")
+        told += len(post.after(MINUTE))
+    assert told == MOST_AN_HOUR
+
+
+def test_a_store_that_refuses_has_nobody_told_the_same_again(
+    there: UpdatesWorld, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_releases(there)
+    row = open_recall(there)
+    told: list[str] = []
+
+    def run(minutes: int) -> None:
+        for _ in range(minutes):
+            with suppress(Unreachable):
+                post.after(MINUTE)
+            told.extend(name for name, _, _ in post.sent)
+
+    def refuse(*_: object) -> None:
+        raise Unreachable("The disk is full.", reason="store")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(recall_store, "insert_notice", refuse)
+        run(5)
+        assert told == ["Ada"]
+        post.fails = True
+        run(20)  # the next step fails, as often as it is tried where tries are written
+        post.fails = False
+        run(5)
+        assert told == ["Ada"]
+    # What was told or tried while it was broken is not told again once it is not.
+    run(5)
+    assert told == ["Ada"]
+    there.slice.recalls.close(row.recall_id, "so", OPERATOR)
+    there.slice.recalls.reopen(row.recall_id, "again", OPERATOR)
+    run(2)
+    assert told == ["Ada", "Ada"]
 
 
 def test_without_an_owner_or_a_file_nobody_is_told(there: UpdatesWorld, tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_from_opened_to_proven_without_the_server(console: Console, tmp_path: Pa
     assert "1 machine runs a recalled version and 1 has not said what it runs." in done.stderr
     assert "It is not over" in done.stdout and "Until 2031-01-01." in done.stdout
     [row] = console.json("list")
+    assert row["until"] == "2031-01-01T23:59:59.999Z"  # overdue when the day has passed
     place = row["id"][:8]
     words = console.run("show", place, "--machines").stdout
     assert "The operator: Say that you know of it" in words

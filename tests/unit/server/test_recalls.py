@@ -9,17 +9,24 @@ from typing import Any
 import pytest
 from litestar.testing import TestClient
 from tests.recall_world import again, open_recall, runs, standings, two_releases, wish
-from tests.trust_world import DAY_MS, refused
+from tests.trust_world import DAY_MS, Machine, refused
 from tests.unit.web.floor import HOST, Names
 from tests.updates_world import OPERATOR, UpdatesWorld, failed, updates_world
 
 from fleetward.runtime.database import Database
 from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.server.update_cards import recall_cards
-from fleetward.server.updates.decide_recall import Tally, say_about
+from fleetward.server.updates.decide_recall import (
+    MAX_VERSION_WORDS,
+    MAX_VERSIONS,
+    Tally,
+    say_about,
+    write_versions,
+)
 from fleetward.server.updates.recall_routes import RecallRooms, make_recall_handlers
 from fleetward.server.updates.recall_store import MembersWanted
-from fleetward.server.updates.recalls import CLOSED_MS
+from fleetward.server.updates.recalls import CLOSED_MS, MAX_OPEN
+from fleetward.server.updates.rollout_course import Wish
 from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.coverage import find_gaps
 from fleetward.trust.errors import Malformed, Refused
@@ -90,6 +97,43 @@ def test_who_joins_later_is_found_also_after_it_was_closed(there: UpdatesWorld) 
     assert len(recall_cards(there.slice.recalls)) == 1
 
 
+def test_who_falls_back_after_it_was_closed_is_named(there: UpdatesWorld) -> None:
+    old, new = two_releases(there)
+    for each in there.pumps:
+        there.say(each, old, "committed")
+    row = open_recall(there)
+    for each in there.pumps:
+        there.say(each, new, "committed")
+    assert again(there, row) == Tally(updated=MACHINES)
+    row = there.slice.recalls.close(row.recall_id, "", OPERATOR)
+    assert there.slice.recalls.count_late(row) == (0, 0)
+    there.world.clock.now += CLOSED_MS
+    there.say(there.pumps[1], old, "committed")
+    assert again(there, row) == Tally(affected=1, updated=MACHINES - 1)
+    assert there.slice.recalls.count_late(row) == (1, there.world.clock.now)
+    [card] = recall_cards(there.slice.recalls)
+    assert "found 1 machine more after it was closed" in card.why
+
+
+def test_who_was_found_outside_of_the_machines_that_were_meant_stays_and_is_done(
+    there: UpdatesWorld,
+) -> None:
+    old, new = two_releases(there)
+    outside, meant = there.pumps[0], there.pumps[1]
+    there.say(outside, old, "committed")
+    there.say(there.pumps[2], new, "committed")
+    row = open_recall(there, machines=Selector(devices=(meant.device,)))
+    assert standings(there, row) == ["affected", "unknown", "-", "-"]
+    there.slice.recalls.note(row.recall_id, [outside.device], "in the cellar", OPERATOR)
+    there.say(outside, new, "committed")
+    assert again(there, row) == Tally(unknown=1, updated=1)
+    item = next(e for e in detail(there, row).items if e.device_id == outside.device)
+    assert (item.note, item.found_version, item.version) == ("in the cellar", "1.0", "1.1")
+    there.world.trust.retire(outside)
+    there.world.publish()
+    assert again(there, row) == Tally(unknown=1, retired=1)
+
+
 def test_closing_what_is_not_over_needs_words_and_counts_nobody_as_done(
     there: UpdatesWorld,
 ) -> None:
@@ -109,6 +153,21 @@ def test_closing_what_is_not_over_needs_words_and_counts_nobody_as_done(
     assert recalls.cancel(row.recall_id, "a mistake", OPERATOR).state == "cancelled"
     deeds = [deed.kind for deed in detail(there, row).deeds]
     assert deeds == ["recall.cancelled", "recall.closed", "recall.opened"]
+
+
+def test_only_so_many_are_open_at_once_also_when_one_is_opened_again(there: UpdatesWorld) -> None:
+    two_releases(there)
+    recalls = there.slice.recalls
+    closed = open_recall(there)
+    recalls.close(closed.recall_id, "so", OPERATOR)
+    rows = [open_recall(there, title=f"Fault {number}") for number in range(MAX_OPEN)]
+    with refused(Refused, "too_many_recalls"):
+        recalls.reopen(closed.recall_id, "again", OPERATOR)
+    with refused(Refused, "too_many_recalls"):
+        open_recall(there)
+    assert recalls.find(closed.recall_id).state == "closed"
+    recalls.cancel(rows[0].recall_id, "a mistake", OPERATOR)
+    assert recalls.reopen(closed.recall_id, "again", OPERATOR).state == "open"
 
 
 def test_what_somebody_says_of_a_machine_is_shown_and_proves_nothing(there: UpdatesWorld) -> None:
@@ -146,11 +205,39 @@ def test_versions_are_named_by_name_by_range_and_by_counter(there: UpdatesWorld)
     assert there.world.count("updates_recall") == 0
 
 
+def test_a_cure_that_is_not_published_yet_wants_an_end_of_what_is_recalled(
+    there: UpdatesWorld,
+) -> None:
+    old = there.release("1.0", 10)
+    there.approve(old)
+    for versions in ((), ("1.0:",), ("1.0", "#12:")):
+        with refused(Refused, "fix_not_published"):
+            there.slice.recalls.preview(wish(versions=versions))
+    there.slice.recalls.preview(wish(versions=(), remedy="stop", fix_version=""))
+    row = open_recall(there, versions=(":#10",))
+    new = there.release("1.1", 11)
+    there.approve(new)
+    for each in there.pumps:
+        there.say(each, new, "committed")
+    assert again(there, row) == Tally(updated=MACHINES)
+
+
 def test_what_is_recalled_is_said_as_a_person_says_it() -> None:
     assert say_about("", "") == "machines"
     assert say_about("kiosk", "") == "kiosk all versions"
     said = say_about("kiosk", "1.1, 1.3:1.5, :1.0, 2.0:")
     assert said == "kiosk 1.1, 1.3 to 1.5, up to 1.0, 2.0 and later"
+
+
+def test_a_long_list_of_versions_is_cut_between_two_and_says_how_many_more() -> None:
+    assert write_versions(()) == ""
+    assert write_versions(("1.0", "1.2:")) == "1.0, 1.2:"
+    names = [f"20{number}.1:20{number}.99" for number in range(10, 10 + MAX_VERSIONS)]
+    *kept, rest = write_versions(names).split(", ")
+    assert kept == names[: len(kept)] and rest == f"and {MAX_VERSIONS - len(kept)} more"
+    assert MAX_VERSION_WORDS - 20 < len(write_versions(names)) <= MAX_VERSION_WORDS
+    assert say_about("kiosk", write_versions(names)).endswith(f" to 20{len(kept) + 9}.99, {rest}")
+    assert write_versions(["x" * 130] * 9) == ", ".join([*["x" * 130] * 2, "and 7 more"])
 
 
 def test_a_recall_of_machines_without_a_product_ends_by_the_roster_alone(
@@ -186,6 +273,40 @@ def test_the_steps_lead_from_the_maker_to_the_owner_to_the_stick(there: UpdatesW
     there.approve(there.manifests[-1])
     assert "owner ['owner', 'approve']" not in steps()
     assert "technician ['release', 'bundle']" in steps()
+
+
+def test_a_rollout_for_others_leaves_the_step_to_make_one(there: UpdatesWorld) -> None:
+    old, new = two_releases(there)
+    for each in there.pumps:
+        there.say(each, old, "committed")
+    row = open_recall(there)
+
+    def steps() -> list[str]:
+        found = [step for step in detail(there, row).steps if " rollout " in step.command]
+        return [f"{step.command.split(' ')[2]}: {step.words}" for step in found]
+
+    def roll_out(*machines: Machine) -> str:
+        selector = Selector(devices=tuple(each.device for each in machines))
+        asked = Wish(new.product, new.version, selector, None, ("100%",), 0, 0, 0)
+        return str(there.slice.rollouts.create(asked, OPERATOR).row.rollout_id)
+
+    assert [each.partition(":")[0] for each in steps()] == ["create"]
+    first = roll_out(there.pumps[0])
+    going, another = steps()
+    assert going.startswith("show: Its rollout goes on by itself")
+    assert "none is for 3 machines of these." in another and "has to be over first" in another
+    there.slice.rollouts.cancel(first, "one is too few", OPERATOR)
+    assert "Make a rollout of kiosk 1.1: in waves" in steps()[0] and len(steps()) == 1
+    roll_out(there.pumps[0])
+    there.say(there.pumps[0], new, "committed")
+    there.world.clock.now += DAY_MS
+    there.slice.motion.advance()
+    assert again(there, row) == Tally(affected=3, updated=1)
+    [another] = steps()
+    assert another.startswith("create: Make another rollout of kiosk 1.1: none is for 3 machines")
+    assert "has to be over" not in another
+    roll_out(*there.pumps[1:])
+    assert [each.partition(":")[0] for each in steps()] == ["show"]
 
 
 def test_a_proof_names_where_in_the_record_each_word_stands(there: UpdatesWorld) -> None:

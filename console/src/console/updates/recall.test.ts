@@ -63,7 +63,7 @@ describe('the form', () => {
     expect(readForm({ ...full, fix: '' })).toBeNull();
     expect(readForm({ ...full, product: '', remedy: 'stop' })).toBeNull();
     const wish = readForm({ ...full, product: '', remedy: 'stop', models: ['X 1'], until: '2027-01-02' });
-    expect(wish).toMatchObject({ product: '', versions: [], fix_version: '', until: '2027-01-02T00:00:00.000Z' });
+    expect(wish).toMatchObject({ product: '', versions: [], fix_version: '', until: '2027-01-02T23:59:59.999Z' });
     expect(wish && openCommand(wish)).toBe("fleetward recall open --model 'X 1' --stop --until 2027-01-02 --title 'it'\\''s $(x)' --why w");
     expect(changeCommand('close', 'f'.repeat(32), 'a b')).toBe(`fleetward recall close ${'f'.repeat(12)} --reason 'a b'`);
   });

@@ -122,6 +122,9 @@ export function readStart(search: URLSearchParams, releases: ReleaseRow[]): Form
   return { ...EMPTY, product, versions: version ? [version] : [], fix: newer, title: version ? `${product} ${version}` : '' };
 }
 
+/** A day that is named is there to its end: it is overdue when the day has passed. */
+const DAY_END = 'T23:59:59.999Z';
+
 /** The recall that the form asks for; null while something is missing. */
 export function readForm(form: Form): RecallWish | null {
   const title = form.title.trim();
@@ -138,7 +141,7 @@ export function readForm(form: Form): RecallWish | null {
     fix_version: form.remedy === 'patch' ? form.fix : '',
     advisories: form.advisories,
     machines: form.models.length > 0 ? { models: form.models, sites: [], groups: [], devices: [] } : null,
-    until: form.until === '' ? null : `${form.until}T00:00:00.000Z`,
+    until: form.until === '' ? null : `${form.until}${DAY_END}`,
   };
 }
 

@@ -8,6 +8,7 @@
    retired. What somebody says of a machine is shown, and is never done.
 3. Silence is never done: a machine that is not heard of stays as it stood.
 4. While a recall is open, whoever joins is found too; after it was closed he is found and named.
+5. Who was done and falls back is found anew, and named as he is.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ REMIND_MS: Final = 7 * 86_400_000
 """Who has not answered is told again after a week: so long `notices.toml` may wait at most."""
 MAX_REMINDERS: Final = 52
 MAX_VERSIONS: Final = 64
+MAX_VERSION_WORDS: Final = 400
+"""Characters in which versions are kept as they were named; the scope has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,8 @@ def _decide_member(
     scope: RecallScope, entry: RosterEntry, said: Said | None, before: Mapping[str, Member],
     now_ms: int,
 ) -> Member | None:  # fmt: skip
-    judged = scope.judge(entry, (said.installed,) if said else None)
     known = before.get(entry.device)
+    judged = scope.judge(entry, (said.installed,) if said else None, found=known is not None)
     # 1.
     if judged is None or (known is None and judged in (CLEAR, RETIRED)):
         return None
@@ -122,13 +125,15 @@ def _decide_member(
     version, counter = (said.installed.version, said.installed.counter) if said else ("", 0)
     same = known is not None and known.standing == standing and known.done_at_ms
     done_at = (known.done_at_ms if same and known else now_ms) if standing in DONE else 0
+    # 5.
+    since = None if known and known.standing in DONE and standing in UNDONE else known
     return Member(
         device=entry.device,
         standing=standing,
         version=version,
         counter=counter,
-        found_version=known.found_version if known else version,
-        found_at_ms=known.found_at_ms if known else now_ms,
+        found_version=since.found_version if since else version,
+        found_at_ms=since.found_at_ms if since else now_ms,
         done_at_ms=done_at,
         report=said.report if said else "",
         said_at_ms=said.at_ms if said else 0,
@@ -179,7 +184,15 @@ def _read_counter(text: str, counters: Mapping[str, int]) -> int:
 
 
 def check_fix(scope: RecallScope, version: str, counters: Mapping[str, int]) -> None:
-    """Raise `Refused` for a cure that is recalled itself; one that is not here yet may come."""
+    """Raise `Refused` for a cure that is recalled itself, or would be once it is published."""
+    endless = not scope.ranges or any(each.last == EVER for each in scope.ranges)
+    if version and version not in counters and endless:
+        raise Refused(
+            f"No release {version[:64]!r} of this product is published here, and what is recalled "
+            "has no end: once it is published, it would be recalled itself. Name the versions up "
+            "to the last that is faulty, as :1.0 or :#7; or publish the release first.",
+            reason="fix_not_published",
+        )
     if version in counters and scope.is_recalled(counters[version]):
         raise Refused(
             f"{version} is itself one of the versions that are recalled. Name the release that "
@@ -227,6 +240,16 @@ def list_announcements(
         title = f"Overdue: {told[0]}"
         found.append(Announcement(f"{base}:late", title, told[1], late_ms, escalates=True))
     return found
+
+
+def write_versions(texts: Sequence[str]) -> str:
+    """Return versions as they were named, on one line; what is too long ends in `and 3 more`."""
+    whole = ", ".join(texts)
+    kept = len(texts)
+    while len(whole) > MAX_VERSION_WORDS:
+        kept -= 1
+        whole = ", ".join([*texts[:kept], f"and {len(texts) - kept} more"])
+    return whole
 
 
 def say_about(product: str, versions: str) -> str:

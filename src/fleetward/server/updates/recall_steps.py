@@ -11,9 +11,10 @@ from typing import Final
 from fleetward.server.updates import recall_store, rollout_store, store
 from fleetward.server.updates.decide import Release, approves
 from fleetward.server.updates.decide_recall import DISABLE, PATCH, UNDONE, Tally
-from fleetward.server.updates.decide_rollout import CANCELLED, HELD, PAUSED, RUNNING
+from fleetward.server.updates.decide_rollout import CANCELLED, HELD, OPEN, PAUSED, RUNNING
 from fleetward.server.updates.recall_model import NextStep
 from fleetward.server.updates.recalls import Recalls
+from fleetward.server.updates.rollout_course import decode_selector
 from fleetward.server.updates.store import Row
 from fleetward.trust.recall import AFFECTED
 from fleetward.trust.roster import ACTIVE
@@ -68,7 +69,7 @@ def _mend(recalls: Recalls, row: Row, tally: Tally) -> list[NextStep]:
         ]
     steps: list[NextStep] = []
     undone = [m.device for m in recalls.members(row.recall_id).values() if m.standing in UNDONE]
-    steps += _roll(recalls, release, page)
+    steps += _roll(recalls, release, undone, page)
     steps += _approve(recalls, release, undone, page)
     steps += _look_at_failures(recalls, release, undone, page)
     steps += _carry(recalls, row, fix, tally)
@@ -81,38 +82,60 @@ def _find(recalls: Recalls, row: Row) -> Release | None:
     return next(found, None)
 
 
-def _roll(recalls: Recalls, release: Release, page: str) -> list[NextStep]:
+def _roll(recalls: Recalls, release: Release, undone: list[str], page: str) -> list[NextStep]:
     """A rollout says who comes first, and how many at most before somebody looks."""
     with recalls.book.near.database.read() as conn:
         rows = rollout_store.select_rollouts(conn)
     mine = [row for row in rows if row.release_id == release.id and row.state != CANCELLED]
+    # Of a release one at most is not over; while it is not, no other can be made.
+    going = [row for row in mine if row.state in OPEN]
+    steps = [_say_rollout(row) for row in going]
     if not mine:
-        return [
-            NextStep(
-                who="operator",
-                words=f"Make a rollout of {release.product} {release.version}: in waves, and held "
-                "by itself when machines fail.",
-                command=f"fleetward rollout create {release.product}/{release.version} --all",
-                href=f"{page}#rollout",
-            )
-        ]
-    row = mine[0]
+        words = f"Make a rollout of {release.product} {release.version}: in waves, and held by "
+        words += "itself when machines fail."
+    elif left := _count_left(recalls, release, undone, mine):
+        those = f"{say_count(left, 'machine')} of these"
+        words = f"Make another rollout of {release.product} {release.version}: none is for {those}."
+        words += " The one above has to be over first, or cancelled." if going else ""
+    else:
+        return steps
+    make = NextStep(
+        who="operator",
+        words=words,
+        command=f"fleetward rollout create {release.product}/{release.version} --all",
+        href=f"{page}#rollout",
+    )
+    return [*steps, make]
+
+
+def _count_left(
+    recalls: Recalls, release: Release, undone: list[str], rollouts: list[Row]
+) -> int:  # fmt: skip
+    """Return how many machines that could take the release no rollout of it is for. One that is
+    done still lets in whom it selects."""
+    book = recalls.book
+    selectors = [decode_selector(row.selector) for row in rollouts]
+    return sum(
+        entry.state == ACTIVE
+        and release.fits(entry)
+        and not any(selector.selects(entry) for selector in selectors)
+        for entry in (book.entries[device] for device in undone if device in book.entries)
+    )
+
+
+def _say_rollout(row: Row) -> NextStep:
     words = {
         HELD: f"Its rollout is held: {row.words or 'somebody held it.'} No other machine gets it "
         "before somebody decides.",
         PAUSED: "Its rollout is paused: no other machine gets it before somebody resumes it.",
         RUNNING: "Its rollout goes on by itself, wave after wave, and is held when machines fail.",
-    }.get(row.state)
-    if words is None:
-        return []
-    return [
-        NextStep(
-            who="operator",
-            words=words,
-            command=f"fleetward rollout show {row.rollout_id[:12]}",
-            href=f"/updates/rollouts/{row.rollout_id}",
-        )
-    ]
+    }[row.state]
+    return NextStep(
+        who="operator",
+        words=words,
+        command=f"fleetward rollout show {row.rollout_id[:12]}",
+        href=f"/updates/rollouts/{row.rollout_id}",
+    )
 
 
 def _approve(

@@ -38,6 +38,7 @@ from fleetward.server.updates.decide_recall import (
     say_about,
     say_found,
     say_headline,
+    write_versions,
 )
 from fleetward.server.updates.store import Row
 from fleetward.server.web.caller import Caller
@@ -59,7 +60,7 @@ ROUND_MS: Final = 60_000
 """How often they are without a report: for who joined, was retired, or is told again."""
 CLOSED_MS: Final = 3_600_000
 """How often those of recalls that were closed are: there are more of these every year."""
-MAX_OPEN: Final = 64
+MAX_OPEN: Final = 16
 """Recalls that are followed at once; each is a look at the whole fleet."""
 MAX_NOTED: Final = 500
 _PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
@@ -125,12 +126,7 @@ class Recalls:
         book = self.book
         with book.lock:
             found = self.preview(wish)
-            with book.near.database.read() as conn:
-                rows = recall_store.select_recalls(conn)
-            if sum(row.state == OPEN for row in rows) >= MAX_OPEN:
-                raise Refused(
-                    f"{MAX_OPEN} recalls are open. Close one first.", reason="too_many_recalls"
-                )
+            self._require_room()
             name, now = secrets.token_hex(ID_BYTES), book.near.clock.wall_ms()
             said = say_found(found.tally, wish.product)
             body: dict[str, JsonValue] = {
@@ -210,16 +206,18 @@ class Recalls:
 
     def reopen(self, place: str, reason: str, caller: Caller) -> Row:
         """Open it again: people are told anew, and whoever is not done is waited for."""
-        row = self._require(place, (CLOSED, CANCELLED))
-        values = {
-            "state": OPEN,
-            "words": "",
-            "opened_at": self.book.near.clock.wall_ms(),
-            "acknowledged_by": "",
-            "acknowledged_words": "",
-            "acknowledged_at": 0,
-        }
-        return self._change(row, values, ("reopened", reason), caller)
+        with self.book.lock:
+            row = self._require(place, (CLOSED, CANCELLED))
+            self._require_room()
+            values = {
+                "state": OPEN,
+                "words": "",
+                "opened_at": self.book.near.clock.wall_ms(),
+                "acknowledged_by": "",
+                "acknowledged_words": "",
+                "acknowledged_at": 0,
+            }
+            return self._change(row, values, ("reopened", reason), caller)
 
     def cancel(self, place: str, reason: str, caller: Caller) -> Row:
         """End it: it was a mistake. Raises `Refused` without words."""
@@ -371,6 +369,12 @@ class Recalls:
             raise Refused(f"This recall is {row.state}.", reason="recall_state")
         return row
 
+    def _require_room(self) -> None:
+        if len(self.all((OPEN,))) >= MAX_OPEN:
+            raise Refused(
+                f"{MAX_OPEN} recalls are open. Close one first.", reason="too_many_recalls"
+            )
+
     def _make_scope(self, wish: RecallWish) -> RecallScope:
         counters = self.counters_of(wish.product)
         ranges = read_versions(wish.versions, counters)
@@ -408,7 +412,7 @@ class Recalls:
             "owner_id": self.book.near.owner.owner_id,
             "scope": encode(found.scope.to_json()).decode("utf-8"),
             "product": wish.product,
-            "versions": ", ".join(wish.versions)[:400],
+            "versions": write_versions(wish.versions),
             "title": wish.title,
             "why": wish.why,
             "advisories": msgspec.json.encode(wish.advisories).decode(),

@@ -112,7 +112,7 @@ class OwnCode:
         return release == FACTORY or find_tree(self._data, release) is not None
 
     def say_healthy(self) -> None:
-        """What is settled is healthy, or came to a good end."""
+        """What is settled is healthy, as uplink asked."""
         state = self.state
         if state.phase == "settled" and state.starts and state.active == self.release:
             with contextlib.suppress(Unreachable):

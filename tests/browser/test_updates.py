@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, StorageState, expect
+from playwright.sync_api import Browser, Locator, StorageState, expect
 from tests.browser.console_chromium import NARROW, WIDE, chromium
 from tests.browser.demo_steps import LOOKS, judge, judge_all
 from tests.browser.demo_walk import (
@@ -37,6 +37,7 @@ pytestmark = [
 ]
 
 INSTALL_MS: Final = 120_000
+LOT_MS: Final = 30_000
 """How soon an open page must show that a machine installed a release, or took it back."""
 SUPPORT_ENDS: Final = "2099-12-31"
 
@@ -148,6 +149,21 @@ def roll_out(demo: Program, visitor: Visit, version: str, *, pace: str) -> None:
     button.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"kiosk {version}")
     expect(page).to_have_url(re.compile("/updates/rollouts/"))
+
+
+def wait_for_one(demo: Program, version: str, done: Locator) -> None:
+    """Wait until a machine has said that it runs a release. The lot may have fallen on one that is
+    off or in quarantine; then somebody goes on without it, as a person would."""
+    rollout = str(rollout_of(demo, version)["id"])
+    for _ in rollout_of(demo, version)["stages"]:
+        try:
+            expect(done.first).to_be_visible(timeout=LOT_MS)
+        except AssertionError:
+            words = ("--reason", "who is silent is not waited for", "--data", demo.data)
+            demo.run("rollout", "continue", rollout, *words)
+        else:
+            return
+    expect(done.first).to_be_visible(timeout=INSTALL_MS)
 
 
 def test_nothing_yet_says_what_to_do_next(
@@ -385,7 +401,7 @@ def test_a_recall_in_three_clicks_is_over_when_all_have_signed(
         maker.approve("1.2")
         visitor.open(demo.url + place)
         done = main.get_by_role("row").filter(has_text="It signed that it runs kiosk 1.2")
-        expect(done.first).to_be_visible(timeout=INSTALL_MS)
+        wait_for_one(demo, "1.2", done)
         expect(page.get_by_role("heading", level=1)).to_contain_text("It is not over")
         visitor.shoot("24-recall-one-done", whole=True)
         # Whoever is left is not done by being closed.

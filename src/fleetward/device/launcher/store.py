@@ -110,7 +110,7 @@ def _read(found: dict[str, object]) -> State:
     for name, value in values.items():
         if type(value) is not type(getattr(default, name)):
             raise ValueError(name)
-    state = State(**values)  # type: ignore[arg-type]
+    state = State(**values)  # type: ignore[arg-type]  # each has the type of its default, see above
     releases = (state.active, state.previous, state.wanted, state.ended_release)
     if state.phase not in PHASES or not all(is_release(each) for each in releases):
         raise ValueError(state.phase)

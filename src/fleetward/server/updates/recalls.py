@@ -7,7 +7,6 @@ machine is a release that its owner approved; what ends it is the owner's roster
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from fleetward.server.updates.decide_recall import (
     say_headline,
     write_versions,
 )
+from fleetward.server.updates.named import find_named
 from fleetward.server.updates.store import Row
 from fleetward.server.web.caller import Caller
 from fleetward.trust.canonical import encode
@@ -63,7 +63,6 @@ CLOSED_MS: Final = 3_600_000
 MAX_OPEN: Final = 16
 """Recalls that are followed at once; each is a look at the whole fleet."""
 MAX_NOTED: Final = 500
-_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 REMEDY_WORDS: Final = {
     "patch": "Update it to {fix}.",
     "disable": "Disable it: by the owner's order, or in quarantine.",
@@ -147,21 +146,7 @@ class Recalls:
 
     def find(self, place: str) -> Row:
         """Return a recall by its id, or the beginning of it. Raises `Malformed`, `Refused`."""
-        if not _PREFIX.fullmatch(place):
-            raise Malformed(
-                "Expected 8 to 32 digits of a recall's id, which `fleetward recall list` shows.",
-                reason="bad_recall_id",
-            )
-        with self.book.near.database.read() as conn:
-            found = recall_store.select_by_prefix(conn, place)
-        if len(found) > 1:
-            raise Refused("Several recalls begin so. Give more digits.", reason="ambiguous")
-        if not found:
-            raise Refused(
-                "No recall of this id is known here. `fleetward recall list` shows them.",
-                reason="recall_not_found",
-            )
-        return found[0]
+        return find_named(self.book.near.database, "recall", recall_store.select_by_prefix, place)
 
     def all(self, states: Collection[str] = ()) -> list[Row]:
         """Return recalls in these states, or all, newest first."""

@@ -5,7 +5,6 @@ Nothing is changed here. `Rollouts` has what people do, `RolloutMotion` what fol
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from fleetward.server.updates.decide_rollout import (
     make_stages,
     promise_exposure,
 )
+from fleetward.server.updates.named import find_named
 from fleetward.server.updates.pace import LEAST_CEILING
 from fleetward.server.updates.store import Row
 from fleetward.trust.errors import Malformed, Refused
@@ -36,7 +36,6 @@ from fleetward.trust.update_report import UpdateReport
 ID_BYTES: Final = 16
 BY_ITSELF: Final = "the owner's approval ahead"
 """Who made a rollout that nobody made."""
-_PREFIX: Final = re.compile(r"[0-9a-f]{8,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +121,8 @@ class RolloutCourses:
 
     def find(self, place: str) -> Course:
         """Return a rollout by its id, or the beginning of it. Raises `Malformed`, `Refused`."""
-        if not _PREFIX.fullmatch(place):
-            raise Malformed(
-                "Expected 8 to 32 digits of a rollout's id, which `fleetward rollout list` shows.",
-                reason="bad_rollout_id",
-            )
-        with self.book.near.database.read() as conn:
-            found = rollout_store.select_by_prefix(conn, place)
-        if len(found) > 1:
-            raise Refused("Several rollouts begin so. Give more digits.", reason="ambiguous")
-        if not found:
-            raise Refused(
-                "No rollout of this id is known here. `fleetward rollout list` shows them.",
-                reason="rollout_not_found",
-            )
-        return self.course(found[0])
+        row = find_named(self.book.near.database, "rollout", rollout_store.select_by_prefix, place)
+        return self.course(row)
 
     def all(self, states: Collection[str] = ()) -> list[Course]:
         """Return rollouts in these states, or all, newest first."""

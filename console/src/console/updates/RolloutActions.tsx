@@ -1,103 +1,21 @@
-import { Button, Group, Modal, Textarea } from '@mantine/core';
-import { useMutation, useQueryClient } from '@tanstack/react-query';
-import { useState } from 'react';
 import { api } from '../../api/client';
 import type { Rollout } from '../../api/types';
-import { Failure } from '../../shared/ui/Answer';
-import { CopyLine } from '../../shared/ui/Copy';
 import { changeCommand } from './commands';
-import { deedsOf, type Deed } from './deeds';
+import { deedsOf } from './deeds';
+import { DeedButtons } from './DeedButtons';
 
 const MAX_REASON = 200;
 
-/** What somebody can do of a rollout. Each is confirmed, stands in the record, and says what came of it. */
+/** What somebody can do of a rollout. */
 export function RolloutActions({ rollout }: { rollout: Rollout }) {
-  const [asked, ask] = useState<Deed | null>(null);
-  const [open, setOpen] = useState(false);
-  const [done, say] = useState('');
-  const deeds = deedsOf(rollout);
-  const show = (deed: Deed): void => {
-    ask(deed);
-    setOpen(true);
-  };
   return (
-    <div className="rollout-actions">
-      {deeds.length > 0 && (
-        <div className="rollout-buttons">
-          {deeds.map((deed) => (
-            <Button key={deed.verb} size="xs" variant="default" onClick={() => show(deed)} aria-label={`${deed.button} ${rollout.product} ${rollout.version}`}>
-              {deed.button}
-            </Button>
-          ))}
-        </div>
-      )}
-      <p role="status" className="small rollout-done">{done}</p>
-      <Modal opened={open} onClose={() => setOpen(false)} title={asked?.title} closeButtonProps={{ 'aria-label': 'Close' }} centered>
-        {asked && (
-          <Ask
-            key={asked.verb}
-            deed={asked}
-            rollout={rollout}
-            onCancel={() => setOpen(false)}
-            onDone={() => {
-              setOpen(false);
-              say(asked.done);
-            }}
-          />
-        )}
-      </Modal>
-    </div>
-  );
-}
-
-function Ask({ deed, rollout, onCancel, onDone }: { deed: Deed; rollout: Rollout; onCancel: () => void; onDone: () => void }) {
-  const [reason, setReason] = useState('');
-  const client = useQueryClient();
-  const missing = deed.reason && reason.trim() === '';
-  const act = useMutation({
-    mutationFn: () => api.changeRollout(rollout.id, deed.verb, reason.trim()),
-    onSuccess: async () => {
-      onDone();
-      await client.invalidateQueries({ queryKey: ['updates'] });
-    },
-  });
-  return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (!missing) act.mutate();
-      }}
-    >
-      <p className="ask-name">{rollout.product} {rollout.version}</p>
-      <p className="small">{deed.words}</p>
-      <Textarea
-        label="Why"
-        description={deed.reason ? 'It stands in the record, with your name.' : 'If you like; it stands in the record, with your name.'}
-        mt={16}
-        autosize
-        minRows={2}
-        maxRows={5}
-        maxLength={MAX_REASON}
-        required={deed.reason}
-        data-autofocus
-        value={reason}
-        onChange={(event) => setReason(event.currentTarget.value)}
-      />
-      <p className="small quiet rollout-same">The same in a terminal:</p>
-      <CopyLine text={changeCommand(deed.verb, rollout.id, reason || (deed.reason ? 'WHY' : ''))} label="the command that does the same" />
-      {act.error && (
-        <div className="ask-failure">
-          <Failure failure={act.error} />
-        </div>
-      )}
-      <Group justify="flex-end" mt={20}>
-        <Button variant="default" onClick={onCancel}>
-          Leave it
-        </Button>
-        <Button type="submit" color={deed.alarm ? 'alarm' : undefined} loading={act.isPending} disabled={missing}>
-          {deed.confirm}
-        </Button>
-      </Group>
-    </form>
+    <DeedButtons
+      deeds={deedsOf(rollout)}
+      isNamed
+      name={`${rollout.product} ${rollout.version}`}
+      mostReason={MAX_REASON}
+      change={(verb, reason) => api.changeRollout(rollout.id, verb, reason)}
+      command={(verb, reason) => changeCommand(verb, rollout.id, reason)}
+    />
   );
 }

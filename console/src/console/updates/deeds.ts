@@ -1,23 +1,12 @@
 import type { Rollout } from '../../api/types';
+import type { DeedOf } from './DeedButtons';
 import { countFailures } from './sayings';
 
 /** What somebody can do of a rollout, and what each means. Pure. */
 
 export type Verb = 'pause' | 'resume' | 'hold' | 'continue' | 'cancel' | 'offer-again';
 
-export interface Deed {
-  verb: Verb;
-  button: string;
-  title: string;
-  /** What happens, and what does not. */
-  words: string;
-  confirm: string;
-  /** Said when it is done. */
-  done: string;
-  /** Whether the record wants to know why. */
-  reason: boolean;
-  alarm?: boolean;
-}
+export type Deed = DeedOf<Verb>;
 
 const PAUSE: Deed = {
   verb: 'pause',

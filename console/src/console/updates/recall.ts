@@ -2,6 +2,7 @@ import type { NextStep, Recall, RecallWish, RecalledMachine, ReleaseRow, Standin
 import { parseTime, sayAge } from '../../shared/time/time';
 import type { Face } from '../../shared/ui/State';
 import { quote } from './commands';
+import type { DeedOf } from './DeedButtons';
 import { readPage } from './filters';
 
 /** Words, filters and forms of recalls. Pure: the present moment is always an argument. */
@@ -159,16 +160,7 @@ export function openCommand(wish: RecallWish): string {
 
 export type Verb = 'acknowledge' | 'close' | 'reopen' | 'cancel';
 
-export interface RecallDeed {
-  verb: Verb;
-  button: string;
-  title: string;
-  words: string;
-  confirm: string;
-  done: string;
-  reason: boolean;
-  alarm?: boolean;
-}
+export type RecallDeed = DeedOf<Verb>;
 
 /** What somebody can do of a recall, and what each means. */
 export function deedsOf(recall: Recall): RecallDeed[] {

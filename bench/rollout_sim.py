@@ -1,15 +1,17 @@
 """A release that fails on some machines, rolled out to a fleet of simulated ones, from end to end.
 
     python bench/rollout_sim.py [--machines 10000] [--failing 3] [--allow 0] [--minutes 10]
+                                [--crowds 2] [--joining-minutes 60]
 
 Workload: a control plane on loopback with its embedded database, an owner and a maker made by the
-commands that people use, and one process of simulated machines (`fleetward sim`), each with its own
-keys, its own TLS connection, a journal on the disk and a guard that judges releases as a real one
-does; only installing is played, and fails on `--failing` per cent by a seed. All are on the owner's
+commands that people use, and simulated machines (`fleetward sim`, in as many processes as
+`--crowds`), each with its own keys, its own TLS connection, a journal on the disk and a guard that
+judges releases as a real one does; only installing is played, and fails on `--failing` per cent by
+a seed. All are on the owner's
 roster, which is signed once. A release of one small part is published, a rollout made in waves of
 1 %, 10 % and everybody without a soak, and the release approved for all. It runs until the rollout
-is held, and a minute longer. Exposure is counted three times: as the server shows it, as the
-director told machines, and by what began on the machines themselves.
+is held, for at most `--minutes`, and a minute longer. Exposure is counted three times: as the
+server shows it, as the director told machines, and by what began on the machines themselves.
 
 CPU is user and system time of each process; memory is PSS, when it was held.
 """
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,6 @@ class Bench:
     def __init__(self, folder: Path, wish: argparse.Namespace) -> None:
         self.folder, self.wish = folder, wish
         self.data, self.owner = folder / "server", folder / "owner"
-        self.until = time.monotonic() + wish.minutes * 60
         passphrase = folder / "passphrase"
         passphrase.write_text("correct horse battery staple\n")
         passphrase.chmod(0o600)
@@ -65,14 +67,26 @@ class Bench:
             raise SystemExit(f"fleetward {' '.join(words)}: {done.stderr}")
         return done.stdout
 
-    def wait(self, words: str, is_so: Any) -> float:
-        """Wait for a condition; return how long it took. Ends the bench when its time is over."""
+    def wait(self, minutes: float, is_so: Callable[[], bool]) -> float | None:
+        """Wait for a condition; return how many seconds it took, or None when it did not come."""
         began = time.monotonic()
         while not is_so():
-            if time.monotonic() > self.until:
-                raise SystemExit(f"not within {self.wish.minutes} minutes: {words}")
+            if time.monotonic() > began + minutes * 60:
+                return None
             time.sleep(LOOK_SECONDS)
         return time.monotonic() - began
+
+    def start_crowds(self, join: str) -> dict[str, subprocess.Popen[str]]:
+        """Start the machines, shared out among processes."""
+        wish, crowds = self.wish, dict[str, subprocess.Popen[str]]()
+        for number in range(wish.crowds):
+            many = wish.machines // wish.crowds + (number < wish.machines % wish.crowds)
+            crowds[f"machines {number + 1}"] = subprocess.Popen(
+                [FLEETWARD, "sim", "--machines", str(many), "--join", join, "--json",
+                 "--failing", str(wish.failing / 100)],
+                stdout=subprocess.PIPE, stderr=None if wish.loud else subprocess.DEVNULL, text=True,
+            )  # fmt: skip
+        return crowds
 
     def set_up(self) -> str:
         """Make owner, maker and release; return a join string for all."""
@@ -152,16 +166,14 @@ def play(bench: Bench) -> None:
     wish, data = bench.wish, bench.data
     processes = find_processes(json.loads((data / "run/ready.json").read_text())["pid"])
     join = bench.set_up()
-    crowd = subprocess.Popen(
-        [FLEETWARD, "sim", "--machines", str(wish.machines), "--join", join, "--json",
-         "--failing", str(wish.failing / 100)],
-        stdout=subprocess.PIPE, stderr=None if wish.loud else subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+    crowds = bench.start_crowds(join)
     try:
-        processes["all the machines"] = crowd.pid
+        processes |= {name: crowd.pid for name, crowd in crowds.items()}
         joined = bench.wait(
-            "all connected", lambda: bench.count("connection=connected") >= wish.machines
+            wish.joining_minutes, lambda: bench.count("connection=connected") >= wish.machines
         )
+        if joined is None:
+            raise SystemExit(f"not all connected within {wish.joining_minutes:g} minutes")
         joining = {name: cpu_seconds(pid) for name, pid in processes.items()}
         began = time.monotonic()
         bench.confirm_all()
@@ -184,37 +196,36 @@ def play(bench: Bench) -> None:
             bench.row = row
             return bool(row["state"] != "running")
 
-        began = time.monotonic()
-        while not is_held() and time.monotonic() < bench.until:
-            time.sleep(LOOK_SECONDS)
-        held = time.monotonic() - began
+        held = bench.wait(wish.minutes, is_held)
         used = {name: cpu_seconds(pid) - before[name] for name, pid in processes.items()}
         full = {name: pss_mib(pid) for name, pid in processes.items()}
         time.sleep(AFTER_SECONDS)
         is_held()
         still, told = bench.count("connection=connected"), bench.told()
     finally:
-        crowd.send_signal(signal.SIGTERM)
-        said, _ = crowd.communicate(timeout=300)
-    summary = json.loads(said)
-    row = bench.row
+        for crowd in crowds.values():
+            crowd.send_signal(signal.SIGTERM)
+        said = [json.loads(crowd.communicate(timeout=300)[0]) for crowd in crowds.values()]
+    row, began_on = bench.row, sum(each["began"] for each in said)
+    run_it = sum(each["releases"].get("kiosk 1.1", 0) for each in said)
+    when = f"{held:.0f} s after the approval" if held else f"still after {wish.minutes:g} minutes"
     print(
         f"workload: {wish.machines} simulated machines, {wish.failing} % fail, {wish.allow} "
         f"failures allowed, waves {WAVES}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
         f"joined and connected in {joined:.0f} s, {still} connected at the end; all on the roster "
         f"in {confirmed:.1f} s"
     )
-    print(f"{row['state']} {held:.0f} s after the approval: {row['words']}")
+    print(f"{row['state']} {when}: {row['words']}")
     print(
         f"promised {promises}; let in {row['exposure']}, told {told}, began on machines "
-        f"{summary['began']}, run it {summary['releases'].get('kiosk 1.1', 0)}"
+        f"{began_on}, run it {run_it}"
     )
     for name in processes:
         print(
             f"{name:<16} until all were connected {joining[name]:7.1f} s CPU, from approval to "
             f"hold {used[name]:7.1f} s CPU, {full[name]:7.1f} MiB"
         )
-    if row["state"] == "running" or max(row["exposure"], told, summary["began"]) > max(promises):
+    if row["state"] == "running" or max(row["exposure"], told, began_on) > max(promises):
         raise SystemExit("more machines have it than were promised, or it was not held in time")
 
 
@@ -224,7 +235,9 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=10_000)
     parser.add_argument("--failing", type=float, default=3)
     parser.add_argument("--allow", type=int, default=0)
+    parser.add_argument("--crowds", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--joining-minutes", type=float, default=60)
     parser.add_argument("--loud", action="store_true")
     wish = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleetward-bench-") as folder:

@@ -161,7 +161,7 @@ class BatchLedger(Protocol):
 
     def recorded(self, references: Sequence[str]) -> set[str]: ...
 
-    def lacks(self, references: Sequence[str]) -> bool: ...
+    def lacking(self, references: Sequence[str]) -> list[str]: ...
 
     def prove(self, asked: ProofRequest) -> ProofReply: ...
 
@@ -395,8 +395,9 @@ class Intake:
             raise Malformed(f"Expected at most {MAX_PROOF_ITEMS} batches.", reason="too_many_items")
         if not all(_DIGEST.fullmatch(digest) for digest in asked.batches):
             raise Malformed("Expected batches by their hashes.", reason="bad_message")
-        stored = self._rooms.store.headers_of(device, asked.batches)
-        if self._rooms.ledger.lacks([digest for digest, _ in stored]):
+        lacking = self._rooms.ledger.lacking(asked.batches)
+        stored = self._rooms.store.headers_of(device, lacking) if lacking else []
+        if stored:
             # Not here: what has no leaf gets it in the writer's thread, in its order.
             self._writer.submit(self._give_leaves, device, stored).result()
         return msgspec.json.encode(self._rooms.ledger.prove(asked))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import sqlalchemy as sa
 from tests.server_world import SetClock
 from tests.trust_world import NOW_MS, World
 
@@ -362,3 +363,30 @@ def test_a_leaf_in_words() -> None:
     assert describe_leaf("document.policy", b"") == "The owner signed a new policy."
     assert describe_leaf("a.b_c", b'{"body":{"words":"Done."}}') == "Done."
     assert describe_leaf("a.b_c", b'{"body":{}}') == "a b c"
+
+
+def test_a_leaf_is_found_by_the_start_of_its_reference_however_long_the_record(
+    database: Database,
+) -> None:
+    """A proof that reads the whole record costs the more, the longer it is: SQLite did, when the
+    owner and the generation stood in the question too."""
+    record = Record(database)
+    record.begin()
+    asked: list[tuple[str, object]] = []
+
+    def note(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
+        asked.append((statement, parameters))
+
+    reference = "ab" * 32
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    assert record.ledger.lacking([reference]) == [reference]
+    assert record.ledger.places_of([reference]) == {}
+    sa.event.remove(database.engine, "before_cursor_execute", note)
+    found = [each for each in asked if "FROM audit_leaf" in each[0]]
+    assert len(found) == 2
+    if database.engine.dialect.name != "sqlite":
+        return
+    for statement, parameters in found:
+        with database.read() as conn:
+            plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()  # type: ignore[arg-type]
+        assert "ix_audit_leaf_reference_start" in str(plan), plan

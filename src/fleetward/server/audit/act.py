@@ -161,11 +161,11 @@ class Ledger:
                 found |= set(store.select_references(conn, self.owner_id, None, asked))
         return found
 
-    def lacks(self, references: Sequence[str]) -> bool:
-        """Return whether one of these references has no leaf in the newest generation."""
+    def lacking(self, references: Sequence[str]) -> list[str]:
+        """Return those of these references that have no leaf in the newest generation."""
         with self._database.read() as conn:
             known = store.select_references(conn, self.owner_id, self.generation, references)
-        return len(known) < len(set(references))
+        return [reference for reference in references if reference not in known]
 
     def place_of(self, reference: str) -> int | None:
         """Return the index of the leaf with this reference in the newest generation, or None."""

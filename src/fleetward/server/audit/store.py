@@ -214,33 +214,40 @@ def select_references(
     conn: Connection, owner_id: str, generation: int | None, references: Sequence[str]
 ) -> dict[str, int]:
     """Return the positions of the leaves with these references; None is for any generation."""
-    wanted = set(references)
-    clause = leaves.c.owner_id == owner_id
-    if generation is not None:
-        clause &= leaves.c.generation == generation
-    starts = [start_of(reference) for reference in wanted]
-    rows = conn.execute(
-        sa.select(leaves.c.reference, leaves.c.position).where(
-            clause, leaves.c.reference_start.in_(starts)
-        )
-    )
-    return {row.reference: row.position for row in rows if row.reference in wanted}
+    return {
+        row.reference: row.position
+        for row in _select_by_reference(conn, owner_id, references)
+        if generation in (None, row.generation)
+    }
 
 
 def select_places(
     conn: Connection, owner_id: str, references: Sequence[str]
 ) -> dict[str, tuple[int, int]]:
     """Return generation and position of the newest leaves with these references."""
+    return {
+        row.reference: (row.generation, row.position)
+        for row in _select_by_reference(conn, owner_id, references)
+    }
+
+
+def _select_by_reference(
+    conn: Connection, owner_id: str, references: Sequence[str]
+) -> list[sa.Row[*tuple[Any, ...]]]:
+    """Return reference, generation and position of leaves, in the order of the record.
+
+    The database is asked for the start of references alone: told of owner and generation too,
+    SQLite reads the whole record by its primary key.
+    """
     wanted = set(references)
     starts = [start_of(reference) for reference in wanted]
     rows = conn.execute(
-        sa.select(leaves.c.reference, leaves.c.generation, leaves.c.position)
-        .where(leaves.c.owner_id == owner_id, leaves.c.reference_start.in_(starts))
-        .order_by(leaves.c.generation, leaves.c.position)
+        sa.select(
+            leaves.c.reference, leaves.c.owner_id, leaves.c.generation, leaves.c.position
+        ).where(leaves.c.reference_start.in_(starts))
     )
-    return {
-        row.reference: (row.generation, row.position) for row in rows if row.reference in wanted
-    }
+    found = [row for row in rows if row.reference in wanted and row.owner_id == owner_id]
+    return sorted(found, key=lambda row: (row.generation, row.position))
 
 
 def write_checkpoint(

@@ -20,6 +20,11 @@ TEST_PACKAGES: Final[Mapping[str, str]] = {
     "softhsm2": "the token, in software, that keys on a token are tried on",
     "swtpm": "the TPM, in software, that counters against older releases are bound to",
     "postgresql": "the second database that every store is tested on",
+    "nftables": "the filter that closes a machine's ports",
+    "rauc": "the updater of whole images, which installs real bundles and refuses tampered ones",
+    "squashfs-tools": "what RAUC makes bundles with",
+    "dbus-daemon": "the bus on which RAUC's service is asked",
+    "grub-common": "the boot loader's counter of tries",
 }
 APT_SECONDS: Final = 600
 
@@ -32,6 +37,11 @@ def find_missing_test_packages() -> dict[str, str]:
         "softhsm2": shutil.which("softhsm2-util") is not None,
         "swtpm": shutil.which("swtpm") is not None,
         "postgresql": _has_postgresql(),
+        "nftables": Path("/usr/sbin/nft").exists(),
+        "rauc": shutil.which("rauc") is not None,
+        "squashfs-tools": shutil.which("mksquashfs") is not None,
+        "dbus-daemon": shutil.which("dbus-daemon") is not None,
+        "grub-common": shutil.which("grub-editenv") is not None,
     }
     return {name: why for name, why in TEST_PACKAGES.items() if not present[name]}
 

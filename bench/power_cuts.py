@@ -1,6 +1,7 @@
 """Power cuts while software is installed: kill -9 of the installer, again and again.
 
-    python bench/power_cuts.py [--count 200] [--installer directory|file-slot|dpkg|rauc] [--seed N]
+    python bench/power_cuts.py [--count 200] [--installer KIND] [--seed N]
+                               KIND: agent, directory, dpkg, file-slot, rauc
 
 Workload: a machine with release 1 tries release 2. At a moment drawn at random over the whole of
 writing, switching, committing and going back, the installer's process is killed; the machine is
@@ -28,6 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.agent_world import AgentGround
 from tests.installer_rauc_world import RaucGround
 from tests.installer_world import (
     DirectoryGround,
@@ -39,6 +41,7 @@ from tests.installer_world import (
 from tests.system.test_installer_kill_nine import WORDS, Trial, say
 
 GROUNDS: dict[str, type[Ground]] = {
+    "agent": AgentGround,
     "directory": DirectoryGround,
     "file-slot": SlotGround,
     "dpkg": DpkgGround,
@@ -95,7 +98,7 @@ def main() -> int:
     arguments = parser.parse_args()
     InstallerProcess.fresh = True
     good = True
-    for kind in arguments.installer or ["directory", "file-slot"]:
+    for kind in arguments.installer or sorted(GROUNDS):
         with tempfile.TemporaryDirectory() as name:
             found = run(kind, arguments.count, arguments.seed, Path(name))
         print(json.dumps(found))

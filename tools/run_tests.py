@@ -1,7 +1,8 @@
 """Run every check and every test, and end with a plain summary. `make test` calls it.
 
-A stage that fails does not stop the next: one run shows all that is wrong. The last line printed
-is pytest's own closing line; the exit status is 0 only when every stage passed.
+A stage that fails does not stop the next: one run shows all that is wrong. The checks run in two
+lanes beside each other, each stage's words kept until it ends; then the tests, line by line. The
+last line printed is pytest's own closing line; the exit status is 0 only when every stage passed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +68,12 @@ def build_tests(paths: tuple[str, ...]) -> Stage:
     return Stage("tests", (PROGRAMS + "python", *options, *slowest, *present))
 
 
+def build_collecting(paths: tuple[str, ...]) -> Stage:
+    """Make the stage that finds the tests once, so that workers find their modules compiled."""
+    options = ("-m", "pytest", "--collect-only", "-qqq", "--color", "no")
+    return Stage("tests found", (PROGRAMS + "python", *options, *paths))
+
+
 def build_second_look(paths: tuple[str, ...]) -> Stage:
     """Make the stage that runs what failed once more, by itself.
 
@@ -77,20 +86,24 @@ def build_second_look(paths: tuple[str, ...]) -> Stage:
 
 
 def build_test_environment() -> dict[str, str]:
-    """Copy the environment, with Node and the system's administration programs on the path."""
+    """Copy the environment, with Node and the system's administration programs on the path.
+
+    Compiled modules are kept, whatever the environment says of that: hundreds of processes load
+    the same ones.
+    """
     path = os.environ.get("PATH", os.defpath).split(os.pathsep)
     node = ROOT / ".venv/node/bin"
     path = [str(node)] * node.is_dir() + path
     path += [folder for folder in ("/usr/sbin", "/sbin") if folder not in path]
     env = {**os.environ, "PATH": os.pathsep.join(path)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     if not sys.stdout.isatty():
         env.setdefault("NO_COLOR", "1")
     return env
 
 
-def run_stage(stage: Stage) -> Outcome:
+def run_stage(stage: Stage, say: Callable[[str], None]) -> Outcome:
     """Run a stage, passing on what it prints as it comes."""
-    print(f"\n--- {stage.words} ---", flush=True)
     started = time.monotonic()
     env = build_test_environment()
     closing = ""
@@ -106,10 +119,36 @@ def run_stage(stage: Stage) -> Outcome:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            print(line, end="", flush=True)
+            say(line)
             if CLOSING_LINE.fullmatch(line.strip()):
                 closing = line.strip()
     return Outcome(stage, process.returncode == 0, time.monotonic() - started, closing)
+
+
+def run_aloud(stage: Stage) -> Outcome:
+    """Run a stage that has the machine for itself: its words are printed as they come."""
+    print(f"\n--- {stage.words} ---", flush=True)
+    return run_stage(stage, lambda line: print(line, end="", flush=True))
+
+
+def run_lane(stages: tuple[Stage, ...]) -> list[Outcome]:
+    """Run stages one after another beside another lane; the words of each are printed at its end.
+
+    None of them is the tests, so none gives the closing line.
+    """
+    outcomes = []
+    for stage in stages:
+        words: list[str] = []
+        outcome = run_stage(stage, words.append)
+        print(f"\n--- {stage.words} ---\n{''.join(words)}", end="", flush=True)
+        outcomes.append(replace(outcome, closing=""))
+    return outcomes
+
+
+def run_lanes(*lanes: tuple[Stage, ...]) -> list[Outcome]:
+    """Run lanes beside each other; return how their stages ended, lane by lane."""
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        return [outcome for found in pool.map(run_lane, lanes) for outcome in found]
 
 
 def print_summary(outcomes: list[Outcome], seconds: float) -> None:
@@ -131,11 +170,12 @@ def main(arguments: list[str]) -> int:
     os.umask(0o022)
     is_quick = "--quick" in arguments
     tests = build_tests(QUICK_TESTS if is_quick else ("tests",))
-    stages = [*CHECKS, tests] if is_quick else [*CHECKS, CONSOLE, tests]
-    outcomes = [run_stage(stage) for stage in stages]
+    collecting = build_collecting(QUICK_TESTS if is_quick else ("tests",))
+    outcomes = run_lanes(CHECKS, (collecting,) if is_quick else (collecting, CONSOLE))
+    outcomes.append(run_aloud(tests))
     judged = outcomes
     if not is_quick and not outcomes[-1].passed and outcomes[-1].closing:
-        again = run_stage(build_second_look(("tests",)))
+        again = run_aloud(build_second_look(("tests",)))
         judged = [*outcomes[:-1], again]
         outcomes = [*outcomes, again]
     print_summary(outcomes, time.monotonic() - started)

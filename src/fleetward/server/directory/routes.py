@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from litestar import get, post
 from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
@@ -22,6 +24,9 @@ from fleetward.server.web.permissions import ACTION
 from fleetward.server.web.request import ApiRequest
 from fleetward.trust.canonical import from_base64url, to_base64url
 
+MAX_DOCUMENTS_BYTES: Final = 96 * 1024 * 1024
+"""Bytes of one handing over: the entries of 100,000 machines have 50 MB, a third more as text."""
+
 
 def make_directory_handlers(directory: Directory, clock: Clock) -> list[ControllerRouterHandler]:
     """Return the handlers of /owner/documents."""
@@ -31,7 +36,13 @@ def make_directory_handlers(directory: Directory, clock: Clock) -> list[Controll
         """Return every owner document that this server holds. Verify them; do not trust it."""
         return directory.show()
 
-    @post("/owner/documents", opt={ACTION: "owner.submit"}, sync_to_thread=True, status_code=200)
+    @post(
+        "/owner/documents",
+        opt={ACTION: "owner.submit"},
+        sync_to_thread=True,
+        status_code=200,
+        request_max_body_size=MAX_DOCUMENTS_BYTES,
+    )
     def store_documents(request: ApiRequest, data: JSONBody[OwnerDocuments]) -> DocumentsStored:
         """Store documents that were signed off this server, when every signature holds.
 

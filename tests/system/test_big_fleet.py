@@ -15,7 +15,7 @@ from fleetward.runtime.keys import from_pkcs8, make_key, to_pkcs8
 from fleetward.trust.keys import ES256
 from fleetward.trust.roster import ACTIVE, RosterEntry
 
-MANY = 4000
+MANY = 3000
 """More than fit into a megabyte, which any other body may have."""
 
 

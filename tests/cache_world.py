@@ -1,7 +1,7 @@
 """A site's cache as a real process, over real TLS on loopback, and machines-like clients of it.
 
-    with serving(certify("127.0.0.1"), answer_files(files)) as there, caching(folder, there) as site:
-        status, fields, body = site.get(sha256, 0, 65536)
+with serving(certify("127.0.0.1"), answer_files(files)) as there, caching(folder, there) as site:
+    status, fields, body = site.get(sha256, 0, 65536)
 """
 
 from __future__ import annotations

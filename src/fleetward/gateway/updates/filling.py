@@ -189,7 +189,9 @@ class Fills:
             if self._shelf.use(sha256, now_ms):
                 await self._on_disk(self._shelf.folder.touch, sha256, now_ms)
             return data
-        if self._shelf.size(sha256) is not None:
+        if data is None:
+            self._shelf.drop(sha256)  # Somebody cleared the folder.
+        elif self._shelf.size(sha256) is not None:
             await self._throw_away(sha256)
         return None
 

@@ -106,7 +106,7 @@ async def _serve(places: Places, settings: CacheSettings) -> None:
     say(
         f"The cache listens at {settings.listen} and asks {upstream.text}. To have machines ask it:"
     )
-    say(f"  fleetward owner policy set origins {name_origin(places, settings)}")
+    say(f"  fleetward owner policy set origins '{name_origin(places, settings)}'")
     side = [
         asyncio.create_task(_write_status(places, shelf, counts)),
         asyncio.create_task(_check_all(shelf, fills)),

@@ -90,9 +90,11 @@ class Places:
 def init_cache(places: Places, settings: CacheSettings, now_ms: int) -> None:
     """Write the settings, and a key with its certificate unless others are named.
 
-    Raises `Refused` where a cache is, `Malformed` for settings that no cache could run by.
+    Raises `Refused` where a cache is, `Malformed` for settings that no cache could run by, and as
+    `choose_upstream`.
     """
     check_settings(settings)
+    choose_upstream(settings)
     if places.settings.exists():
         raise Refused(
             f"There is a cache at {places.folder} already. Change {places.settings}, or name "

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -84,8 +85,6 @@ class Site:
 
     def connect(self, seconds: float = 30) -> ssl.SSLSocket:
         """Return a connection that expects the very certificate of the cache."""
-        import socket
-
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

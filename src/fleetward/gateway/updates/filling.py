@@ -248,7 +248,7 @@ class Fills:
     async def _fetch_all(self, sha256: str, fill: Fill, line: Asking, group: str) -> None:
         folder = self._shelf.folder
         fill.received = (await self._on_disk(folder.size, sha256)).received
-        length = FIRST_PIECE_BYTES
+        resumed, length = fill.received > 0, FIRST_PIECE_BYTES
         while self._now() - fill.wanted_at < WANTED_SECONDS:
             began = self._now()
             try:
@@ -266,8 +266,18 @@ class Fills:
                 self._take_answer()
             elif fill.total != got.total:
                 raise Malformed("It changed how long a part is.", reason="upstream_answer")
-            state = await self._on_disk(folder.write, sha256, fill.received, got.total, got.data)
             self._counts.fetched_bytes += len(got.data)
+            try:
+                state = await self._on_disk(
+                    folder.write, sha256, fill.received, got.total, got.data
+                )
+            except Untrusted:
+                if not resumed:
+                    raise
+                # What lay here from before may have been it, and not the upstream.
+                resumed, fill.received = False, 0
+                self._counts.damaged += 1
+                continue
             if state.complete:
                 self._shelf.note_whole(sha256)
                 fill.note(got.total, self._now())

@@ -208,6 +208,8 @@ class Line:
         if said is None:
             raise _bad("a range", answer.getheader("Content-Range", "none"))
         first, last, total = int(said[1]), int(said[2]), int(said[3])
+        if total <= offset:
+            raise _misplaced()
         if first != offset or last != min(offset + length, total) - 1:
             raise _bad(f"the range from {offset}", f"{first}-{last}/{total}")
         return Got(_read_body(answer, last - first + 1), total)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.origin_world import Certified, There, certify
@@ -54,7 +54,7 @@ class Site:
     places: Places
     port: int
     process: subprocess.Popen[bytes] | None = None
-    words: list[str] = field(default_factory=list)
+    reached_at: str = LOOPBACK
 
     def start(self) -> None:
         """Start the process and wait until it listens."""
@@ -88,7 +88,7 @@ class Site:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        raw = socket.create_connection((LOOPBACK, self.port), seconds)
+        raw = socket.create_connection((self.reached_at, self.port), seconds)
         try:
             return context.wrap_socket(raw)
         except BaseException:

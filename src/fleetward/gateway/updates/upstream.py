@@ -61,7 +61,8 @@ class Upstream:
     port: int
     base: str
     context: ssl.SSLContext
-    token: str = ""
+    token_file: Path | None = None
+    """Read anew for each part, so that a new token needs no restart."""
 
     def open(self) -> Line:
         """Return a line to it, which connects when it is first asked."""
@@ -96,10 +97,11 @@ def read_upstream(text: str, ca_file: Path | None, token_file: Path | None) -> U
             raise Malformed(
                 f"Expected certificates as PEM in {ca_file}.", reason="bad_certificate"
             ) from e
-    token = read_token(token_file) if token_file is not None else ""
+    if token_file is not None:
+        read_token(token_file)
     host = found["v6"] or found["name"]
     place = text.removesuffix("/")
-    return Upstream(place, host, int(found["port"] or 443), found["base"], context, token)
+    return Upstream(place, host, int(found["port"] or 443), found["base"], context, token_file)
 
 
 def read_token(path: Path) -> str:
@@ -154,7 +156,7 @@ class Line:
 
     def _fetch(self, sha256: str, offset: int, length: int) -> Got:
         place = self._upstream
-        if not place.token:
+        if place.token_file is None:
             span = f"bytes={offset}-{offset + length - 1}"
             answer = self._ask(f"{place.base}/blobs/{sha256}", {"Range": span})
             return self._read_range(answer, offset, length)
@@ -172,8 +174,8 @@ class Line:
     def _ask(self, path: str, fields: dict[str, str]) -> http.client.HTTPResponse:
         """Send a question; once more over a fresh connection where a kept one had ended."""
         fields = {"Accept-Encoding": "identity", "User-Agent": "fleetward-cache"} | fields
-        if self._upstream.token:
-            fields["Authorization"] = f"Bearer {self._upstream.token}"
+        if self._upstream.token_file is not None:
+            fields["Authorization"] = f"Bearer {read_token(self._upstream.token_file)}"
         while True:
             kept, connection = self._used, self._connect()
             try:

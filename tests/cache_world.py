@@ -16,7 +16,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,11 @@ def blob(size: int, seed: int = 0) -> tuple[str, bytes]:
         hashlib.sha256(b"%d %d" % (seed, n)).digest() for n in range((size + 31) // 32)
     )[:size]
     return hashlib.sha256(data).hexdigest(), data
+
+
+PIECE = 512 * 1024
+SHA256, DATA = blob(3_000_000)
+OTHER_SHA256, OTHER = blob(700_000, seed=1)
 
 
 @dataclass
@@ -175,3 +180,26 @@ def running(site: Site) -> Iterator[Site]:
         assert site.process is not None
         if site.process.poll() is None:
             site.stop()
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
+    """Return when something is true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def fetch_whole(site: Site, sha256: str, length: int) -> bytes | int:
+    """Take a blob as a machine does, piece by piece; return it, or the status that ended it."""
+    data = b""
+    deadline = time.monotonic() + 60
+    while len(data) < length:
+        status, _, body = site.get(sha256, len(data), min(PIECE, length - len(data)))
+        if status == 503 and time.monotonic() < deadline:
+            time.sleep(0.2)
+            continue
+        if status != 206:
+            return status
+        data += body
+    return data

@@ -117,6 +117,12 @@ class Site:
         """Ask for a piece as a machine does."""
         return self.ask(f"/blobs/{sha256}", {"Range": f"bytes={offset}-{offset + length - 1}"})
 
+    def peak_kib(self) -> int:
+        """The most memory that it had so far."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0])
+
     def counts(self) -> Counts:
         """What it wrote down last."""
         return read_counts(self.places.folder)

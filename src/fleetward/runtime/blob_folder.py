@@ -106,14 +106,6 @@ class BlobFolder:
         with contextlib.suppress(FileNotFoundError), _disk():
             os.utime(self._path(sha256), ns=(now_ms * 1_000_000,) * 2, follow_symlinks=False)
 
-    def is_right(self, sha256: str) -> bool:
-        """Read a whole blob again, and return whether it has the hash of its name."""
-        digest = hashlib.sha256()
-        with _disk(), self._path(sha256).open("rb") as file:
-            while chunk := file.read(READ_BYTES):
-                digest.update(chunk)
-        return digest.hexdigest() == sha256
-
     def forget(self, sha256: str) -> None:
         """Remove what is here of a blob. Who reads it now reads on."""
         with self._lock, _disk():

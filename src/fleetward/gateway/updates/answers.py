@@ -27,14 +27,14 @@ HEAD_SECONDS: Final = 10.0
 """For a whole question, its beginning included: a machine asks for the next piece much sooner."""
 READY_SECONDS: Final = 8.0
 """Before this a machine's own patience (10 seconds) is not over."""
-BLOCK_BYTES: Final = 512 * 1024
-"""Read from the disk at once: the piece that a machine asks for."""
+READY_BYTES: Final = 512 * 1024
+"""So much of a range is here before its answer begins: the piece that a machine asks for."""
+BLOCK_BYTES: Final = 256 * 1024
+"""Read from the disk at once, and in memory for each answer that is slow to be taken."""
 WRITE_BYTES: Final = 64 * 1024
 WRITE_SECONDS: Final = 10.0
 BLOCK_SECONDS: Final = 60.0
-"""For one block: less than nine kilobytes a second is a trickle."""
-MOST_ANSWERS: Final = 64
-"""Blocks in memory at once."""
+"""For one block: less than five kilobytes a second is a trickle."""
 RETRY_SECONDS: Final = 2
 
 _PATH: Final = re.compile(rb"/blobs/([0-9a-f]{64})")
@@ -65,7 +65,6 @@ class Answers:
     def __init__(self, fills: Fills, counts: Counts) -> None:
         self._fills = fills
         self._counts = counts
-        self._room = asyncio.Semaphore(MOST_ANSWERS)
 
     async def talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, group: str
@@ -92,14 +91,17 @@ class Answers:
             await talk.say(404)
             return
         sha256 = named[1].decode("ascii")
+        asked = [value for name, value in request.headers if name == b"range"]
         try:
             async with asyncio.timeout(READY_SECONDS):
                 total = await self._fills.find(sha256, group)
+                span = read_range(asked, total)
+                if span is not None and request.method == b"GET":
+                    end = min(span.end, span.begin + READY_BYTES)
+                    await self._fills.reach(sha256, end, group)
         except (FleetwardError, TimeoutError) as e:
             await self._say_no(talk, e)
             return
-        asked = [value for name, value in request.headers if name == b"range"]
-        span = read_range(asked, total)
         if span is None:
             await talk.say(416, [(b"Content-Range", b"bytes */%d" % total)])
             return
@@ -107,36 +109,25 @@ class Answers:
         if asked:
             said = b"bytes %d-%d/%d" % (span.begin, span.end - 1, total)
             fields.append((b"Content-Range", said))
-        status = 206 if asked else 200
-        if request.method == b"HEAD":
-            await talk.begin(status, span.end - span.begin, fields)
-            await talk.finish()
-            return
-        await self._send(talk, sha256, span, (status, fields), group)
-
-    async def _send(
-        self, talk: _Talk, sha256: str, span: Span, head: tuple[int, _Fields], group: str
-    ) -> None:
-        place, begun = span.begin, False
-        while place < span.end:
-            length = min(BLOCK_BYTES, span.end - place)
-            async with self._room:
-                try:
-                    async with asyncio.timeout(READY_SECONDS):
-                        data = await self._fills.read(sha256, place, length, group)
-                except (FleetwardError, TimeoutError) as e:
-                    if begun:
-                        return  # The connection ends early, and whoever reads sees that.
-                    await self._say_no(talk, e)
-                    return
-                if not begun:
-                    await talk.begin(head[0], span.end - span.begin, head[1])
-                    begun = True
-                async with asyncio.timeout(BLOCK_SECONDS):
-                    await talk.give(data)
-            self._counts.served_bytes += length
-            place += length
+        await talk.begin(206 if asked else 200, span.end - span.begin, fields)
+        if request.method == b"GET":
+            await self._send(talk, sha256, span, group)
         await talk.finish()
+
+    async def _send(self, talk: _Talk, sha256: str, span: Span, group: str) -> None:
+        """Send the bytes of a range. Raises `OSError` and `TimeoutError`: it ends early then.
+
+        Whoever reads sees by the length that an answer ended early.
+        """
+        for place in range(span.begin, span.end, BLOCK_BYTES):
+            length = min(BLOCK_BYTES, span.end - place)
+            async with asyncio.timeout(BLOCK_SECONDS):
+                try:
+                    data = await self._fills.read(sha256, place, length, group)
+                except FleetwardError as e:
+                    raise ConnectionAbortedError from e
+                await talk.give(data)
+            self._counts.served_bytes += length
 
     async def _say_no(self, talk: _Talk, error: FleetwardError | TimeoutError) -> None:
         if isinstance(error, (Unreachable, TimeoutError)):

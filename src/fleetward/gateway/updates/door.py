@@ -63,30 +63,23 @@ class Door:
         self._talk = talk
         self._most = most
         self._callers: dict[Caller, None] = {}
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def connections(self) -> int:
         """How many there are now."""
         return len(self._callers)
 
-    def open(self) -> None:
-        """Begin to accept."""
-        self._sock.setblocking(False)
-        self._task = asyncio.create_task(self._accept())
-
     async def close(self) -> None:
-        """Accept no more, and end all connections."""
+        """End all connections; nobody accepts any more."""
         tasks = [caller.task for caller in self._callers if caller.task is not None]
-        tasks += [self._task] if self._task is not None else []
         for caller in list(self._callers):
             caller.end()
-        for task in tasks:
-            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._sock.close()
 
-    async def _accept(self) -> None:
+    async def serve(self) -> None:
+        """Accept until cancelled. Raises `OSError` when the socket is gone."""
+        self._sock.setblocking(False)
         loop = asyncio.get_running_loop()
         while True:
             try:

@@ -18,6 +18,7 @@ Both raise `Refused` (`part_missing`) and `Unreachable` (`busy`); the caller bou
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,8 @@ PIECE_SECONDS: Final = 120.0
 """For one piece, so that an upstream of one byte at a time does not take for ever."""
 WANTED_SECONDS: Final = 120.0
 """A download that nobody asked for since ends. The next question goes on with it."""
+NEAR_BYTES: Final = 1024 * 1024
+"""Who asks for the next piece or two waits, however slow the line is just now."""
 FAR_SECONDS: Final = 30.0
 """A reader who would wait longer than this asks elsewhere."""
 FIRST_PAUSE_SECONDS: Final = 2.0
@@ -73,7 +76,7 @@ class Fill:
         self.problem: FleetwardError | None = None
         self.task: asyncio.Task[None] | None = None
         self.wanted_at = now
-        self._begun: tuple[float, int] | None = None
+        self._begun = (now, 0)
         self._changed = asyncio.Event()
 
     async def wait(self) -> None:
@@ -85,19 +88,21 @@ class Fill:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def note(self, received: int, now: float) -> None:
+    def begin(self, received: int, now: float) -> None:
+        """Note how much is here at the start: the pace is counted from there."""
+        self.received, self._begun = received, (now, received)
+
+    def note(self, received: int) -> None:
         """Note how much is here."""
         self.received = received
-        if self._begun is None:
-            self._begun = (now, received)
         self.tell()
 
     def is_far(self, end: int, now: float) -> bool:
         """Return whether the download needs long to come to this place, by its pace so far."""
-        if self._begun is None or now - self._begun[0] < 2 * QUICK_SECONDS:
+        came, passed = self.received - self._begun[1], now - self._begun[0]
+        if came <= 0 or end - self.received <= NEAR_BYTES:
             return False
-        pace = (self.received - self._begun[1]) / (now - self._begun[0])
-        return end - self.received > pace * FAR_SECONDS
+        return end - self.received > came / max(passed, 0.001) * FAR_SECONDS
 
 
 class Fills:
@@ -143,6 +148,17 @@ class Fills:
             await fill.wait()
         return fill.total
 
+    async def reach(self, sha256: str, end: int, group: str) -> None:
+        """Return when a blob is here up to this place."""
+        while self._shelf.size(sha256) is None:
+            fill = self._join(sha256, group)
+            if fill.received >= end:
+                return
+            if fill.is_far(end, self._now()):
+                raise _missing()
+            _raise_problem(fill)
+            await fill.wait()
+
     async def read(self, sha256: str, offset: int, length: int, group: str) -> bytes:
         """Return these bytes of a blob, as soon as they are here. They end within it."""
         while True:
@@ -154,22 +170,26 @@ class Fills:
                 if data is not None:
                     return data
                 fill = self._fills.get(sha256) or self._join(sha256, group)
-            if fill.is_far(offset + length, self._now()):
-                raise _missing()
             _raise_problem(fill)
             await fill.wait()
 
-    async def check(self, sha256: str) -> bool:
-        """Read a blob from the disk again; throw it away where it is not what it was."""
-        try:
-            right = await asyncio.get_running_loop().run_in_executor(
-                None, self._shelf.folder.is_right, sha256
+    async def check(self, sha256: str) -> None:
+        """Read a blob from the disk again; throw it away where it is not what it was.
+
+        Raises `Unreachable` when the disk says no.
+        """
+        digest, offset, data = hashlib.sha256(), 0, b"more"
+        while data:
+            found = await asyncio.to_thread(
+                self._shelf.folder.read, sha256, offset, MAX_PIECE_BYTES
             )
-        except Unreachable:
-            right = False
-        if not right and self._shelf.size(sha256) is not None:
+            if found is None:
+                return
+            data = found[0]
+            offset += len(data)
+            await asyncio.to_thread(digest.update, data)
+        if digest.hexdigest() != sha256 and self._shelf.size(sha256) is not None:
             await self._throw_away(sha256)
-        return right
 
     async def stop(self) -> None:
         """End all downloads; what came stays."""
@@ -247,7 +267,7 @@ class Fills:
 
     async def _fetch_all(self, sha256: str, fill: Fill, line: Asking, group: str) -> None:
         folder = self._shelf.folder
-        fill.received = (await self._on_disk(folder.size, sha256)).received
+        fill.begin((await self._on_disk(folder.size, sha256)).received, self._now())
         resumed, length = fill.received > 0, FIRST_PIECE_BYTES
         while self._now() - fill.wanted_at < WANTED_SECONDS:
             began = self._now()
@@ -257,7 +277,7 @@ class Fills:
                 if e.reason != "part_shorter" or not fill.received:
                     raise
                 await self._on_disk(folder.forget, sha256)
-                fill.received = 0
+                fill.begin(0, self._now())
                 continue
             if fill.total is None:
                 await self._make_room(sha256, got.total, fill)
@@ -275,14 +295,15 @@ class Fills:
                 if not resumed:
                     raise
                 # What lay here from before may have been it, and not the upstream.
-                resumed, fill.received = False, 0
+                resumed = False
+                fill.begin(0, self._now())
                 self._counts.damaged += 1
                 continue
             if state.complete:
                 self._shelf.note_whole(sha256)
-                fill.note(got.total, self._now())
+                fill.note(got.total)
                 return
-            fill.note(state.received, self._now())
+            fill.note(state.received)
             length = choose_length(length, self._now() - began)
             length = min(length, got.total - fill.received)
 

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -102,24 +102,34 @@ async def _serve(places: Places, settings: CacheSettings) -> None:
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    door.open()
-    say(
-        f"The cache listens at {settings.listen} and asks {upstream.text}. To have machines ask it:"
-    )
+    say(f"The cache listens at {settings.listen} and asks {upstream.text}.")
+    say("To have machines ask it, with whatever origins the policy names besides:")
     say(f"  fleetward owner policy set origins '{name_origin(places, settings)}'")
-    side = [
-        asyncio.create_task(_write_status(places, shelf, counts)),
-        asyncio.create_task(_check_all(shelf, fills)),
-    ]
     try:
-        await ending.wait()
+        await _wait_for_one(
+            ending.wait(),
+            door.serve(),
+            _write_status(places, shelf, counts),
+            _check_all(shelf, fills),
+        )
     finally:
-        for task in side:
-            task.cancel()
-        await asyncio.gather(*side, return_exceptions=True)
         await door.close()
         await fills.stop()
-        _note(places, shelf, counts)
+        _sum_up(shelf, counts)
+        write_counts(places.folder, counts)
+
+
+async def _wait_for_one(*waited: Coroutine[object, object, object]) -> None:
+    """Return when one of these ends, or raise what it raised; the others end too."""
+    tasks = [asyncio.create_task(one) for one in waited]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _write_status(places: Places, shelf: Shelf, counts: Counts) -> None:
@@ -129,7 +139,8 @@ async def _write_status(places: Places, shelf: Shelf, counts: Counts) -> None:
         shown = repr((counts, shelf.used_bytes))
         if shown != last:
             try:
-                await asyncio.to_thread(_note, places, shelf, counts)
+                _sum_up(shelf, counts)
+                await asyncio.to_thread(write_counts, places.folder, counts)
                 failed = False
             except Unreachable as e:
                 if not failed:
@@ -139,10 +150,9 @@ async def _write_status(places: Places, shelf: Shelf, counts: Counts) -> None:
         await asyncio.sleep(STATUS_SECONDS)
 
 
-def _note(places: Places, shelf: Shelf, counts: Counts) -> None:
+def _sum_up(shelf: Shelf, counts: Counts) -> None:
     counts.blobs, counts.blobs_bytes = len(shelf.names()), shelf.used_bytes
     counts.written_ms = time.time_ns() // 1_000_000
-    write_counts(places.folder, counts)
 
 
 async def _check_all(shelf: Shelf, fills: Fills) -> None:
@@ -150,8 +160,11 @@ async def _check_all(shelf: Shelf, fills: Fills) -> None:
     while True:
         for name in shelf.names():
             began = time.monotonic()
-            if shelf.size(name) is not None:
-                await fills.check(name)
+            try:
+                if shelf.size(name) is not None:
+                    await fills.check(name)
+            except Unreachable as e:
+                say(e.message)
             await asyncio.sleep(min(5.0, time.monotonic() - began))
         await asyncio.sleep(CHECK_SECONDS)
 

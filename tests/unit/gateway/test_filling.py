@@ -12,20 +12,18 @@ import pytest
 from tests.cache_world import DATA, OTHER, OTHER_SHA256, SHA256
 
 from fleetward.gateway.updates.counts import Counts, read_counts, write_counts
-from fleetward.gateway.updates.filling import (
+from fleetward.gateway.updates.fill import (
     FIRST_PIECE_BYTES,
     LEAST_PIECE_BYTES,
-    MAX_PAUSE_SECONDS,
-    MISSING_SECONDS,
     NEAR_BYTES,
-    PATIENT_SECONDS,
     Fill,
-    Fills,
     choose_length,
 )
+from fleetward.gateway.updates.filling import MISSING_SECONDS, Fills
 from fleetward.gateway.updates.limits import MISSES_BURST, Ration
 from fleetward.gateway.updates.settings import read_listen, read_size
 from fleetward.gateway.updates.shelf import Shelf
+from fleetward.gateway.updates.standing import MAX_PAUSE_SECONDS, PATIENT_SECONDS
 from fleetward.gateway.updates.upstream import Got
 from fleetward.runtime.blob_folder import MAX_PIECE_BYTES, BlobFolder
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable

@@ -10,9 +10,10 @@
 5. A reader far ahead of the download is told so too, and asks elsewhere for now.
 
     total = await fills.find(sha256, group)
-    data = await fills.read(sha256, offset, length)
+    await fills.reach(sha256, end, group)
+    data = await fills.read(sha256, offset, length, group)
 
-Both raise `Refused` (`part_missing`) and `Unreachable` (`busy`); the caller bounds their time.
+All raise `Refused` (`part_missing`) and `Unreachable` (`busy`); the caller bounds their time.
 """
 
 from __future__ import annotations
@@ -25,32 +26,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
 from fleetward.gateway.updates.counts import Counts
+from fleetward.gateway.updates.fill import FIRST_PIECE_BYTES, Fill, choose_length
 from fleetward.gateway.updates.limits import Ration, Unasked
 from fleetward.gateway.updates.shelf import Shelf
+from fleetward.gateway.updates.standing import Standing, missing
 from fleetward.gateway.updates.upstream import Got
 from fleetward.runtime.blob_folder import MAX_PIECE_BYTES
-from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
+from fleetward.trust.errors import FleetwardError, Malformed, Unreachable, Untrusted
 from fleetward.trust.release_manifest import MAX_BLOB_BYTES
 
 MOST_FILLS: Final = 4
 """Downloads at once: they share one slow line."""
 MOST_WAITING: Final = 64
-FIRST_PIECE_BYTES: Final = 512 * 1024
-LEAST_PIECE_BYTES: Final = 128 * 1024
-QUICK_SECONDS: Final = 1.0
-SLOW_SECONDS: Final = 3.0
-"""A piece that takes longer makes the next one smaller: readers see its bytes when all are here."""
 PIECE_SECONDS: Final = 120.0
 """For one piece, so that an upstream of one byte at a time does not take for ever."""
 WANTED_SECONDS: Final = 120.0
 """A download that nobody asked for since ends. The next question goes on with it."""
-NEAR_BYTES: Final = 1024 * 1024
-"""Who asks for the next piece or two waits, however slow the line is just now."""
-FAR_SECONDS: Final = 30.0
-"""A reader who would wait longer than this asks elsewhere."""
-FIRST_PAUSE_SECONDS: Final = 2.0
-MAX_PAUSE_SECONDS: Final = 300.0
-PATIENT_SECONDS: Final = 60.0
 MISSING_SECONDS: Final = 60.0
 LIAR_SECONDS: Final = 3600.0
 
@@ -65,44 +56,6 @@ class Asking(Protocol):
 
     def cut(self) -> None:
         """End it, from any thread."""
-
-
-class Fill:
-    """One download that is under way."""
-
-    def __init__(self, now: float) -> None:
-        self.total: int | None = None
-        self.received = 0
-        self.problem: FleetwardError | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.wanted_at = now
-        self._begun = (now, 0)
-        self._changed = asyncio.Event()
-
-    async def wait(self) -> None:
-        """Return after the next change."""
-        await self._changed.wait()
-
-    def tell(self) -> None:
-        """Wake those who wait."""
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def begin(self, received: int, now: float) -> None:
-        """Note how much is here at the start: the pace is counted from there."""
-        self.received, self._begun = received, (now, received)
-
-    def note(self, received: int) -> None:
-        """Note how much is here."""
-        self.received = received
-        self.tell()
-
-    def is_far(self, end: int, now: float) -> bool:
-        """Return whether the download needs long to come to this place, by its pace so far."""
-        came, passed = self.received - self._begun[1], now - self._begun[0]
-        if came <= 0 or end - self.received <= NEAR_BYTES:
-            return False
-        return end - self.received > came / max(passed, 0.001) * FAR_SECONDS
 
 
 class Fills:
@@ -130,9 +83,7 @@ class Fills:
         self._disk = ThreadPoolExecutor(8, "disk")
         self._ration = Ration(now())
         self._unasked = Unasked()
-        self._pause = 0.0
-        self._until = 0.0
-        self._failing_since: float | None = None
+        self._standing = Standing(counts, say)
         self._full = False
 
     async def find(self, sha256: str, group: str) -> int:
@@ -155,7 +106,7 @@ class Fills:
             if fill.received >= end:
                 return
             if fill.is_far(end, self._now()):
-                raise _missing()
+                raise missing()
             _raise_problem(fill)
             await fill.wait()
 
@@ -229,21 +180,15 @@ class Fills:
         fill = self._fills.get(sha256)
         if fill is None:
             if self._unasked.has(sha256, now):
-                raise _missing()
-            if now < self._until:
-                raise self._put_off()
+                raise missing()
+            if self._standing.is_paused(now):
+                raise self._standing.put_off(now)
             if len(self._fills) >= MOST_WAITING or not self._ration.take(group, now):
                 raise Unreachable("Too much is asked for at once.", reason="busy")
             fill = self._fills[sha256] = Fill(now)
             fill.task = asyncio.create_task(self._run(sha256, fill, group))
         fill.wanted_at = now
         return fill
-
-    def _put_off(self) -> FleetwardError:
-        since = self._failing_since
-        if since is not None and self._now() - since > PATIENT_SECONDS:
-            return _missing()
-        return Unreachable("The upstream does not answer just now.", reason="busy")
 
     async def _run(self, sha256: str, fill: Fill, group: str) -> None:
         line = self._open()
@@ -283,7 +228,8 @@ class Fills:
                 await self._make_room(sha256, got.total, fill)
                 fill.total = got.total
                 self._ration.give_back(group)
-                self._take_answer()
+                self._standing.take_answer()
+                self._full = False
             elif fill.total != got.total:
                 raise Malformed("It changed how long a part is.", reason="upstream_answer")
             self._counts.fetched_bytes += len(got.data)
@@ -336,58 +282,30 @@ class Fills:
 
     # --- how it went
 
-    def _take_answer(self) -> None:
-        self._pause = self._until = 0.0
-        self._full = False
-        if self._failing_since is not None:
-            self._failing_since = None
-            self._counts.upstream_ok = True
-            self._say("The upstream answers again.")
-
     def _judge(self, sha256: str, error: FleetwardError) -> FleetwardError:
         """Note what went wrong; return what readers are told."""
         now = self._now()
         if error.reason == "part_missing":
-            self._take_answer()
+            self._standing.take_answer()
             self._unasked.add(sha256, now + MISSING_SECONDS)
-            return _missing()
+            return missing()
         if isinstance(error, Untrusted) and error.reason == "wrong_digest":
             self._counts.damaged += 1
             self._say(f"The upstream's bytes of {sha256[:16]}… are another's. Thrown away.")
             self._unasked.add(sha256, now + LIAR_SECONDS)
-            return _missing()
+            return missing()
         if error.reason in ("disk_full", "disk_refused", "too_large"):
             if not self._full:
                 self._say(f"A part is not kept. {error.message}")
             self._full = True
             self._unasked.add(sha256, now + MISSING_SECONDS)
-            return _missing()
-        self._pause = min(MAX_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, self._pause * 2))
-        self._until = now + self._pause
-        self._counts.failure, self._counts.failure_ms = error.message, self._wall_ms()
-        if self._failing_since is None:
-            self._failing_since = now
-            self._counts.upstream_ok = False
-            self._say(f"The upstream gives nothing. {error.message} It is asked again.")
-        return self._put_off()
+            return missing()
+        return self._standing.take_failure(error, now, self._wall_ms())
 
     async def _on_disk(self, act: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, act, *args)
 
 
-def choose_length(length: int, took_seconds: float) -> int:
-    """Return how long the next piece is to be: long ones for a fast line, short for a slow one."""
-    if took_seconds < QUICK_SECONDS:
-        return min(MAX_PIECE_BYTES, length * 2)
-    if took_seconds > SLOW_SECONDS:
-        return max(LEAST_PIECE_BYTES, length // 2)
-    return length
-
-
 def _raise_problem(fill: Fill) -> None:
     if fill.problem is not None:
         raise fill.problem
-
-
-def _missing() -> Refused:
-    return Refused("This part is not here.", reason="part_missing")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import re
 import socket
 import ssl
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from fleetward.device.updates.origin import Address, make_context
 from fleetward.runtime import x509
@@ -60,6 +63,12 @@ class Certified:
     chain: bytes
     key: bytes
     authority: bytes
+
+    @property
+    def pin(self) -> str:
+        """What an origin names this certificate by."""
+        der = x509.read_certificates(self.chain)[0].public_bytes(Encoding.DER)
+        return f"#sha256={hashlib.sha256(der).hexdigest()}"
 
 
 def certify(*names: str, authority: Authority | None = None, days: int = 30) -> Certified:
@@ -143,10 +152,15 @@ def answer_files(files: Mapping[str, bytes], base: str = "") -> Answering:
 
 @contextlib.contextmanager
 def serving(
-    certified: Certified, answer: Answering, *, host: str = "127.0.0.1", mute: bool = False
+    certified: Certified,
+    answer: Answering,
+    *,
+    host: str = "127.0.0.1",
+    mute: bool = False,
+    context: ssl.SSLContext | None = None,
 ) -> Iterator[There]:
     """Serve until the end; `mute` accepts connections and says nothing, not even TLS."""
-    context = load_chain(certified)
+    shown = context or load_chain(certified)
     listener = socket.create_server((host, 0))
     trust = make_context()
     trust.load_verify_locations(cadata=certified.authority.decode())
@@ -159,7 +173,7 @@ def serving(
             ending.wait(30)
             return
         with contextlib.suppress(OSError):
-            sock = context.wrap_socket(raw, server_side=True)
+            sock = shown.wrap_socket(raw, server_side=True)
             taken.append(sock)
             _answer_all(sock, answer, there)
             sock.close()

@@ -35,6 +35,7 @@ PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
         "session": "fleetward.device.access.session_main",
         "closer": "fleetward.device.access.closer_main",
         "installer": "fleetward.device.updates.installer_main",
+        "cache": "fleetward.gateway.updates.main",
         "server": "fleetward.server.main",
         "owner-console": "fleetward.keyholder.console.main",
         "technician-page": "fleetward.keyholder.technician.main",

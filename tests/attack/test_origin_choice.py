@@ -110,6 +110,12 @@ class Play:
             state = (self.guard.rules(), self.guard.outcomes(), self.said, self.passed)
             raise AssertionError(f"it did not end: {state}") from None
 
+    async def _wait(self, seconds: float) -> None:
+        """Wait as uplink does for a cache that is still fetching, in the time of the play."""
+        until = self.passed + seconds
+        while self.passed < until:
+            await asyncio.sleep(0.005)
+
     def _is_over(self) -> bool:
         return self.guard.core.updates.memory.attempt is None and bool(self.guard.outcomes())
 
@@ -118,7 +124,9 @@ class Play:
         port = DirectPort(core)
         core.call_on_news(port.wake)
         client = OriginClient(self.network, self.there.trust, self.patience)
-        sources = Sources(port, client, now=lambda: self.passed, say=self.said.append)
+        sources = Sources(
+            port, client, now=lambda: self.passed, say=self.said.append, rest=self._wait
+        )
         with tempfile.TemporaryDirectory() as folder:
             session = UplinkSession(port, Path(folder), FAST, sources)
             serving = asyncio.create_task(session._serve(self.bus))  # type: ignore[arg-type]
@@ -282,6 +290,96 @@ def test_a_part_that_an_origin_has_not_got_is_had_from_the_server(tmp_path: Path
         assert len(play.there.asked) <= 2 * (1 + play.passed // MISSING_SECONDS)
         assert len(play.said) == len(play.there.asked)
         assert all("has not got" in words for words in play.said)
+
+
+def busy(asked: Asked, sock: ssl.SSLSocket) -> bool:
+    """Say that it is still fetching, as a cache does."""
+    del asked
+    sock.sendall(b"HTTP/1.1 503 Later\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n")
+    return False
+
+
+def test_a_cache_that_is_still_fetching_is_waited_for(tmp_path: Path) -> None:
+    """It has each piece at the third question. The server is not asked for one of them."""
+    tried: dict[tuple[str, int], int] = {}
+    honest: list[Answering] = []
+
+    def answer(asked: Asked, sock: ssl.SSLSocket) -> bool:
+        place = (asked.path, asked.first)
+        tried[place] = tried.get(place, 0) + 1
+        return honest[0](asked, sock) if tried[place] > 2 else busy(asked, sock)
+
+    with playing(tmp_path, answer) as play:
+        honest.append(answer_files(play.guard.server.blobs, "/acme"))
+        play.run()
+        assert play.guard.outcomes() == INSTALLED
+        assert play.blobs_of_server() == []
+        assert play.said == []
+
+
+def test_a_cache_that_is_always_fetching_holds_up_no_release(tmp_path: Path) -> None:
+    with playing(tmp_path, busy) as play:
+        play.run()
+        assert play.guard.outcomes() == INSTALLED
+        assert play.blobs_of_server() != []
+        # After a minute it has failed, and is left alone like any that fails.
+        assert sum("gives no parts" in words for words in play.said) == 1
+
+
+def test_what_a_busy_origin_costs_is_a_minute_for_each_pause(tmp_path: Path) -> None:
+    async def act(play: Play) -> None:
+        now = 0.0
+
+        async def pass_time(seconds: float) -> None:
+            nonlocal now
+            now += seconds
+
+        client = OriginClient(play.network, play.there.trust)
+        port = DirectPort(play.guard.core)
+        sources = Sources(port, client, now=lambda: now, say=play.said.append, rest=pass_time)
+        blob = play.guard.newest.parts[0].blob
+        question = msgspec.json.encode(
+            UpdateQuestion(what="blob", name=blob.sha256, offset=0, length=1000)
+        )
+        waited = 0.0
+        while now < 86_400:
+            began = now
+            assert await sources.fetch(question) is None
+            waited += now - began
+            now += 10
+        # 30 s, a minute, two, and so on up to an hour lie between two tries.
+        assert 60 <= waited <= 60 * (8 + 24)
+        sources.rest()
+
+    with playing(tmp_path, busy) as play:
+        asyncio.run(act(play))
+
+
+def test_the_cache_of_ones_own_site_is_found_and_kept(tmp_path: Path) -> None:
+    """One policy names the caches of many sites; from here only one of them answers."""
+    many = [f"https://cache-{n}.example" for n in range(20)]
+
+    async def act(play: Play) -> None:
+        now = 0.0
+        client = OriginClient(play.network, play.there.trust)
+        sources = Sources(DirectPort(play.guard.core), client, now=lambda: now)
+        blob = play.guard.newest.parts[0].blob
+        question = msgspec.json.encode(
+            UpdateQuestion(what="blob", name=blob.sha256, offset=0, length=1000)
+        )
+        for _ in range(11):
+            if await sources.fetch(question) is not None:
+                break
+        before = len(play.network.resolved)
+        for _ in range(500):
+            now += 30
+            assert await sources.fetch(question) is not None
+        # It goes on to ask this one, though the pauses of all others are over again and again.
+        assert set(play.network.resolved[before:]) <= {HOST}
+        sources.rest()
+
+    with playing(tmp_path, None, NAMED, *many) as play:
+        asyncio.run(act(play))
 
 
 @pytest.mark.parametrize("named", [

@@ -27,6 +27,7 @@ from tests.origin_world import (
     There,
     answer_files,
     certify,
+    load_chain,
     serving,
 )
 from tests.unit.trust.test_origin import ITSELF
@@ -38,6 +39,7 @@ from fleetward.device.updates.origin import (
     Piece,
     SystemNetwork,
     make_context,
+    make_pinned_context,
     read_head,
 )
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable, Untrusted
@@ -273,6 +275,83 @@ def test_what_is_verified_cannot_be_less() -> None:
     assert context.check_hostname and context.verify_mode == ssl.CERT_REQUIRED
 
 
+# --- a certificate that the policy names
+
+
+def fetch_each(client: OriginClient, *origins: str) -> list[bytes | str]:
+    """Ask these one after another, over one client; return what came, or why nothing."""
+
+    async def act() -> list[bytes | str]:
+        came: list[bytes | str] = []
+        try:
+            for text in origins:
+                try:
+                    came.append(await client.fetch(read_origin(text), PIECE))
+                except FleetwardError as e:
+                    came.append(e.reason)
+        finally:
+            client.close()
+        return came
+
+    return asyncio.run(act())
+
+
+@pytest.mark.parametrize("shown", [
+    lambda: CERTIFIED, lambda: certify("other.example"), lambda: certify(HOST, days=-3),
+])  # fmt: skip
+def test_the_very_certificate_that_the_policy_names(shown: Callable[[], Any]) -> None:
+    """Its name, its dates and who gave it say nothing then; no other certificate will do."""
+    made = shown()
+    with serving(made, answer_files({SHA256: DATA})) as there:
+        client = OriginClient(Steered({HOST: [OUTSIDE]}, there.port))
+        named = f"https://{HOST}{made.pin}"
+        assert fetch_each(client, named, named) == [WANTED, WANTED]
+        assert (there.connections, len(there.asked)) == (1, 2)
+
+
+def test_another_certificate_than_the_named_one_hears_no_question() -> None:
+    """Also one that the system would accept for this host."""
+    other = certify(HOST).pin
+    with serving(CERTIFIED, answer_files({SHA256: DATA})) as there:
+        client, _ = client_of(there)
+        near = CERTIFIED.pin[:-1] + ("0" if CERTIFIED.pin[-1] != "0" else "1")
+        for pin in (other, near, "#sha256=" + "0" * 64):
+            assert fetch_each(client, f"https://{HOST}{pin}") == ["origin_certificate"]
+        assert there.asked == []
+
+
+def test_a_pin_makes_no_other_origin_weaker() -> None:
+    """Over one client, in every order: one without a pin is verified as ever."""
+    with serving(CERTIFIED, answer_files({SHA256: DATA})) as there:
+        client = OriginClient(Steered({HOST: [OUTSIDE]}, there.port))
+        plain, pinned = f"https://{HOST}", f"https://{HOST}{CERTIFIED.pin}"
+        assert fetch_each(client, plain, pinned, plain, pinned, pinned, plain) == [
+            "origin_certificate", WANTED, "origin_certificate", WANTED, WANTED,
+            "origin_certificate",
+        ]  # fmt: skip
+        assert len(there.asked) == 3
+
+
+def test_a_connection_with_a_pin_is_not_kept_for_one_without() -> None:
+    with serving(CERTIFIED, answer_files({SHA256: DATA})) as there:
+        client, _ = client_of(there)
+        plain, pinned = f"https://{HOST}", f"https://{HOST}{CERTIFIED.pin}"
+        assert fetch_each(client, plain, pinned, plain) == [WANTED] * 3
+        assert there.connections == 3
+
+
+def test_a_named_certificate_is_shown_by_tls_1_3_alone() -> None:
+    context = make_pinned_context()
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_3
+    listening = load_chain(CERTIFIED)
+    listening.maximum_version = ssl.TLSVersion.TLSv1_2
+    with serving(CERTIFIED, answer_files({SHA256: DATA}), context=listening) as there:
+        client, _ = client_of(there)
+        (reason,) = fetch_each(client, f"https://{HOST}{CERTIFIED.pin}")
+        assert reason == "origin_unreachable"
+        assert there.asked == []
+
+
 # --- answers
 
 GOOD = (
@@ -370,6 +449,12 @@ def test_a_part_that_is_not_there_is_told_apart(status: int) -> None:
     head = f"HTTP/1.1 {status} No\r\nContent-Length: 900000\r\n\r\n".encode()
     with serving(CERTIFIED, plainly(head)) as there:
         assert failure(client_of(there)[0]).reason == "part_missing"
+
+
+def test_one_that_is_still_fetching_is_told_apart() -> None:
+    head = b"HTTP/1.1 503 Later\r\nRetry-After: 999999\r\nContent-Length: 0\r\n\r\n"
+    with serving(CERTIFIED, plainly(head)) as there:
+        assert failure(client_of(there)[0]).reason == "origin_busy"
 
 
 def test_a_head_of_blanks_costs_no_time() -> None:

@@ -44,6 +44,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "window": ("fleetward.cli.window:window_app", "See in which windows you need not ask."),
     "rollout": ("fleetward.cli.rollout:rollout_app", "Bring a release to machines in waves."),
     "recall": ("fleetward.cli.recall:recall_app", "Find machines with a fault; prove it is over."),
+    "cache": ("fleetward.cli.cache:cache_app", "Keep parts of releases at a site."),
     "audit": ("fleetward.cli.audit:audit_app", "Export the record and verify it, trusting nobody."),
     "demo": ("fleetward.cli.demo:demo_app", "A control plane with this machine and a dozen more."),
     "sim": ("fleetward.cli.demo:sim_app", "Run many simulated machines in one process."),

@@ -22,13 +22,16 @@ from fleetward.trust.errors import Malformed, Refused
 from fleetward.trust.fields import require_digest
 
 MAX_ORIGIN_CHARACTERS: Final = 253
-"""As long as a name of the domain name system may be."""
+"""As long as a name of the domain name system may be; the pin of rule 4 comes on top."""
+_PIN: Final = "#sha256="
+_PIN_CHARACTERS: Final = len(_PIN) + 64
 DEFAULT_PORT: Final = 443
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN: Final = re.compile(
     rf"https://(?:\[(?P<v6>[0-9a-f:.]{{2,45}})\]|(?P<name>{_LABEL}(?:\.{_LABEL})*))"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
     r"(?P<base>(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*)"
+    rf"(?P<pin>{_PIN}[0-9a-f]{{64}})?"
 )
 """No segment of the folder begins with a dot, so none leads upwards."""
 _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
@@ -45,6 +48,8 @@ class Origin:
     host: str
     port: int
     base: str
+    pin: str = ""
+    """The SHA-256 of the one certificate that it is known by, or nothing (rule 4)."""
 
     @property
     def authority(self) -> str:
@@ -59,11 +64,17 @@ class Origin:
 
 def read_origin(text: str) -> Origin:
     """Return an origin as a policy names it. Raises `Malformed`, or `Refused` by its address."""
-    found = _ORIGIN.fullmatch(text) if len(text) <= MAX_ORIGIN_CHARACTERS else None
-    if found is None or int(found["port"] or DEFAULT_PORT) > 65535:
+    short = len(text) <= MAX_ORIGIN_CHARACTERS + _PIN_CHARACTERS
+    found = _ORIGIN.fullmatch(text) if short else None
+    if (
+        found is None
+        or int(found["port"] or DEFAULT_PORT) > 65535
+        or len(text) - len(found["pin"] or "") > MAX_ORIGIN_CHARACTERS
+    ):
         raise Malformed(
             "Expected an origin as https://parts.example or https://parts.example:8443/folder, in "
-            f"lower case and without a slash at the end; got {text[:80]!r}.",
+            "lower case and without a slash at the end, perhaps with #sha256= and 64 hex digits of "
+            f"its certificate; got {text[:80]!r}.",
             reason="bad_origin",
         )
     host = found["v6"] or found["name"]
@@ -73,7 +84,8 @@ def read_origin(text: str) -> Origin:
         check_address(host)
     elif host == "localhost" or host.endswith(".localhost"):
         raise _refused(host)
-    return Origin(text, host, int(found["port"] or DEFAULT_PORT), found["base"])
+    pin = (found["pin"] or "").removeprefix(_PIN)
+    return Origin(text, host, int(found["port"] or DEFAULT_PORT), found["base"], pin)
 
 
 def check_address(text: str) -> None:

@@ -77,6 +77,12 @@ def test_the_installer_loads_little() -> None:
     assert not closures.see_loaded(module) & GUARD_NEVER
 
 
+def test_the_cache_of_a_site_loads_little() -> None:
+    assert read_foreign(closures.PROGRAMS["cache"]) <= CRYPTOGRAPHY | {
+        "h11", "msgspec", "typing_extensions",
+    }  # fmt: skip
+
+
 def test_judging_releases_loads_nothing_that_fetches() -> None:
     loaded = closures.see_loaded(
         "fleetward.trust.releases.search, fleetward.trust.releases.refresh"

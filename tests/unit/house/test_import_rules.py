@@ -20,6 +20,7 @@ BREACHES = {
     "Programs stand on runtime, wire and trust": ("keyholder", "import fleetward.server"),
     "What a machine believes is decided": ("trust", "import socket"),
     "The agent carries no server library": ("device", "import sqlalchemy"),
+    "The gateway carries no server library": ("gateway", "import sqlalchemy"),
     "No file of the server can reach": (
         "runtime/database.py",
         "import fleetward.trust.grants.grant",

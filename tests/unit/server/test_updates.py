@@ -287,7 +287,7 @@ def test_a_blob_goes_on_after_every_cut_and_lies_are_thrown_away(there: UpdatesW
 def test_a_disk_without_room_refuses_the_first_piece(
     there: UpdatesWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleetward.server.updates.blobs.RESERVE_BYTES", 2**60)
+    monkeypatch.setattr("fleetward.runtime.blob_folder.RESERVE_BYTES", 2**60)
     with refused(Refused, "disk_full"):
         there.slice.updates.take_piece("3" * 64, 0, 10, b"abc", OPERATOR)
 

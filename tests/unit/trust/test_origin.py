@@ -49,6 +49,42 @@ def test_what_is_no_origin(text: str) -> None:
     assert caught.value.reason == "bad_origin"
 
 
+PIN = "#sha256=" + "0a" * 32
+
+
+def test_an_origin_may_name_its_certificate() -> None:
+    origin = read_origin(f"https://10.1.2.3:8443/parts{PIN}")
+    assert (origin.authority, origin.base, origin.pin) == ("10.1.2.3:8443", "/parts", "0a" * 32)
+    assert origin.target(SHA256) == f"/parts/blobs/{SHA256}"
+    assert read_origin("https://10.1.2.3:8443/parts").pin == ""
+
+
+@pytest.mark.parametrize("text", [
+    f"https://parts.example{PIN[:-1]}", f"https://parts.example{PIN}0",
+    f"https://parts.example{PIN.upper()}", f"https://parts.example{PIN}{PIN}",
+    "https://parts.example#sha256=", "https://parts.example#sha512=" + "0a" * 64,
+    f"https://parts.example/{PIN}", f"{PIN}", f"https://parts.example{PIN}/a",
+    f"https://{'a' * 60}.{'b' * 60}.{'c' * 60}/{'d' * 64}{PIN}",
+])  # fmt: skip
+def test_what_is_no_name_of_a_certificate(text: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        read_origin(text)
+    assert caught.value.reason == "bad_origin"
+
+
+def test_a_pin_takes_nothing_from_the_length_of_an_origin() -> None:
+    longest = f"https://{'a' * 60}.{'b' * 60}.{'c' * 60}/{'d' * 62}"
+    assert len(longest) == 253
+    assert read_origin(longest + PIN).pin == "0a" * 32
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.169.254", "localhost"])
+def test_a_pin_opens_no_address(host: str) -> None:
+    with pytest.raises(Refused) as caught:
+        read_origin(f"https://{host}{PIN}")
+    assert caught.value.reason == "address_refused"
+
+
 def test_only_a_digest_becomes_a_path() -> None:
     origin = read_origin("https://parts.example")
     for name in ("", "..", "../x", "AB" * 32, "ab" * 31, f"{SHA256}\n", "ab" * 33):

@@ -3,8 +3,10 @@
 Part of uplink. Guard asks one piece after another and judges what comes; this only chooses whom to
 ask. Origins come first, out of guard's kit and from nowhere else. One that fails is left alone for
 a pause that grows; one whose bytes guard did not take is not asked for that blob again for an hour.
-So nobody who fails or lies costs more than a bounded time and one segment, and the server is asked
-when no origin has answered.
+One that is still fetching the part itself is waited for, a minute at most since it last gave
+something. The one that answered last is asked first: of the caches of many sites that one policy
+names, a machine finds its own and stays with it. So nobody who fails or lies costs more than a
+bounded time and one segment, and the server is asked when no origin has answered.
 
     sources = Sources(port)
     answer = await sources.fetch(question)       # None: ask the server
@@ -13,10 +15,11 @@ when no origin has answered.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +29,7 @@ from fleetward.device.identity.transport import get_kit
 from fleetward.device.port import GuardPort
 from fleetward.device.updates.origin import OriginClient, Piece
 from fleetward.trust.canonical import to_base64url
-from fleetward.trust.errors import FleetwardError, Malformed, Refused
+from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
 from fleetward.trust.origin import Origin, read_origin
 from fleetward.wire.updates import MAX_PIECE_BYTES, UpdateAnswer, UpdateQuestion
 
@@ -37,6 +40,9 @@ MAX_PAUSE_SECONDS: Final = 3600.0
 AVOID_SECONDS: Final = 3600.0
 MISSING_SECONDS: Final = 600.0
 """An origin that has not got a blob yet may get it."""
+BUSY_SECONDS: Final = 60.0
+"""So long in a row an origin may say that it is still fetching; then it has failed."""
+BUSY_PAUSE_SECONDS: Final = 2.0
 MOST_TRIES: Final = 2
 """Origins that are asked for one piece before the server is."""
 MOST_AVOIDED: Final = 256
@@ -50,6 +56,8 @@ class _Standing:
 
     pause_seconds: float = 0.0
     until: float = 0.0
+    busy_since: float | None = None
+    """When it first said that it is still fetching, since it last gave something."""
 
 
 class Sources:
@@ -62,11 +70,13 @@ class Sources:
         *,
         now: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = lambda _: None,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._port = port
         self._client = client or OriginClient()
         self._now = now
         self._say = say
+        self._sleep = rest
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
         self._named: tuple[str, ...] = ()
         self._origins: list[Origin] = []
@@ -112,6 +122,7 @@ class Sources:
         self._learnt = self._now()
         if named == self._named:
             return
+        last = self._origins[0].text if self._origins else ""
         self._named, self._origins = named, []
         for text in named:
             try:
@@ -119,6 +130,7 @@ class Sources:
             except (Malformed, Refused) as e:
                 self._say(f"An origin of the owner's policy is not asked. {e.message}")
         self._random.shuffle(self._origins)
+        self._origins.sort(key=lambda origin: origin.text != last)
         self._standings = {o.text: self._standings.get(o.text, _Standing()) for o in self._origins}
         self._client.close()
 
@@ -129,7 +141,7 @@ class Sources:
             if paused or self._avoided.get((origin.text, piece.name), 0.0) > now:
                 continue
             try:
-                data = await self._client.fetch(origin, piece)
+                data = await self._ask(origin, piece)
             except FleetwardError as e:
                 self._take_failure(origin, piece, e)
             else:
@@ -140,9 +152,33 @@ class Sources:
                 break
         return None
 
+    async def _ask(self, origin: Origin, piece: Piece) -> bytes:
+        """Ask one origin, again while it is still fetching these bytes itself.
+
+        Raises as `OriginClient.fetch`.
+        """
+        while True:
+            try:
+                return await self._client.fetch(origin, piece)
+            except Unreachable as e:
+                if e.reason != "origin_busy" or self._has_waited(origin):
+                    raise
+            await self._sleep(BUSY_PAUSE_SECONDS)
+
+    def _has_waited(self, origin: Origin) -> bool:
+        """Return whether an origin that is busy has been so for as long as it may."""
+        standing, now = self._standings[origin.text], self._now()
+        if standing.busy_since is None:
+            standing.busy_since = now
+        return now - standing.busy_since >= BUSY_SECONDS
+
     def _take_success(self, origin: Origin) -> None:
         self._givers.append(origin.text)
+        if self._origins[0] != origin:
+            self._origins.remove(origin)
+            self._origins.insert(0, origin)
         standing = self._standings[origin.text]
+        standing.busy_since = None
         if standing.pause_seconds:
             self._say(f"{origin.text} answers again.")
             standing.pause_seconds = standing.until = 0.0
@@ -153,6 +189,7 @@ class Sources:
             self._avoid(origin.text, piece.name, MISSING_SECONDS)
             return
         standing = self._standings[origin.text]
+        standing.busy_since = None
         if not standing.pause_seconds:
             self._say(f"{origin.text} gives no parts: {error.message} Others are asked instead.")
         grown = max(FIRST_PAUSE_SECONDS, standing.pause_seconds * 2)

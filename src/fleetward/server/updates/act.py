@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from fleetward.runtime.blob_folder import BlobSize
 from fleetward.server.updates import store
-from fleetward.server.updates.blobs import BlobSize
 from fleetward.server.updates.book import UpdateBook
 from fleetward.server.updates.reading import (
     APPROVAL,

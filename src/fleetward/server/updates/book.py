@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from fleetward.runtime.blob_folder import BlobFolder
 from fleetward.runtime.clock import Clock
 from fleetward.runtime.database import Database
 from fleetward.server.deeds import Deed, DeedRecorder, JsonValue
 from fleetward.server.updates import store
-from fleetward.server.updates.blobs import BlobFolder
 from fleetward.server.updates.decide import Papers, Release
 from fleetward.server.updates.director import Director
 from fleetward.server.updates.reading import WITHDRAWAL, Paper, read_paper

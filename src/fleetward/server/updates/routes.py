@@ -10,11 +10,11 @@ from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ControllerRouterHandler
 
+from fleetward.runtime.blob_folder import MAX_PIECE_BYTES
 from fleetward.runtime.http.openapi import BODY_MEDIA, MEDIA
 from fleetward.runtime.http.paging import DEFAULT_PER_PAGE, PageNumber, PerPage, offset_of
 from fleetward.server.updates import store
 from fleetward.server.updates.act import Updates
-from fleetward.server.updates.blobs import MAX_PIECE_BYTES
 from fleetward.server.updates.model import (
     ApprovalList,
     ApprovalRow,

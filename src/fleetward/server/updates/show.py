@@ -11,7 +11,6 @@ import msgspec
 from fleetward.runtime.http.times import to_rfc3339, to_rfc3339_or_none
 from fleetward.server.updates import rollout_store, store
 from fleetward.server.updates.bill import Difference, compare_bills, read_bill
-from fleetward.server.updates.blobs import LIST_BYTES
 from fleetward.server.updates.book import UpdateBook
 from fleetward.server.updates.decide import Release
 from fleetward.server.updates.decide_rollout import CANCELLED
@@ -39,6 +38,8 @@ from fleetward.trust.update_report import FAILURES, MAX_REPORT_BYTES
 
 PaperState = Literal["holds", "later", "over", "withdrawn", "old_epoch", "withdraws"]
 TARGETS: Final = "targets"
+LIST_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of a blob that a page reads whole: a bill of materials, no image."""
 
 
 class Shown:

@@ -86,14 +86,15 @@ def test_the_director_is_asked_of_the_server(
 
 
 def test_origins_are_https_a_host_and_perhaps_a_folder(scene: ReleaseScene) -> None:
-    named = ["https://b.example/acme/releases", "https://a.example:8443"]
+    pinned = "https://10.20.0.5:8443#sha256=" + "0a" * 32
+    named = ["https://b.example/acme/releases", "https://a.example:8443", pinned]
     change_policy(scene.desk, set_origins(named), now_ms())
     policy = scene.desk.documents().policy
     assert policy.roots.download_origins == tuple(reversed(named))
     change_policy(scene.desk, read_setting("origins", ["none"]), now_ms())
     assert scene.desk.documents().policy.roots.download_origins == ()
     for bad in ("http://a.example", "https://a.example/", "https://u@a.example", "https://",
-                "a.example", "https://a.example?x", "https://ä.example",
+                "a.example", "https://a.example?x", "https://ä.example", pinned[:-1],
                 "https://" + "a" * 250):  # fmt: skip
         with refused(Malformed, "bad_origin"):
             set_origins([bad])

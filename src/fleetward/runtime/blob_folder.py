@@ -1,11 +1,11 @@
-"""Blobs on the disk: files named by the SHA-256 of what they hold, below the server's own folder.
+"""Blobs on the disk: files named by the SHA-256 of what they hold, below a program's own folder.
 
     blobs/ab/ab…        whole, verified when its last piece came
     blobs/ab/ab….part   on its way; the next piece begins where it ends
 
 1. A piece is on the disk before its answer; after a power cut the rest follows.
 2. A file gets its name only when all of it has the hash of that name. Another is thrown away.
-3. Before the first piece there must be room for the whole, and a reserve for the server itself.
+3. Before the first piece there must be room for the whole, and a reserve for all else there.
 
 It raises `Malformed`, `Refused`, `Untrusted` for bytes of another hash, and `Unreachable` when the
 disk says no. Nothing here is secret, and nothing here is believed by a machine.
@@ -13,12 +13,13 @@ disk says no. Nothing here is secret, and nothing here is believed by a machine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,12 +31,11 @@ from fleetward.trust.release_manifest import MAX_BLOB_BYTES
 MAX_PIECE_BYTES: Final = 4 * 1024 * 1024
 """Bytes of one upload."""
 RESERVE_BYTES: Final = 512 * 1024 * 1024
-"""Bytes that stay free for the database and the journals of machines."""
+"""Bytes that stay free for the rest of the computer: a database, the journals of machines, logs."""
 MAX_OPEN: Final = 16
 """Uploads whose hash is remembered between pieces; another one is read again from the disk."""
 READ_BYTES: Final = 1024 * 1024
-LIST_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of a blob that a page reads whole: a bill of materials, no image."""
+_NAME: Final = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,17 @@ class BlobSize:
 
     received: int
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFile:
+    """A file of the folder, whole or on its way."""
+
+    sha256: str
+    size_bytes: int
+    complete: bool
+    used_ms: int
+    """When it was written, or said to be used."""
 
 
 class BlobFolder:
@@ -65,18 +76,48 @@ class BlobFolder:
 
     def read(self, sha256: str, offset: int, length: int) -> tuple[bytes, int] | None:
         """Return a piece of a whole blob and the blob's length, or None."""
-        try:
-            descriptor = os.open(self._path(sha256), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as e:
-            raise _said_no(e) from e
-        try:
-            with _disk():
-                total = os.fstat(descriptor).st_size
-                return (os.pread(descriptor, length, offset) if offset < total else b""), total
-        finally:
-            os.close(descriptor)
+        return _read_piece(self._path(sha256), offset, length)
+
+    def read_here(self, sha256: str, offset: int, length: int) -> bytes | None:
+        """Return as much of a piece as is here, unverified where the blob is not whole, or None."""
+        whole = self._path(sha256)
+        # It may get its name in between.
+        for path in (whole, _part(whole), whole):
+            found = _read_piece(path, offset, length)
+            if found is not None:
+                return found[0]
+        return None
+
+    def files(self) -> list[BlobFile]:
+        """Return what is here. Files of other names are no blobs."""
+        found = []
+        with _disk():
+            for path in self._folder.glob("??/*"):
+                name = path.name.removesuffix(".part")
+                if _NAME.fullmatch(name) is None or path.is_symlink() or not path.is_file():
+                    continue
+                stat = path.stat()
+                used_ms = stat.st_mtime_ns // 1_000_000
+                found.append(BlobFile(name, stat.st_size, path.suffix != ".part", used_ms))
+        return found
+
+    def touch(self, sha256: str, now_ms: int) -> None:
+        """Note that a whole blob was used now, so that it is known after a restart."""
+        with contextlib.suppress(FileNotFoundError), _disk():
+            os.utime(self._path(sha256), ns=(now_ms * 1_000_000,) * 2, follow_symlinks=False)
+
+    def forget(self, sha256: str) -> None:
+        """Remove what is here of a blob. Who reads it now reads on."""
+        with self._lock, _disk():
+            self._hashes.pop(sha256, None)
+            whole = self._path(sha256)
+            whole.unlink(missing_ok=True)
+            _part(whole).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Return what the disk has free beyond what is to stay free (rule 3)."""
+        with _disk():
+            return shutil.disk_usage(self._folder).free - RESERVE_BYTES
 
     def write(self, sha256: str, offset: int, total: int, data: bytes) -> BlobSize:
         """Add a piece; return how much is here now, which may be another place than `offset`.
@@ -112,11 +153,11 @@ class BlobFolder:
         whole = self._path(sha256)
         make_private_directory(whole.parent)
         # 3.
-        free = shutil.disk_usage(self._folder).free
-        if free - (total - offset) < RESERVE_BYTES:
+        free = self.free_bytes()
+        if free < total - offset:
             raise Refused(
                 f"The blob needs {total - offset} bytes more, and {RESERVE_BYTES} are to stay "
-                f"free; the server's disk has {free}. Make room there and go on.",
+                f"free; the disk has {free + RESERVE_BYTES}. Make room there and go on.",
                 reason="disk_full",
             )
         digest = self._digest(sha256, offset)
@@ -169,6 +210,21 @@ def _part(whole: Path) -> Path:
     return whole.with_name(whole.name + ".part")
 
 
+def _read_piece(path: Path, offset: int, length: int) -> tuple[bytes, int] | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise _said_no(e) from e
+    try:
+        with _disk():
+            total = os.fstat(descriptor).st_size
+            return (os.pread(descriptor, length, offset) if offset < total else b""), total
+    finally:
+        os.close(descriptor)
+
+
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
@@ -176,7 +232,7 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-@contextmanager
+@contextlib.contextmanager
 def _disk() -> Iterator[None]:
     try:
         yield
@@ -186,7 +242,7 @@ def _disk() -> Iterator[None]:
 
 def _said_no(error: OSError) -> Unreachable:
     return Unreachable(
-        f"The folder of blobs cannot be used: {error.strerror}. See that the server's disk has "
-        "room and is writable.",
+        f"The folder of blobs cannot be used: {error.strerror}. See that the disk has room "
+        "and is writable.",
         reason="disk_refused",
     )

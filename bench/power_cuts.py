@@ -25,6 +25,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -71,9 +72,10 @@ def run(kind: str, count: int, seed: int, folder: Path) -> dict[str, object]:
         started = time.monotonic()
         try:
             trial.settle(word, back=chance.random() < 0.3)
-        except AssertionError as e:
+        except AssertionError:
             found["stuck"] += 1
-            print(f"cut {number}, {word}: {e}", file=sys.stderr)
+            print(f"cut {number}, {word}; active: {ground.content()}", file=sys.stderr)
+            traceback.print_exc()
             break
         took.append(1000 * (time.monotonic() - started))
     ground.close()

@@ -66,6 +66,28 @@ def test_nothing_is_written_over_what_starts_next(ground: RaucGround) -> None:
     ground.install("3", "2")
 
 
+def test_going_back_is_not_done_before_rauc_was_told(ground: RaucGround) -> None:
+    """A word that was cut just before RAUC heard of it, and comes again."""
+    ground.install("1")
+    runs = (ground.folder / "boot/primary").read_text().strip()
+    (note,) = ground.data.rglob("chosen")
+    with ground.begin("2", "1") as session:
+        assert session.write() == Written()
+        assert session.do(Switch()) == Done()
+    assert ground.content() == "2"
+    # As an agent before this one wrote it first.
+    note.write_text(f"{runs}\n")
+    with ground.begin("2", "1") as session:
+        assert session.do(Back()) == Done()
+        assert ground.content() == "1"
+        assert session.do(Switch()) == Done()
+        assert ground.content() == "2"
+        # What is noted of the slot that runs is noted when RAUC has been told.
+        (ground.folder / "backend").write_text("#!/bin/sh\nexit 1\n")
+        assert session.do(Back()).problem != ""
+        assert note.read_text().strip() != runs
+
+
 def test_a_bundle_that_rauc_does_not_trust(ground: RaucGround) -> None:
     ground.install("1")
     certify = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-subj", "/CN=other"]

@@ -12,7 +12,9 @@ bundle, and "active" is what runs, or will with the next start.
 4. What is in a slot, our own notes say (`slots`): RAUC knows images, and no bundles.
 5. A boot loader that counts tries (GRUB) calls a slot on trial bad, and so no slot, or the other
    one, "primary". So a note of our own, `chosen`, says which slot was switched to last: while the
-   machine runs from it, it is the active one.
+   machine runs from it, it is the active one. It never says so of the slot that runs before RAUC
+   has been told, and what is kept is told to RAUC again: or else a word that was cut between the
+   two would leave the other slot next, and be called done.
 
 RAUC takes a path, and reads the file again: it gets a copy of our own, whose hash was right while
 it was written, and which nobody else can change.
@@ -137,8 +139,12 @@ class RaucInstaller(TwoSlots):
 
     def make_active(self, which: int, tell: Tell) -> None:
         """Have RAUC mark a slot as the next to start from."""
-        self._choose(self._look(tell).names[which])
-        self._rauc(("status", "mark-active", self._look(tell).slots[which]), tell)
+        seen = self._look(tell)
+        if which != seen.booted:
+            self._choose(seen.names[which])
+        self._rauc(("status", "mark-active", seen.slots[which]), tell)
+        if which == seen.booted:
+            self._choose(seen.names[which])
         if self._look(tell).primary != which:
             raise Unreachable(
                 "RAUC said that it switched, and the other slot is still next. Look at what its "
@@ -162,6 +168,8 @@ class RaucInstaller(TwoSlots):
             return
         seen = self._look(tell)
         self._rauc(("status", "mark-good", seen.slots[seen.booted]), tell)
+        if self._look(tell).primary != seen.booted:
+            self._rauc(("status", "mark-active", seen.slots[seen.booted]), tell)
         self._choose(seen.names[seen.booted])
 
     def _read_chosen(self, seen: _Seen) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -18,8 +19,15 @@ from fleetward.runtime.broker import Account
 from fleetward.runtime.bus import serve_devices
 from fleetward.runtime.database import Database
 from fleetward.runtime.files import make_private_directory
-from fleetward.server.bus_side import LOOKS_A_SECOND, BusSide
+from fleetward.server.bus_side import (
+    LONGEST_BREATH_SECONDS,
+    LOOKS_A_SECOND,
+    MOST_ASKING,
+    BusSide,
+)
 from fleetward.trust.canonical import from_base64url
+from fleetward.trust.documents import Bundle
+from fleetward.wire.audit import ProofRequest
 from fleetward.wire.orders import Reduce
 from fleetward.wire.subjects import Up, down, up
 from fleetward.wire.unsigned import decode_pushed, decode_reply
@@ -68,6 +76,86 @@ def test_machines_are_told_to_look_a_bounded_number_a_second(
         assert time.monotonic() - began >= len(before) / LOOKS_A_SECOND
         assert decode_pushed(heard[0]) == Reduce(what="look_for_updates")
         assert not await until(lambda: len(heard) > 1, 0.5)
+
+    run(there, tmp_path, play)
+
+
+class _Fleet:
+    """Three machines, one of which there is."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def active_ids(self) -> list[str]:
+        return [self.device, "a" * 32, "b" * 32]
+
+
+class _Notes(BusSide):
+    """Notes what it would say, and when."""
+
+    said: list[tuple[float, str]]
+
+    async def push(self, device: str, word: str, payload: bytes) -> None:
+        self.said.append((time.monotonic(), f"{word} {device}"))
+
+
+def test_a_fleet_is_told_at_the_pace_at_which_it_is_answered(
+    there: AccessServer, tmp_path: Path
+) -> None:
+    """Else a fleet asks faster than it is answered, takes silence for a lost connection, connects
+    anew, and asks the more."""
+
+    async def play(scene: Scene) -> None:
+        house, pump = there.world.house, there.pump.device
+
+        class Bundles:
+            def bundle(self, device: str, policy_version: int = 0) -> Bundle:
+                return house.directory.bundle(pump, policy_version)
+
+            issuing_chain = house.directory.issuing_chain
+            announced_bundles = house.directory.announced_bundles
+
+        side = _Notes(
+            scene.world.broker, {}, Bundles(), _Fleet(pump),  # type: ignore[arg-type]
+            asyncio.get_running_loop(), house.waiting,
+        )  # fmt: skip
+        side.said = []
+        documents = house.directory.documents
+        assert documents is not None
+        waiting = [MOST_ASKING + 1]
+        side.watch_asking(lambda: waiting[0])
+        # Each is waited with, but no longer than so: nobody keeps documents from a fleet.
+        await asyncio.to_thread(side.documents_changed, documents)
+        assert await until(lambda: len(side.said) == 3)
+        times = [at for at, _ in side.said]
+        assert all(b - a >= LONGEST_BREATH_SECONDS for a, b in pairwise(times))
+        # A change on the way: who had his turn has one more, and nobody has two.
+        side.said.clear()
+        await asyncio.to_thread(side.documents_changed, documents)
+        assert await until(lambda: len(side.said) == 1)
+        for _ in range(5):
+            await asyncio.to_thread(side.documents_changed, documents)
+        waiting[0] = MOST_ASKING
+        first, second, third = (f"documents {each}" for each in _Fleet(pump).active_ids())
+        assert await until(lambda: len(side.said) == 4)
+        assert [words for _, words in side.said] == [first, second, third, first]
+        assert not await until(lambda: len(side.said) > 4, 0.5)
+
+    run(there, tmp_path, play)
+
+
+def test_who_asks_much_counts_as_one(there: AccessServer, tmp_path: Path) -> None:
+    async def play(scene: Scene) -> None:
+        intake = there.world.house.intake
+        asked = msgspec.json.encode(ProofRequest(generation=0, size=0, batches=[]))
+        tasks = [
+            asyncio.create_task(intake.handle(device, Up.PROOF, asked))
+            for device in [there.pump.device] * 5 + ["a" * 32]
+        ]
+        await asyncio.sleep(0)
+        assert intake.asking == 2
+        await asyncio.gather(*tasks)
+        assert intake.asking == 0
 
     run(there, tmp_path, play)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
@@ -27,6 +27,13 @@ LEAVE_SECONDS: Final = 1.0
 LOOKS_A_SECOND: Final = 100
 """Machines that are told to look for updates in a second: a fleet of 10,000 asks over 100 seconds,
 and not at once."""
+MOST_ASKING: Final = 24
+"""Machines that wait for an answer before others are told what makes them ask as well. A fleet that
+was told faster than it is answered would take silence for a lost connection, and connect anew."""
+BREATH_SECONDS: Final = 0.02
+LONGEST_BREATH_SECONDS: Final = 0.5
+"""So long one machine is waited with at most: who keeps the server busy delays the others, and does
+not keep anything from them."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -60,7 +67,10 @@ class Orders(Protocol):
 
 
 class BusSide:
-    """Pushes over the bus. Called from any thread; works on the server's loop."""
+    """Pushes over the bus. Called from any thread; works on the server's loop.
+
+    What goes to a whole fleet goes at the pace at which machines are answered; orders do not wait.
+    """
 
     def __init__(
         self,
@@ -78,9 +88,16 @@ class BusSide:
         self._loop = loop
         self._orders = orders
         self._accounts: dict[str, str] = {}
+        self._asking: Callable[[], int] = lambda: 0
         self._to_look: dict[str, None] = {}
         self._looking = False
+        self._to_have: dict[str, None] = {}
+        self._handing = False
         self._chain = bundles.issuing_chain()
+
+    def watch_asking(self, asking: Callable[[], int]) -> None:
+        """Learn from now on how many machines wait for an answer."""
+        self._asking = asking
 
     def documents_changed(self, _: OwnerDocuments) -> None:
         """Believe a new issuing chain, and hand every machine its documents."""
@@ -131,13 +148,33 @@ class BusSide:
             await self._buses[account].publish(subject, payload)
 
     async def _push_documents(self) -> None:
-        for device in await asyncio.to_thread(self._devices.active_ids):
-            try:
-                bundle = await asyncio.to_thread(self._bundles.bundle, device)
-                message = Documents(bundle=to_base64url(bundle.to_bytes()))
-                await self.push(device, "documents", msgspec.json.encode(message))
-            except FleetwardError as e:
-                _log.warning("documents for %s were not pushed: %s", device, e.message)
+        """Hand every machine the newest documents. A change on the way begins no second round: who
+        comes later gets the newest anyhow, and who had his turn has one more."""
+        self._to_have |= dict.fromkeys(await asyncio.to_thread(self._devices.active_ids))
+        if self._handing:
+            return
+        self._handing = True
+        try:
+            while self._to_have:
+                await self._push_bundle(next(iter(self._to_have)))
+                await self._breathe()
+        finally:
+            self._handing = False
+
+    async def _push_bundle(self, device: str) -> None:
+        del self._to_have[device]
+        try:
+            bundle = await asyncio.to_thread(self._bundles.bundle, device)
+            message = Documents(bundle=to_base64url(bundle.to_bytes()))
+            await self.push(device, "documents", msgspec.json.encode(message))
+        except FleetwardError as e:
+            _log.warning("documents for %s were not pushed: %s", device, e.message)
+
+    async def _breathe(self) -> None:
+        """Wait while many machines wait for an answer."""
+        until = self._loop.time() + LONGEST_BREATH_SECONDS
+        while self._asking() > MOST_ASKING and self._loop.time() < until:
+            await asyncio.sleep(BREATH_SECONDS)
 
     async def _push_announced_to_all(self) -> None:
         for device in await asyncio.to_thread(self._devices.active_ids):
@@ -167,6 +204,7 @@ class BusSide:
             while self._to_look:
                 await self._push_look(next(iter(self._to_look)))
                 await asyncio.sleep(1 / LOOKS_A_SECOND)
+                await self._breathe()
         finally:
             self._looking = False
 

@@ -230,17 +230,28 @@ class Intake:
         self._blobs: dict[str, tuple[str, bytearray]] = {}
         self._last_refusal: dict[tuple[str, str], int] = {}
         self._leafless = True
+        self._asking: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.stored = 0
 
+    @property
+    def asking(self) -> int:
+        """How many machines wait for an answer now; one that asks much counts as one."""
+        return len(self._asking)
+
     async def handle(self, device: str, word: Up, payload: bytes) -> bytes | None:
         """Return the answer to one message; a refusal is an answer too."""
+        self._asking[device] += 1
         try:
             return await self._dispatch(device, word, payload)
         except Misuse:
             raise
         except FleetwardError as e:
             return await self._refuse(device, e)
+        finally:
+            self._asking[device] -= 1
+            if not self._asking[device]:
+                del self._asking[device]
 
     def close(self) -> None:
         """Finish what is being written and take no more."""

@@ -239,6 +239,7 @@ class Program:
             asyncio.get_running_loop(),
             house.waiting,
         )
+        self.bus_side.watch_asking(lambda: house.intake.asking)
         await buses[Account.SYS].subscribe(DISCONNECTS, self._note_disconnect)
         house.directory.listen(self.bus_side.documents_changed)
         house.directory.announcements.listen(self.bus_side.recovery_changed)

@@ -211,7 +211,7 @@ class BusSide:
     async def _push_look(self, device: str) -> None:
         del self._to_look[device]
         try:
-            # One that is not connected looks by itself when it has greeted.
+            # One that is away is told again by whoever waits for it, and looks within the hour.
             if await asyncio.to_thread(self._devices.is_connected, device):
                 message = msgspec.json.encode(Reduce(what="look_for_updates"))
                 await self.push(device, "reduce", message)

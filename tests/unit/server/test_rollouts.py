@@ -17,6 +17,7 @@ from fleetward.runtime.http.hosts import HostPolicy
 from fleetward.server.updates.decide_rollout import make_stages
 from fleetward.server.updates.pace import LEAST_CEILING
 from fleetward.server.updates.rollout_course import Course, Wish
+from fleetward.server.updates.rollout_motion import AGAIN_MS
 from fleetward.server.updates.rollout_routes import RolloutRooms, make_rollout_handlers
 from fleetward.server.web.app import Services, create_app
 from fleetward.server.web.coverage import find_gaps
@@ -106,6 +107,28 @@ def test_wave_after_wave_to_everybody_and_to_who_comes_later(there: UpdatesWorld
     assert there.told(late) == [manifest.path]
     shown = there.slice.rollouts_shown.rollout(course)
     assert (shown.exposure, shown.counts["committed"]) == (MACHINES + 1, MACHINES)
+
+
+def test_who_was_away_when_he_was_told_is_told_again(there: UpdatesWorld) -> None:
+    there.approve(published(there))
+    course = create(there, waves=("3", "100%"))
+    inside = [each.device for each in course.inside]
+    asks = next(m for m in there.pumps if m.device == inside[0])
+    there.told(asks)
+    there.looked.clear()
+    again(there, course)
+    assert there.looked == []
+    there.world.clock.now += AGAIN_MS
+    again(there, course)
+    assert sorted(there.looked) == sorted(inside[1:])
+    again(there, course)
+    assert len(there.looked) == 2
+    # Nobody is told of a rollout that lets nobody in.
+    there.slice.rollouts.pause(course.plan.id, "lunch", OPERATOR)
+    there.looked.clear()
+    there.world.clock.now += 2 * AGAIN_MS
+    again(there, course)
+    assert there.looked == []
 
 
 def test_a_failure_holds_it_at_once_and_who_has_begun_goes_on(there: UpdatesWorld) -> None:

@@ -37,6 +37,9 @@ MAX_STEPS: Final = 64
 ROUND_MS: Final = 10_000
 """How often a rollout is looked at without anything having happened: for a soak that is over, and
 machines that joined."""
+AGAIN_MS: Final = 300_000
+"""How often who was let in and has not asked since is told to look again: the word may have come
+while it was away, and by itself it looks once an hour."""
 
 
 class RolloutMotion:
@@ -47,7 +50,7 @@ class RolloutMotion:
         self._courses = courses
         self._ceilings: dict[str, int] = {}
         self._touched = True
-        self._looked_ms = 0
+        self._looked_ms = self._again_ms = 0
         self.book.listen(self._hear)
 
     def touch(self) -> None:
@@ -115,18 +118,22 @@ class RolloutMotion:
         if not self._touched and now - self._looked_ms < ROUND_MS:
             return 0
         let_in: list[str] = []
+        unasked: list[str] = []
         with book.lock:
             is_round = now - self._looked_ms >= ROUND_MS
             self._touched = False
             self._looked_ms = now if is_round else self._looked_ms
             with book.near.database.read() as conn:
                 rows = rollout_store.select_rollouts(conn)
+                if now - self._again_ms >= AGAIN_MS:
+                    self._again_ms = now
+                    unasked = rollout_store.select_unasked(conn, now - AGAIN_MS)
             for row in rows:
                 # Nothing that a machine says moves one that is done; who joined later, does.
                 if row.state == RUNNING or (row.state == DONE and is_round):
                     let_in += self._advance(row, now)
             self._ceilings = self._read_ceilings(rows)
-        book.look(let_in)
+        book.look([*let_in, *unasked])
         return len(let_in)
 
     def _hear(self, what: str, _: str) -> None:

@@ -138,6 +138,19 @@ def update_offered(conn: Connection, fresh: Sequence[tuple[str, str]], at_ms: in
     conn.execute(statement, [{"of_device": device, "of_release": each} for device, each in fresh])
 
 
+def select_unasked(conn: Connection, let_in_before_ms: int) -> list[str]:
+    """Return machines that running rollouts let in before then, and that have not asked since."""
+    joined = parts.join(rollouts, rollouts.c.rollout_id == parts.c.rollout_id)
+    asked = sa.select(parts.c.device_id).select_from(joined).distinct()
+    mine = sa.and_(
+        rollouts.c.state.in_(["running", "done"]),
+        parts.c.state == "placed",
+        parts.c.offered_at == 0,
+        parts.c.placed_at <= let_in_before_ms,
+    )
+    return [row.device_id for row in conn.execute(asked.where(mine).order_by(parts.c.device_id))]
+
+
 def update_part(conn: Connection, rollout: str, device: str, values: Mapping[str, Any]) -> int:
     """Write how a machine stands in a rollout; return whether it is in."""
     clause = sa.and_(parts.c.rollout_id == rollout, parts.c.device_id == device)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -155,6 +156,16 @@ def test_who_asks_much_counts_as_one(there: AccessServer, tmp_path: Path) -> Non
         await asyncio.sleep(0)
         assert intake.asking == 2
         await asyncio.gather(*tasks)
+        assert intake.asking == 0
+        # One that downloads at its pace is no reason to make others wait.
+        desk: Any = intake._rooms.updates
+        desk.pace = lambda _device, _question: 3600.0
+        blob = msgspec.json.encode(UpdateQuestion(what="blob", name="0" * 64, length=10))
+        slow = asyncio.create_task(intake.handle(there.pump.device, Up.UPDATE, blob))
+        await asyncio.sleep(0)
+        assert (intake.asking, slow.done()) == (0, False)
+        slow.cancel()
+        await asyncio.wait([slow])
         assert intake.asking == 0
 
     run(there, tmp_path, play)

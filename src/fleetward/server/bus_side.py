@@ -31,9 +31,9 @@ MOST_ASKING: Final = 24
 """Machines that wait for an answer before others are told what makes them ask as well. A fleet that
 was told faster than it is answered would take silence for a lost connection, and connect anew."""
 BREATH_SECONDS: Final = 0.02
-LONGEST_BREATH_SECONDS: Final = 0.5
-"""So long one machine is waited with at most: who keeps the server busy delays the others, and does
-not keep anything from them."""
+LONGEST_BREATH_SECONDS: Final = 0.1
+"""So long one machine is waited with at most: who keeps the server busy delays the others, 10,000
+of them by a quarter of an hour, and does not keep anything from them."""
 
 _log: Final = logging.getLogger(__name__)
 

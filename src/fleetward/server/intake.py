@@ -236,7 +236,8 @@ class Intake:
 
     @property
     def asking(self) -> int:
-        """How many machines wait for an answer now; one that asks much counts as one."""
+        """How many machines wait for an answer now; one that asks much counts as one, and one that
+        is only let wait for its pace does not count."""
         return len(self._asking)
 
     async def handle(self, device: str, word: Up, payload: bytes) -> bytes | None:
@@ -249,9 +250,12 @@ class Intake:
         except FleetwardError as e:
             return await self._refuse(device, e)
         finally:
-            self._asking[device] -= 1
-            if not self._asking[device]:
-                del self._asking[device]
+            self._forget_asking(device)
+
+    def _forget_asking(self, device: str) -> None:
+        self._asking[device] -= 1
+        if not self._asking[device]:
+            del self._asking[device]
 
     def close(self) -> None:
         """Finish what is being written and take no more."""
@@ -426,9 +430,11 @@ class Intake:
             if self._waiting >= MAX_WAITING:
                 raise Refused("Many machines wait. Ask again in a while.", reason="too_often")
             self._waiting += 1
+            self._forget_asking(device)
             try:
                 await asyncio.sleep(wait_seconds)
             finally:
+                self._asking[device] += 1
                 self._waiting -= 1
         if asked.what == "director" and asked.name == "targets":
             return await self._words.join(device, b"")

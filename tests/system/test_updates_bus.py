@@ -85,19 +85,23 @@ class _Fleet:
     """Three machines, one of which there is."""
 
     def __init__(self, device: str) -> None:
-        self.device = device
+        self.devices = [device, "a" * 32, "b" * 32]
+        self.asked = 0
 
     def active_ids(self) -> list[str]:
-        return [self.device, "a" * 32, "b" * 32]
+        self.asked += 1
+        return list(self.devices)
 
 
 class _Notes(BusSide):
-    """Notes what it would say, and when."""
+    """Notes what it would say, and when, as far as it is let."""
 
     said: list[tuple[float, str]]
+    let: asyncio.Event
 
     async def push(self, device: str, word: str, payload: bytes) -> None:
         self.said.append((time.monotonic(), f"{word} {device}"))
+        await self.let.wait()
 
 
 def test_a_fleet_is_told_at_the_pace_at_which_it_is_answered(
@@ -116,11 +120,13 @@ def test_a_fleet_is_told_at_the_pace_at_which_it_is_answered(
             issuing_chain = house.directory.issuing_chain
             announced_bundles = house.directory.announced_bundles
 
+        fleet = _Fleet(pump)
         side = _Notes(
-            scene.world.broker, {}, Bundles(), _Fleet(pump),  # type: ignore[arg-type]
+            scene.world.broker, {}, Bundles(), fleet,  # type: ignore[arg-type]
             asyncio.get_running_loop(), house.waiting,
         )  # fmt: skip
-        side.said = []
+        side.said, side.let = [], asyncio.Event()
+        side.let.set()
         documents = house.directory.documents
         assert documents is not None
         waiting = [MOST_ASKING + 1]
@@ -130,17 +136,22 @@ def test_a_fleet_is_told_at_the_pace_at_which_it_is_answered(
         assert await until(lambda: len(side.said) == 3)
         times = [at for at, _ in side.said]
         assert all(b - a >= LONGEST_BREATH_SECONDS for a, b in pairwise(times))
-        # A change on the way: who had his turn has one more, and nobody has two.
+        # Changes on the way: who had his turn has one more, and nobody has two.
+        waiting[0] = MOST_ASKING
+        await asyncio.sleep(2 * LONGEST_BREATH_SECONDS)
         side.said.clear()
+        side.let.clear()
         await asyncio.to_thread(side.documents_changed, documents)
         assert await until(lambda: len(side.said) == 1)
         for _ in range(5):
             await asyncio.to_thread(side.documents_changed, documents)
-        waiting[0] = MOST_ASKING
-        first, second, third = (f"documents {each}" for each in _Fleet(pump).active_ids())
-        assert await until(lambda: len(side.said) == 4)
-        assert [words for _, words in side.said] == [first, second, third, first]
+        assert await until(lambda: fleet.asked == 7)
+        await asyncio.sleep(0.5)
+        side.let.set()
+        first, second, third = (f"documents {each}" for each in fleet.devices)
+        assert await until(lambda: len(side.said) >= 4)
         assert not await until(lambda: len(side.said) > 4, 0.5)
+        assert [words for _, words in side.said] == [first, second, third, first]
 
     run(there, tmp_path, play)
 

@@ -46,7 +46,7 @@ def ask(service: Service) -> str:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not await asyncio.to_thread(is_so):
             await asyncio.sleep(0.05)
 

@@ -119,6 +119,7 @@ class SlowLine:
     def __call__(self, asked: Asked, sock: object) -> bool:
         with self._lock:
             time.sleep(asked.length / self._pace)
+        # It is handed on as it came: whoever answers knows his socket.
         return self._honest(asked, sock)  # type: ignore[arg-type]
 
 

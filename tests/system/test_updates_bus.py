@@ -122,6 +122,7 @@ def test_a_fleet_is_told_at_the_pace_at_which_it_is_answered(
 
         fleet = _Fleet(pump)
         side = _Notes(
+            # Of the machines nothing is asked here but who there is.
             scene.world.broker, {}, Bundles(), fleet,  # type: ignore[arg-type]
             asyncio.get_running_loop(), house.waiting,
         )  # fmt: skip

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -55,6 +54,7 @@ from fleetward.runtime.bus import (
     reconnect_delay_seconds,
     stay_connected,
 )
+from fleetward.runtime.tasks import run_until_first
 from fleetward.trust.errors import FleetwardError, Refused, Unreachable, Untrusted
 from fleetward.trust.invitation import split_address
 from fleetward.wire.subjects import Up, down_all, up
@@ -199,7 +199,7 @@ class UplinkSession:
             await self._greet(link)
             self._distrusted = False
             await link.carrier.take_channels()
-            await _first_of(
+            await run_until_first(
                 self._work(link), self._carry_recordings(link), self._carry_releases(link)
             )
         except FleetwardError as e:
@@ -360,19 +360,6 @@ class UplinkSession:
             self._news.set()
             self._recorded.set()
             self._released.set()
-
-
-async def _first_of(*works: Coroutine[None, None, None]) -> None:
-    """Do these at once until the first ends, and end the others. Raises what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _ignore(problem: BusProblem) -> None:

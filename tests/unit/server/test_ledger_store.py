@@ -388,5 +388,6 @@ def test_a_leaf_is_found_by_the_start_of_its_reference_however_long_the_record(
         return
     for statement, parameters in found:
         with database.read() as conn:
+            # They are what the driver got a moment ago; the event does not say of which type.
             plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()  # type: ignore[arg-type]
         assert "ix_audit_leaf_reference_start" in str(plan), plan

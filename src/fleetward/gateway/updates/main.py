@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ from fleetward.gateway.updates.settings import (
 from fleetward.gateway.updates.shelf import Shelf
 from fleetward.runtime.blob_folder import BlobFolder
 from fleetward.runtime.files import PRIVATE_FILE
+from fleetward.runtime.tasks import run_until_first
 from fleetward.trust.errors import FleetwardError, Malformed, Refused, Unreachable
 
 STATUS_SECONDS: Final = 5.0
@@ -106,7 +107,7 @@ async def _serve(places: Places, settings: CacheSettings) -> None:
     say("To have machines ask it, with whatever origins the policy names besides:")
     say(f"  fleetward owner policy set origins '{name_origin(places, settings)}'")
     try:
-        await _wait_for_one(
+        await run_until_first(
             ending.wait(),
             door.serve(),
             _write_status(places, shelf, counts),
@@ -117,19 +118,6 @@ async def _serve(places: Places, settings: CacheSettings) -> None:
         await fills.stop()
         _sum_up(shelf, counts)
         write_counts(places.folder, counts)
-
-
-async def _wait_for_one(*waited: Coroutine[object, object, object]) -> None:
-    """Return when one of these ends, or raise what it raised; the others end too."""
-    tasks = [asyncio.create_task(one) for one in waited]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _write_status(places: Places, shelf: Shelf, counts: Counts) -> None:
